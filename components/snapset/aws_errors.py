@@ -1,0 +1,97 @@
+"""Turn what botocore raises into snapset's own errors, once, at the boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from snapset import errors
+
+_HTTP_SERVER_ERROR = 500
+
+
+@contextmanager
+def calling_aws(doing: str, *, needs: str) -> Iterator[None]:
+    """Translate whatever the AWS call inside raises.
+
+    Args:
+        doing: gerund, noun and id, such as `describing instance i-0abc`.
+        needs: the IAM action that the call needs.
+
+    Raises:
+        SnapsetError: the subclass that fits; see `snapset.errors`.
+    """
+    import botocore.exceptions as botocore
+    from botocore.parsers import ResponseParserError
+
+    try:
+        yield
+    except botocore.ClientError as error:
+        raise _from_answer(error.response, doing, needs) from error
+    except (botocore.NoCredentialsError, botocore.PartialCredentialsError) as error:
+        advice = "Set AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or aws:profile in the stack"
+        raise errors.InputError(f"{doing}: no AWS credentials were found. {advice}.") from error
+    except (botocore.ProfileNotFound, botocore.ConfigParseError) as error:
+        raise errors.InputError(f"{doing}: {error}. Correct the profile or the AWS config file.") from error
+    except botocore.NoRegionError as error:
+        raise no_region(doing) from error
+    except (
+        botocore.CredentialRetrievalError,
+        botocore.SSOError,
+        botocore.TokenRetrievalError,
+        botocore.UnauthorizedSSOTokenError,
+    ) as error:
+        advice = "Log in again (aws sso login) or renew the credentials"
+        raise errors.NotPermittedError(f"{doing}: {_one_line(error)}. {advice}.") from error
+    except (
+        botocore.EndpointConnectionError,
+        botocore.ConnectTimeoutError,
+        botocore.ProxyConnectionError,
+    ) as error:
+        advice = "Check the network, the Region's name and AWS_ENDPOINT_URL_EC2"
+        raise errors.UnreachableError(f"{doing}: {_one_line(error)}. {advice}.") from error
+    except botocore.ReadTimeoutError as error:
+        raise errors.LateAnswerError(f"{doing}: no answer: {_one_line(error)}.") from error
+    except (botocore.HTTPClientError, botocore.ConnectionError, ResponseParserError) as error:
+        raise errors.NoAnswerError(f"{doing}: no answer: {_one_line(error)}.") from error
+    except (botocore.BotoCoreError, ValueError) as error:
+        raise errors.InputError(f"{doing}: {_one_line(error)}.") from error
+
+
+def no_region(doing: str) -> errors.InputError:
+    """Return the error for a call that has no Region to go to."""
+    advice = "Set the region input, aws:region in the stack's config, or AWS_REGION"
+    return errors.InputError(f"{doing}: no Region is set. {advice}.")
+
+
+def _from_answer(response: Any, doing: str, needs: str) -> errors.SnapsetError:
+    code: str = response["Error"].get("Code", "Unknown")
+    status: int = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    cause = f"{doing}: {code}: {_sentence(response['Error'].get('Message', ''))}"
+    if code in errors.THROTTLE_CODES:
+        return errors.ThrottledError(f"{cause} Try again later.", code=code)
+    if code in errors.PERMISSION_CODES:
+        return errors.NotPermittedError(f"{cause} Allow {needs}.", code=code)
+    if code in errors.CREDENTIAL_CODES:
+        advice = "Renew or correct the AWS credentials"
+        return errors.NotPermittedError(f"{cause} {advice}.", code=code)
+    if code in errors.SERVER_FAULT_CODES or status >= _HTTP_SERVER_ERROR:
+        return errors.NoAnswerError(f"{cause} AWS does not say whether the call happened.", code=code)
+    if code == errors.INVALID_SNAPSHOT_IN_USE:
+        return errors.InputError(f"{cause} Deregister the image, or keep the snapshot.", code=code)
+    if code.endswith(".NotFound"):
+        return errors.NotFoundError(f"{cause} Check the id, the Region and the account.", code=code)
+    if code.startswith(("Invalid", "Missing", "Unsupported", "Incorrect", "Malformed", "UnknownParameter")):
+        return errors.InputError(f"{cause} Correct the input.", code=code)
+    return errors.SnapsetError(cause, code=code)
+
+
+def _sentence(text: str) -> str:
+    # The encoded message is kilobytes that only sts:DecodeAuthorizationMessage can read.
+    text = " ".join(text.split()).split(" Encoded authorization failure message", maxsplit=1)[0]
+    return text if text.endswith((".", "!")) else f"{text}."
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

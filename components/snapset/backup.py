@@ -1,0 +1,224 @@
+"""One backup from the command line: an inline Pulumi program, run through the Automation API.
+
+https://www.pulumi.com/docs/iac/automation-api/
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+from pulumi import automation
+
+from snapset import errors
+from snapset.component import InstanceSnapshots
+from snapset.engine import EngineCommand, environment
+from snapset.patience import age_of
+
+PROJECT = "snapset"
+_NAME_LENGTH = 60
+_SNAPSHOT = (
+    "snapshot_id",
+    "volume_id",
+    "device_name",
+    "size_gib",
+    "encrypted",
+    "state",
+    "progress",
+    "start_time",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupRequest:
+    """What to back up, and under which name.
+
+    Attributes:
+        instance_ids: one set is taken of each.
+        inputs: the inputs of `InstanceSnapshots` that all sets share.
+        change_id: the change that the backup is for; a change that was served gets no second set.
+        stack: the Pulumi stack that keeps the record; one of its own for each change if None.
+        preview: only find out what the backup would do.
+    """
+
+    instance_ids: tuple[str, ...]
+    change_id: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    stack: str | None = None
+    preview: bool = False
+
+    @property
+    def slug(self) -> str:
+        """The change id as a part of names: what Pulumi does not take is replaced, told apart by a hash."""
+        # What looks as if a hash had been put to it gets one of its own.
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}(?<!-[0-9a-f]{8})", self.change_id):
+            return self.change_id
+        readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.change_id)[:_NAME_LENGTH].strip("-.") or "change"
+        return f"{readable}-{hashlib.sha256(self.change_id.encode()).hexdigest()[:8]}"
+
+    @property
+    def stack_name(self) -> str:
+        """The name of the stack."""
+        return self.stack or self.slug
+
+    def resource_name(self, instance_id: str) -> str:
+        """The name of an instance's set in the stack."""
+        return f"{instance_id}-{self.slug}"
+
+
+def new_change_id() -> str:
+    """Return an id for a run that names no change, such as `20261123-231500-1f3a`."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+class Backup:
+    """One run of the engine. `interrupt` may be called from another thread, or from a signal handler."""
+
+    def __init__(self, request: BackupRequest, *, report: Callable[[str], None]) -> None:
+        self.request = request
+        # One document a set that is taken, by instance; filled while the run goes on.
+        self.sets: dict[str, dict[str, Any]] = {}
+        self._report = report
+        self._failures: list[str] = []
+        self._command = EngineCommand()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self) -> None:
+        """Take the sets. What is known of them is in `sets`, also after a failure.
+
+        Raises:
+            LockedError: another run holds the stack.
+            SnapsetError: the first failure, as its own class.
+        """
+        with tempfile.TemporaryDirectory(prefix="snapset-") as folder:
+            workspace = automation.LocalWorkspace(
+                work_dir=folder,
+                program=self._program,
+                env_vars=environment(),
+                project_settings=automation.ProjectSettings(name=PROJECT, runtime="python"),
+                pulumi_command=self._command,
+            )
+            # A killed engine is told of in one line, below.
+            warnings.filterwarnings("ignore", message="Error in event stream")
+            try:
+                stack = automation.Stack.create_or_select(self.request.stack_name, workspace)
+                if self.request.preview:
+                    stack.preview(on_event=self._on_event, target=self._targets())
+                else:
+                    stack.up(on_event=self._on_event, target=self._targets())
+            except automation.CommandError as error:
+                raise self._failure(error) from error
+            finally:
+                self._end_program()
+
+    def interrupt(self) -> None:
+        """End the run in order; a set that was taken is in the state."""
+        self._command.interrupt()
+
+    def _program(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        for instance_id in self.request.instance_ids:
+            name = self.request.resource_name(instance_id)
+            backup = InstanceSnapshots(
+                name, instance=instance_id, change_id=self.request.change_id, **self.request.inputs
+            )
+            known = {"instance_id": instance_id, "set_id": backup.set_id, "region": backup.region}
+            pulumi.Output.all(**known, outcome=backup.set.outcome, snapshots=backup.set.snapshots).apply(self._keep)
+            pulumi.Output.all(**known, finished=backup.finished).apply(
+                lambda each: self._keep({**each, **each["finished"]})
+            )
+
+    def _end_program(self) -> None:
+        # An interrupted engine is gone while the program still waits for a set, and would go on with that for hours.
+        if not self._loop:
+            return
+        try:
+            for task in asyncio.all_tasks(self._loop):
+                self._loop.call_soon_threadsafe(task.cancel)
+        except RuntimeError:
+            # The loop was closed meanwhile: the program has ended by itself.
+            return
+
+    def _keep(self, known: Mapping[str, Any]) -> None:
+        # First as the state has it, then, when the wait is over, as it is by then.
+        snapshots = [{name: each.get(name) for name in _SNAPSHOT} for each in known["snapshots"]]
+        states = {each["state"] for each in snapshots}
+        self.sets[known["instance_id"]] = {
+            "set_id": known["set_id"],
+            "instance_id": known["instance_id"],
+            "region": known["region"],
+            "state": next((state for state in ("error", "pending") if state in states), "completed"),
+            "outcome": known["outcome"],
+            "snapshot_ids": [each["snapshot_id"] for each in snapshots],
+            "snapshots": [{**each, "size_gib": int(each["size_gib"])} for each in snapshots],
+        }
+
+    def _targets(self) -> list[str]:
+        # Other changes may share the stack: what this run does not declare is none of its business.
+        stack = self.request.stack_name.rsplit("/", 1)[-1]
+        component = f"urn:pulumi:{stack}::{PROJECT}::snapset:index:InstanceSnapshots"
+        child = "$pulumi-python:dynamic/snapset:SnapshotSet"
+        names = [self.request.resource_name(each) for each in self.request.instance_ids]
+        return [f"{component}{kind}::{name}" for name in names for kind in ("", child)]
+
+    def _on_event(self, event: automation.EngineEvent) -> None:
+        step = event.resource_pre_event.metadata if event.resource_pre_event else None
+        if step and step.op == automation.OpType.CREATE and step.type.endswith(":SnapshotSet"):
+            taking = "would take" if self.request.preview else "taking"
+            self._report(f"{taking} a set for {step.urn.rsplit('::', 1)[1]}")
+        if diagnostic := event.diagnostic_event:
+            text = re.sub(r"<\{%.*?%\}>", "", diagnostic.message).strip()
+            if diagnostic.severity == "error":
+                self._failures.append(text)
+            elif diagnostic.severity in ("info", "info#err", "warning") and text:
+                self._report(text)
+
+    def _failure(self, error: automation.CommandError) -> errors.SnapsetError:
+        for text in self._failures:
+            if known := errors.parse_shown(text):
+                return known
+        for text in self._failures:
+            if match := re.search(r"property (\S+) value .* has a problem: (.*)", text, re.DOTALL):
+                return errors.InputError(f"reading {match[1]}: {match[2].strip()}.")
+        if isinstance(error, automation.ConcurrentUpdateError):
+            return self._locked(error)
+        if killed := re.search(r"code: -(\d+)", str(error)):
+            return errors.SnapsetError(
+                f"updating stack {self.request.stack_name}: the Pulumi engine was ended by signal {killed[1]}. A set "
+                f"that was taken is taken up by the next run with --change-id {self.request.change_id}; if the stack "
+                f"is locked then, clear the lock first: {self._cancel_command()}"
+            )
+        return errors.SnapsetError(
+            f"updating stack {self.request.stack_name}: {self._failures[0] if self._failures else _last_error(error)}"
+        )
+
+    def _locked(self, error: automation.CommandError) -> errors.LockedError:
+        found = re.search(r"created by (\S+) \(pid (\d+)\) at (\S+)", str(error))
+        holder = "another run holds it"
+        if found:
+            who, pid, since = found.groups()
+            holder = f"{who} (pid {pid}) holds it since {since}, {age_of(since):.0f} s ago"
+        return errors.LockedError(
+            f"updating stack {self.request.stack_name}: {holder}. Wait for that run to end, and run this again; "
+            f"if it was killed, clear its lock first: {self._cancel_command()}"
+        )
+
+    def _cancel_command(self) -> str:
+        backend = environment().get("PULUMI_BACKEND_URL")
+        where = f"PULUMI_BACKEND_URL={backend} " if backend else ""
+        stack = self.request.stack_name
+        return f"{where}pulumi cancel --yes --stack {stack if '/' in stack else f'organization/{PROJECT}/{stack}'}"
+
+
+def _last_error(error: automation.CommandError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "error: " in line]
+    return lines[-1].split("error: ", 1)[1] if lines else " ".join(str(error).split())

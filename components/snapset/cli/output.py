@@ -1,0 +1,92 @@
+"""What a person or a pipeline sees: progress and errors on stderr, the result on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+
+class Say(Protocol):
+    """Tells the user, in one line, how far the work is."""
+
+    def __call__(self, text: str) -> None:
+        """Show the line in place of the one before on a terminal, else below it."""
+
+
+@contextmanager
+def progress(first: str) -> Iterator[Say]:
+    """Show progress on stderr: one live line on a terminal, plain lines elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+
+        def say(text: str) -> None:
+            console.print(text, markup=False, soft_wrap=True)
+
+        yield say
+        return
+    with console.status(first) as status:
+
+        def say_live(text: str) -> None:
+            status.update(text.replace("[", r"\["))
+
+        yield say_live
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print the one document of a `--json` run on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    sys.stdout.flush()
+
+
+def print_sets(sets: Iterable[Mapping[str, Any]]) -> None:
+    """Print each set as a table of its snapshots that fits 80 columns."""
+    console = Console(highlight=False)
+    for each in sets:
+        console.print(f"{each['set_id']} of {each['instance_id']}: {each['state']}, {each['outcome']}", style="bold")
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for title in ("snapshot", "volume", "device"):
+            table.add_column(title, no_wrap=True)
+        table.add_column("GiB", justify="right")
+        table.add_column("state", no_wrap=True)
+        for snapshot in each["snapshots"]:
+            table.add_row(
+                snapshot["snapshot_id"],
+                snapshot["volume_id"],
+                snapshot["device_name"],
+                str(snapshot["size_gib"]),
+                snapshot["state"],
+            )
+        console.print(table)
+
+
+def print_volumes(restored: Mapping[str, Any]) -> None:
+    """Print the volumes of a restored set as a table that fits 80 columns."""
+    console = Console(highlight=False)
+    [zone] = {each["availability_zone"] for each in restored["volumes"]}
+    where = f"attached to {restored['instance_id']}" if restored["instance_id"] else "attached to no instance"
+    console.print(f"{restored['set_id']} is restored in {zone}, {where}", style="bold")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("volume", "snapshot", "device"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("GiB", justify="right")
+    table.add_column("state", no_wrap=True)
+    for each in restored["volumes"]:
+        table.add_row(
+            each["volume_id"],
+            each["snapshot_id"],
+            each["device_name"],
+            str(each["size_gib"]),
+            each["state"],
+        )
+    console.print(table)
+
+
+def print_error(text: str) -> None:
+    """Print one line on stderr."""
+    sys.stderr.write(f"snapset: {text}\n")

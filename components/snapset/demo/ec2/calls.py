@@ -1,0 +1,105 @@
+"""The log of every call: what was asked, by whom, and what became of it, without any credential."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from threading import Lock
+from urllib.parse import parse_qsl
+
+SERVICES = ("ec2", "sts")
+
+_CREDENTIAL = re.compile(r"Credential=(?P<key>[^/,\s]+)/\d{8}/(?P<region>[^/]+)/(?P<service>[^/]+)/aws4_request")
+_ENVELOPE = ("Action", "Version")
+_SECRET = re.compile(r"x-amz-|signature|awsaccesskeyid|securitytoken|webidentitytoken|samlassertion|tokencode", re.I)
+_FILTERS = ("action", "service", "region")
+_UNSIGNED_STS = ("AssumeRoleWithSAML", "AssumeRoleWithWebIdentity")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call.
+
+    params are the form's, flat as they were sent. access_key is the id alone. status and code (the AWS error code)
+    are None while the call is under way, and stay None when the connection was closed without an answer. fault is the
+    kind of the scripted fault that it met. carried_out says whether EC2 did what was asked, answered or not.
+    """
+
+    n: int
+    time: str
+    service: str
+    action: str
+    params: dict[str, str]
+    region: str | None
+    access_key: str | None
+    dry_run: bool
+    status: int | None = None
+    code: str | None = None
+    fault: str | None = None
+    carried_out: bool = False
+
+    def as_json(self) -> dict[str, object]:
+        """The call as JSON's plain types."""
+        return asdict(self)
+
+
+def may_be_call(authorization: str) -> bool:
+    """Whether a request with this header can be a call of EC2 or STS: signed for them, or not signed at all."""
+    credential = _CREDENTIAL.search(authorization)
+    return credential["service"] in SERVICES if credential else not authorization
+
+
+def read_call(authorization: str, body: str) -> Call | None:
+    """The EC2 or STS call in this form, or None if it is another service's."""
+    form = dict(parse_qsl(body, keep_blank_values=True))
+    action = form.get("Action")
+    credential = _CREDENTIAL.search(authorization)
+    service = credential["service"] if credential else "sts" if action in _UNSIGNED_STS else None
+    if not action or service not in SERVICES:
+        return None
+    return Call(
+        n=0,
+        time=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        service=service,
+        action=action,
+        params={key: value for key, value in form.items() if key not in _ENVELOPE and not _SECRET.match(key)},
+        region=credential["region"] if credential else None,
+        access_key=credential["key"] if credential else None,
+        dry_run=form.get("DryRun", "").lower() == "true",
+    )
+
+
+class CallLog:
+    """The calls so far, numbered from 1 in the order they came in."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._calls: dict[int, Call] = {}
+        self._count = 0
+
+    def begin(self, call: Call) -> Call:
+        """Note a call that came in; it is in the log from now on, with its number."""
+        with self._lock:
+            self._count += 1
+            call = replace(call, n=self._count)
+            self._calls[call.n] = call
+            return call
+
+    def end(self, call: Call) -> None:
+        """Note what became of a call, unless the log was cleared meanwhile."""
+        with self._lock:
+            if call.n in self._calls:
+                self._calls[call.n] = call
+
+    def clear(self) -> None:
+        """Forget all calls; the numbers go on."""
+        with self._lock:
+            self._calls.clear()
+
+    def matching(self, filters: Mapping[str, str]) -> list[Call]:
+        """The calls, in order; `action`, `service` and `region` narrow them down, other names are a ValueError."""
+        if not set(filters) <= set(_FILTERS):
+            raise ValueError(f"calls can be narrowed down by {', '.join(_FILTERS)}")
+        with self._lock:
+            calls = list(self._calls.values())
+        return [call for call in calls if all(str(getattr(call, name)) == value for name, value in filters.items())]

@@ -1,0 +1,138 @@
+"""Scripted faults: which call meets which (pure: the middleware brings them about).
+
+    error          an error instead of the call: throttling, a 500, any code
+    error_after    the call is carried out, then an error is answered
+    close_before   the connection is closed without an answer, before the call is carried out
+    close_after    the same, after it was
+    delay          the call is carried out late
+    delay_after    the call is carried out at once and answered late
+    deny           UnauthorizedOperation, for a DryRun too
+    rate           RequestLimitExceeded whenever the action's bucket of tokens is empty
+
+`deny` and `rate` stay until the script is cleared, the others meet one call unless told otherwise.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+KINDS = ("error", "error_after", "close_before", "close_after", "delay", "delay_after", "deny", "rate")
+
+_LASTING = ("deny", "rate")
+
+_STATUS = {
+    "AccessDenied": 403,
+    "InternalError": 500,
+    "InternalFailure": 500,
+    "RequestLimitExceeded": 503,
+    "ServiceUnavailable": 503,
+    "Unavailable": 503,
+    "UnauthorizedOperation": 403,
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One scripted fault.
+
+    action: the action that meets it, `*` for every action.
+    kind: one of `KINDS`.
+    code, status, message: the error's; by default a 500 InternalError, or what the kind says.
+    seconds: how long a delay is.
+    times: how many calls meet it; None for every one until the script is cleared.
+    skip: how many matching calls pass first.
+    match: text that one of the call's parameters contains, or such text by parameter name.
+    bucket, refill_per_second: a rate's tokens.
+    """
+
+    kind: str
+    action: str = "*"
+    code: str = ""
+    status: int = 0
+    message: str = ""
+    seconds: float = 0.0
+    times: int | None = None
+    skip: int = 0
+    match: str | Mapping[str, str] = field(default_factory=dict)
+    bucket: float = 0.0
+    refill_per_second: float = 0.0
+
+    def matches(self, action: str, params: Mapping[str, str]) -> bool:
+        """Whether a call of this action with these parameters meets it."""
+        if self.action not in ("*", action):
+            return False
+        if isinstance(self.match, str):
+            return any(self.match in value for value in params.values())
+        return all(text in params.get(name, "") for name, text in self.match.items())
+
+
+def read_fault(entry: Mapping[str, object]) -> Fault:
+    """The fault that this JSON object scripts; raises ValueError for one that makes no sense."""
+    unknown = set(entry) - set(Fault.__dataclass_fields__)
+    if unknown:
+        raise ValueError(f"unknown fields of a fault: {', '.join(sorted(unknown))}")
+    kind = entry.get("kind")
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of fault: {kind!r}; known: {', '.join(KINDS)}")
+    given = {name: value for name, value in entry.items() if value is not None or name == "times"}
+    if kind not in _LASTING:
+        given.setdefault("times", 1)
+    if kind == "rate":
+        given.setdefault("code", "RequestLimitExceeded")
+    given.setdefault("code", "UnauthorizedOperation" if kind == "deny" else "InternalError")
+    given.setdefault("status", _STATUS.get(str(given["code"]), 400))
+    return Fault(**given)  # type: ignore[arg-type]
+
+
+class Script:
+    """The faults in force, in the order they were scripted; the first live one that matches a call is its fault."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._entries: list[_Entry] = []
+
+    def add(self, fault: Fault) -> None:
+        """Put a fault into force, after those that are."""
+        self._entries.append(_Entry(fault, self._clock()))
+
+    def clear(self) -> None:
+        """Take all faults out of force."""
+        self._entries = []
+
+    def take(self, action: str, params: Mapping[str, str]) -> Fault | None:
+        """The fault that this call meets, which is spent by it, or None."""
+        for entry in self._entries:
+            if entry.fault.matches(action, params) and entry.strikes(self._clock()):
+                return entry.fault
+        return None
+
+    def remaining(self) -> list[tuple[Fault, float]]:
+        """The faults in force and how many more calls each will meet (infinite for lasting ones)."""
+        return [(entry.fault, entry.times) for entry in self._entries if entry.times > 0]
+
+
+class _Entry:
+    def __init__(self, fault: Fault, now: float) -> None:
+        self.fault = fault
+        self.times = math.inf if fault.times is None else fault.times
+        self._skip = fault.skip
+        self._tokens = fault.bucket
+        self._refilled = now
+
+    def strikes(self, now: float) -> bool:
+        """Whether it strikes a call that matches it."""
+        if self._skip > 0:
+            self._skip -= 1
+            return False
+        if self.times <= 0 or (self.fault.kind == "rate" and self._has_token(now)):
+            return False
+        self.times -= 1
+        return True
+
+    def _has_token(self, now: float) -> bool:
+        refill = (now - self._refilled) * self.fault.refill_per_second
+        self._tokens, self._refilled = min(self.fault.bucket, self._tokens + refill), now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

@@ -1,0 +1,192 @@
+"""In front of moto: meets each EC2 and STS call with its scripted fault, and logs it. S3 passes through unlogged."""
+
+import io
+import re
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import escape
+
+from .calls import Call, CallLog, may_be_call, read_call
+from .control import PREFIX, Control
+from .faults import Fault, Script
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_ERROR_CODE = re.compile(rb"<Code>([^<]+)</Code>")
+_SUCCESS = 300
+_ACCOUNT = "123456789012"
+
+_EC2_ERROR = (
+    '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message>'
+    "</Error></Errors><RequestID>00000000-0000-0000-0000-000000000000</RequestID></Response>"
+)
+_STS_ERROR = (
+    '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>{code}</Code>'
+    "<Message>{message}</Message></Error><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>"
+)
+# What EC2 appends for DecodeAuthorizationMessage; in fact it is several lines long.
+_ENCODED_DENIAL = f"Encoded authorization failure message: {'c25hcHNldC1kZW1v' * 8}"
+_MESSAGES = {
+    "RequestLimitExceeded": "Request limit exceeded.",
+    "InternalError": "An internal error has occurred",
+    "ServiceUnavailable": "The request has failed due to a temporary failure of the server.",
+}
+
+
+class ScriptedCloseError(ConnectionError):
+    """The script closed this connection; the server takes it as a client that is gone."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, whole."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    @property
+    def status_code(self) -> int:
+        """The number in the status line."""
+        return int(self.status.split()[0])
+
+    def send(self, start_response: "StartResponse") -> Iterable[bytes]:
+        """Give it to the WSGI server."""
+        start_response(self.status, self.headers)
+        return [self.body]
+
+
+class FaultMiddleware:
+    """The WSGI application that this process serves."""
+
+    def __init__(self, app: "WSGIApplication", *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._app = app
+        self._sleep = sleep
+        self._script = Script(time.monotonic)
+        self._log = CallLog()
+        # moto's backends are not made for threads, and a set must appear whole.
+        self._one_at_a_time = RLock()
+        self._control = Control(self._script, self._log, self._one_at_a_time)
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer one request."""
+        if environ.get("PATH_INFO", "").startswith(PREFIX):
+            status, body = self._control.answer(environ)
+            return Answer(status, [("Content-Type", "application/json")], body).send(start_response)
+        authorization = environ.get("HTTP_AUTHORIZATION", "")
+        call = read_call(authorization, _read_form(environ)) if may_be_call(authorization) else None
+        if call is None:
+            return self._app(environ, start_response)
+        return self._answer(self._log.begin(call), environ).send(start_response)
+
+    def _answer(self, call: Call, environ: "WSGIEnvironment") -> Answer:
+        with self._one_at_a_time:
+            fault = self._script.take(call.action, call.params)
+        if fault is None:
+            return self._carry_out(call, environ)
+        call = replace(call, fault=fault.kind)
+        match fault.kind:
+            case "delay":
+                self._sleep(fault.seconds)
+                return self._carry_out(call, environ)
+            case "delay_after":
+                answer = self._carry_out(call, environ)
+                self._sleep(fault.seconds)
+                return answer
+            case "close_before":
+                self._log.end(call)
+                raise _close(environ)
+            case "close_after":
+                self._carry_out(call, environ, answered=False)
+                raise _close(environ)
+            case "error_after":
+                self._carry_out(call, environ, error=fault)
+                return _make_error(call, fault)
+            case _:
+                self._log.end(replace(call, status=fault.status, code=_code_of(call, fault)))
+                return _make_error(call, fault)
+
+    def _carry_out(
+        self, call: Call, environ: "WSGIEnvironment", *, answered: bool = True, error: Fault | None = None
+    ) -> Answer:
+        with self._one_at_a_time:
+            try:
+                answer = _run(self._app, environ)
+            except Exception as failure:  # whatever moto fails at, the caller is answered as EC2 would
+                answer = _make_failure(call, failure)
+        call = replace(call, carried_out=answer.status_code < _SUCCESS)
+        if error:
+            call = replace(call, status=error.status, code=error.code)
+        elif answered:
+            code = _ERROR_CODE.search(answer.body) if answer.status_code >= _SUCCESS else None
+            call = replace(call, status=answer.status_code, code=code[1].decode() if code else None)
+        self._log.end(call)
+        return answer
+
+
+def _read_form(environ: "WSGIEnvironment") -> str:
+    """The request's form, which stays readable for moto; empty for requests that have none."""
+    if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        return ""
+    body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body.decode()
+
+
+def _run(app: "WSGIApplication", environ: "WSGIEnvironment") -> Answer:
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> Any:
+        started.append((status, headers))
+
+    chunks = app(environ, start_response)
+    try:
+        body = b"".join(chunks)
+    finally:
+        if hasattr(chunks, "close"):
+            chunks.close()
+    return Answer(*started[-1], body)
+
+
+def _make_failure(call: Call, error: Exception) -> Answer:
+    """What moto can't do is an error that SDKs don't retry; what it fails at is EC2's own fault."""
+    if isinstance(error, NotImplementedError):
+        return _make_error(call, Fault("error", code="NotImplemented", status=501, message=str(error)))
+    traceback.print_exception(error)
+    return _make_error(call, Fault("error", code="InternalError", status=500, message=repr(error)))
+
+
+def _close(environ: "WSGIEnvironment") -> ScriptedCloseError:
+    # Only shut down: werkzeug still reads what is left of the request and closes the socket itself.
+    environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    return ScriptedCloseError("closed by the script")
+
+
+def _make_error(call: Call, fault: Fault) -> Answer:
+    code = _code_of(call, fault)
+    message = fault.message or (_explain_denial(call) if fault.kind == "deny" else _MESSAGES.get(code, code))
+    template = _STS_ERROR if call.service == "sts" else _EC2_ERROR
+    body = template.format(code=escape(code), message=escape(message)).encode()
+    return Answer(f"{fault.status} Scripted", [("Content-Type", "text/xml;charset=UTF-8")], body)
+
+
+def _code_of(call: Call, fault: Fault) -> str:
+    # STS has another name for EC2's UnauthorizedOperation.
+    return "AccessDenied" if fault.kind == "deny" and call.service == "sts" else fault.code
+
+
+def _explain_denial(call: Call) -> str:
+    action = f"{call.service}:{call.action}"
+    denial = f"User: arn:aws:iam::{_ACCOUNT}:user/{call.access_key} is not authorized to perform: {action}"
+    if not call.action.startswith("Describe"):
+        denial += f" on resource: arn:aws:{call.service}:{call.region}:{_ACCOUNT}:*"
+    denial += f" because no identity-based policy allows the {action} action"
+    if call.service == "sts":
+        return denial
+    return f"You are not authorized to perform this operation. {denial}. {_ENCODED_DENIAL}"

@@ -1,0 +1,26 @@
+"""moto's EC2 backend, made strict; moto finds the answers through `urls` beside this module."""
+
+from moto.ec2.models import EC2Backend, ec2_backends
+
+from .images import ImagesBackend
+from .snapshots import SnapshotsBackend
+from .storage import VolumesBackend
+from .tags import TagsBackend
+from .zones import ZonesBackend, add_local_zones
+
+
+class StrictEC2Backend(
+    SnapshotsBackend,
+    VolumesBackend,
+    ImagesBackend,
+    TagsBackend,
+    ZonesBackend,
+    EC2Backend,  # type: ignore[misc]
+):
+    """One account's EC2 in one region."""
+
+
+def install() -> None:
+    """Make moto build this backend; call it before the first region is asked for."""
+    add_local_zones()
+    ec2_backends.backend = StrictEC2Backend

@@ -1,0 +1,201 @@
+"""The answers: the form of a request first, then DryRun, then the rest, so that nothing half-done stays behind.
+
+assumption: EC2 checks permissions first (scripted denials come before this module) and evaluates DryRun before
+anything that needs the resources themselves.
+"""
+
+from typing import Any
+
+from moto.core.responses import ActionResult, EmptyResult
+from moto.ec2.responses import EC2Response
+
+from . import errors, rules
+from .filters import describe_snapshots
+from .request import read_create_snapshots, read_tag_specifications, read_tags
+
+
+class StrictEC2Response(EC2Response):  # type: ignore[misc]
+    """EC2's answers to one request."""
+
+    def serialized(self, action_result: ActionResult) -> Any:
+        """The answer on the wire; moto answers every error with 400."""
+        status, headers, body = super().serialized(action_result)
+        if isinstance(action_result.result, Exception):
+            status = errors.HTTP_STATUS.get(getattr(action_result.result, "code", ""), status)
+        return status, headers, body
+
+    def create_snapshots(self) -> ActionResult:
+        """CreateSnapshots."""
+        request = read_create_snapshots(self._get_params())
+        self.error_on_dryrun()
+        made = self.ec2_backend.create_set(request)
+        return ActionResult({"Snapshots": [_announce(snapshot) for snapshot in made]})
+
+    def create_snapshot(self) -> ActionResult:
+        """CreateSnapshot."""
+        self._check_param_id(rules.VOLUME, "VolumeId")
+        rules.check_description(self._get_param("Description") or "")
+        tags = read_tag_specifications(self._get_param("TagSpecifications") or [], "snapshot")
+        self.error_on_dryrun()
+        snapshot = self.ec2_backend.create_snapshot(self._get_param("VolumeId"), self._get_param("Description"))
+        snapshot.add_tags(tags)
+        return ActionResult(_announce(snapshot))
+
+    def describe_snapshots(self) -> ActionResult:
+        """DescribeSnapshots."""
+        rules.check_ids(rules.SNAPSHOT, self._get_param("SnapshotIds") or [])
+        self.error_on_dryrun()
+        page, token = describe_snapshots(self.ec2_backend, self._get_params())
+        return ActionResult({"Snapshots": page, "NextToken": token})
+
+    def delete_snapshot(self) -> ActionResult:
+        """DeleteSnapshot."""
+        self._check_param_id(rules.SNAPSHOT, "SnapshotId")
+        return super().delete_snapshot()
+
+    def describe_instances(self) -> ActionResult:
+        """DescribeInstances."""
+        rules.check_ids(rules.INSTANCE, self._get_param("InstanceIds") or [])
+        return super().describe_instances()
+
+    def describe_volumes(self) -> ActionResult:
+        """DescribeVolumes."""
+        volume_ids = self._get_param("VolumeIds") or []
+        rules.check_ids(rules.VOLUME, volume_ids)
+        if volume_ids and self._get_param("MaxResults") is not None:
+            raise errors.invalid_combination("The parameter volumeSet cannot be used with the parameter maxResults")
+        self.error_on_dryrun()
+        return super().describe_volumes()
+
+    def create_volume(self) -> ActionResult:
+        """CreateVolume."""
+        if self._get_param("SnapshotId"):
+            self._check_param_id(rules.SNAPSHOT, "SnapshotId")
+        read_tag_specifications(self._get_param("TagSpecifications") or [], "volume")
+        self.error_on_dryrun()
+        request = dict(self._get_params())
+        if made := self.ec2_backend.find_made(request):
+            return ActionResult(made)
+        self.params["Size"] = self.ec2_backend.check_new_volume(
+            zone=self._get_param("AvailabilityZone"),
+            size=self._get_param("Size"),
+            snapshot_id=self._get_param("SnapshotId"),
+        )
+        result = super().create_volume()
+        self.ec2_backend.remember_made(request, result.result)
+        return result
+
+    def delete_volume(self) -> ActionResult:
+        """DeleteVolume."""
+        self._check_param_id(rules.VOLUME, "VolumeId")
+        return super().delete_volume()
+
+    def attach_volume(self) -> ActionResult:
+        """AttachVolume."""
+        self._check_param_id(rules.VOLUME, "VolumeId")
+        self._check_param_id(rules.INSTANCE, "InstanceId")
+        device = self._get_param("Device")
+        if not device:
+            raise errors.missing("device")
+        self.error_on_dryrun()
+        self.ec2_backend.check_attachment(
+            volume_id=self._get_param("VolumeId"), instance_id=self._get_param("InstanceId"), device=device
+        )
+        return super().attach_volume()
+
+    def detach_volume(self) -> ActionResult:
+        """DetachVolume: the volume says which instance it is; moto wants to be told."""
+        self._check_param_id(rules.VOLUME, "VolumeId")
+        self.error_on_dryrun()
+        attachment = self.ec2_backend.find_attachment(self._get_param("VolumeId"))
+        self.params.setdefault("InstanceId", attachment.instance_id)
+        return super().detach_volume()
+
+    def create_tags(self) -> ActionResult:
+        """CreateTags: all resources get all tags, or none gets any."""
+        tags = read_tags(self._get_param("Tags") or [])
+        if not tags:
+            raise errors.invalid_value("You must specify one or more tags to create")
+        resource_ids = self._tagged_resources()
+        self.error_on_dryrun()
+        self.ec2_backend.create_tags(resource_ids, tags)
+        return EmptyResult()
+
+    def delete_tags(self) -> ActionResult:
+        """DeleteTags: without tags, all that the user has set."""
+        named = {tag.get("Key") or "": tag.get("Value") for tag in self._get_param("Tags") or []}
+        rules.check_tags([(key, value or "") for key, value in named.items()])
+        resource_ids = self._tagged_resources()
+        self.error_on_dryrun()
+        for resource_id in resource_ids:
+            tags = named or {key: None for key in self.ec2_backend.tags[resource_id] if not rules.is_reserved(key)}
+            self.ec2_backend.delete_tags([resource_id], tags)
+        return EmptyResult()
+
+    def register_image(self) -> ActionResult:
+        """RegisterImage: the image keeps the snapshots it is registered on."""
+        mappings = self._get_param("BlockDeviceMappings") or []
+        root_device = self._get_param("RootDeviceName")
+        # The root's snapshot comes first.
+        mappings = sorted(mappings, key=lambda mapping: mapping.get("DeviceName") != root_device)
+        snapshot_ids = [
+            mapping["Ebs"]["SnapshotId"] for mapping in mappings if mapping.get("Ebs", {}).get("SnapshotId")
+        ]
+        rules.check_ids(rules.SNAPSHOT, snapshot_ids)
+        self.error_on_dryrun()
+        image = self.ec2_backend.register_mapped_image(
+            name=self._get_param("Name"),
+            description=self._get_param("Description", ""),
+            root_device=root_device,
+            snapshot_ids=snapshot_ids,
+        )
+        return ActionResult({"ImageId": image.id})
+
+    def describe_availability_zones(self) -> ActionResult:
+        """DescribeAvailabilityZones."""
+        self.error_on_dryrun()
+        zones = self.ec2_backend.describe_availability_zones(
+            self._filters_from_querystring(),
+            zone_names=self._get_param("ZoneNames") or [],
+            zone_ids=self._get_param("ZoneIds") or [],
+            every=self._get_param("AllAvailabilityZones", False),
+        )
+        return ActionResult({"AvailabilityZones": zones})
+
+    def create_subnet(self) -> ActionResult:
+        """CreateSubnet: moto leaves the Outpost out."""
+        outpost_arn = self._get_param("OutpostArn")
+        if outpost_arn:
+            rules.check_outpost_arn(outpost_arn)
+        result = super().create_subnet()
+        result.result["Subnet"].outpost_arn = outpost_arn
+        return result
+
+    def _check_param_id(self, kind: str, name: str) -> None:
+        resource_id = self._get_param(name)
+        if not resource_id:
+            raise errors.missing(name[0].lower() + name[1:])
+        rules.check_id(kind, resource_id)
+
+    def _tagged_resources(self) -> list[str]:
+        resource_ids: list[str] = self._get_param("Resources") or []
+        self.ec2_backend.check_resources(resource_ids)
+        return resource_ids
+
+
+def _announce(snapshot: Any) -> dict[str, Any]:
+    """A snapshot in the answer to its creation: pending, and not a percent done, however short its life is."""
+    return {
+        "SnapshotId": snapshot.id,
+        "VolumeId": snapshot.volume_id,
+        "VolumeSize": snapshot.volume_size,
+        "State": "pending",
+        "Progress": "",
+        "StartTime": snapshot.start_time,
+        "OwnerId": snapshot.owner_id,
+        "Description": snapshot.description,
+        "Encrypted": snapshot.encrypted,
+        "Tags": snapshot.tag_set,
+        "OutpostArn": snapshot.outpost_arn,
+        "AvailabilityZone": snapshot.availability_zone,
+    }

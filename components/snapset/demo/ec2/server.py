@@ -1,0 +1,58 @@
+"""One process that is EC2, STS and S3 on the loopback: bind, say so, end."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import NoReturn
+
+from moto.core.responses import BaseResponse
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from . import models
+from .middleware import FaultMiddleware
+from .world import WORLD, Settings
+
+LOOPBACK = "127.0.0.1"
+_PARENT_POLL_SECONDS = 0.2
+
+
+class _QuietRequestHandler(MotoRequestHandler):  # type: ignore[misc]
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing: the log of calls is for that."""
+
+
+def serve(*, port: int, settings: Settings, region: str, parent: int | None) -> NoReturn:
+    """Serve until SIGTERM or SIGINT, or until the parent process is gone if its id is given.
+
+    Prints `{"endpoint": "http://127.0.0.1:PORT"}` when it is ready to answer; port 0 takes a free port.
+    """
+    WORLD.begin(settings)
+    models.install()
+    BaseResponse.default_region = region
+    app = FaultMiddleware(DomainDispatcherApplication(create_backend_app))
+    server = make_server(LOOPBACK, port, app, threaded=True, request_handler=_QuietRequestHandler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    if parent is not None:
+        threading.Thread(target=_exit_without, args=(parent,), daemon=True).start()
+    sys.stdout.write(json.dumps({"endpoint": f"http://{LOOPBACK}:{server.server_port}"}) + "\n")
+    sys.stdout.flush()
+    server.serve_forever()
+    sys.exit(0)
+
+
+def _exit(number: int, frame: FrameType | None) -> NoReturn:
+    # Nothing is kept, so nothing has to be put in order; calls that a script delays are not waited for.
+    os._exit(0)
+
+
+def _exit_without(parent: int) -> None:
+    # An orphan gets another parent (POSIX).
+    while os.getppid() == parent:
+        time.sleep(_PARENT_POLL_SECONDS)
+    os._exit(0)

@@ -1,0 +1,221 @@
+"""Snapshots as EC2 keeps them: made as a set or singly, pending at first, deleted unless something needs them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta, timezone
+from itertools import count
+from typing import Any
+
+from moto.ec2.models.elastic_block_store import Snapshot
+from moto.ec2.utils import random_snapshot_id
+
+from . import errors
+from .life import COMPLETED, PENDING, Life
+from .request import LOCAL, CreateSnapshotsRequest
+from .sets import choose_volumes, find_source, merge_tags
+from .world import WORLD
+
+_SERIAL = count(1)
+
+
+class StrictSnapshot(Snapshot):  # type: ignore[misc]
+    """One snapshot with a life of its own; moto's serializer reads its attributes by their snake_case names."""
+
+    def __init__(
+        self,
+        backend: Any,
+        volume: Any,
+        *,
+        description: str,
+        life: Life,
+        start_time: datetime,
+        owner_id: str | None = None,
+        from_ami: str | None = None,
+        kms_key_id: str | None = None,
+        outpost_arn: str | None = None,
+        availability_zone: str | None = None,
+    ) -> None:
+        self.life = life
+        super().__init__(
+            ec2_backend=backend,
+            snapshot_id=random_snapshot_id(),
+            volume=volume,
+            description=description,
+            encrypted=volume.encrypted,
+            kms_key_id=kms_key_id or volume.kms_key_id,
+            owner_id=owner_id,
+            from_ami=from_ami,
+        )
+        self.serial = next(_SERIAL)
+        self.set_number = self.serial
+        self.start_time = start_time
+        self.outpost_arn = outpost_arn
+        self.availability_zone = availability_zone
+        # A volume can grow while its snapshots stay what they were.
+        self._volume_size = int(volume.size)
+
+    @property
+    def volume_size(self) -> int:
+        """GiB of the volume when the snapshot was taken."""
+        return self._volume_size
+
+    @property
+    def status(self) -> str:
+        """`pending`, `completed` or `error`."""
+        return self.life.state(WORLD.now())
+
+    @status.setter
+    def status(self, value: str) -> None:
+        """Ignore what moto's constructor assigns: the life decides."""
+
+    @property
+    def state(self) -> str:
+        """The status, under the name CreateSnapshots' answer has for it."""
+        return self.status
+
+    @property
+    def progress(self) -> str:
+        """`0%` to `100%`."""
+        return self.life.progress(WORLD.now())
+
+    @property
+    def state_message(self) -> str | None:
+        """Why it is in `error`, or None."""
+        return self.life.message(WORLD.now())
+
+    @property
+    def completion_time(self) -> datetime | None:
+        """When it was completed, or None."""
+        seconds = self.life.completed_after(WORLD.now())
+        return None if seconds is None else self.start_time + timedelta(seconds=seconds)
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether DescribeSnapshots shows it yet."""
+        return WORLD.now() - self.life.begun >= WORLD.settings.visibility_seconds
+
+    def check_completed(self) -> None:
+        """Refuse what needs the data of a snapshot that does not have it yet."""
+        if self.status != COMPLETED:
+            raise errors.EC2Error("IncorrectState", f"Snapshot '{self.id}' is not 'completed'.")
+
+    def get_tags(self) -> list[dict[str, str]]:
+        """Its tags; moto's own way matches every tag of the region against this id."""
+        return [{"key": key, "value": value} for key, value in self.ec2_backend.tags.get(self.id, {}).items()]
+
+
+class SnapshotsBackend:
+    """moto's backend of one region, where it makes, finds and deletes snapshots."""
+
+    account_id: str
+    amis: dict[str, Any]
+    snapshots: dict[str, StrictSnapshot]
+    tags: dict[str, dict[str, str]]
+    get_instance: Any
+    get_volume: Any
+
+    def create_set(self, request: CreateSnapshotsRequest) -> list[StrictSnapshot]:
+        """Make a set: everything is decided before the first snapshot exists."""
+        instance = find_source(self, request)
+        chosen = choose_volumes(self, instance, request)
+        tags = {volume.id: merge_tags(self.tags.get(volume.id, {}), request) for volume in chosen}
+        failure, start_time = WORLD.take_failure(), _start_time()
+        made = [
+            StrictSnapshot(
+                self,
+                volume,
+                description=request.description,
+                life=WORLD.life_of(volume.id, failure),
+                start_time=start_time,
+                outpost_arn=request.outpost_arn,
+                availability_zone=instance.availability_zone if request.location == LOCAL else None,
+            )
+            for volume in chosen
+        ]
+        for snapshot in made:
+            snapshot.set_number = made[0].serial
+            self.tags[snapshot.id] = tags[snapshot.volume_id]
+            self.snapshots[snapshot.id] = snapshot
+        return made
+
+    def create_snapshot(
+        self, volume_id: str, description: str, owner_id: str | None = None, from_ami: str | None = None
+    ) -> StrictSnapshot:
+        """Make a single snapshot (moto's CreateSnapshot and its images come here)."""
+        snapshot = StrictSnapshot(
+            self,
+            self.get_volume(volume_id),
+            description=description or "",
+            life=WORLD.life_of(volume_id, None),
+            start_time=_start_time(),
+            owner_id=owner_id,
+            from_ami=from_ami,
+        )
+        self.snapshots[snapshot.id] = snapshot
+        return snapshot
+
+    def copy_snapshot(
+        self, source_snapshot_id: str, source_region: str, description: str, kms_key_id: str | None
+    ) -> StrictSnapshot:
+        """Copy a completed snapshot into this region."""
+        from moto.ec2.models import ec2_backends
+
+        source = ec2_backends[self.account_id][source_region].get_snapshot(source_snapshot_id)
+        source.check_completed()
+        snapshot = StrictSnapshot(
+            self,
+            source.volume,
+            description=description or "",
+            life=WORLD.life_of(source.volume_id, None),
+            start_time=_start_time(),
+            kms_key_id=kms_key_id,
+        )
+        self.snapshots[snapshot.id] = snapshot
+        return snapshot
+
+    def get_snapshot(self, snapshot_id: str) -> StrictSnapshot:
+        """The snapshot of this id; EC2's error names the id, moto's does not."""
+        snapshot = self.snapshots.get(snapshot_id)
+        if snapshot is None:
+            raise errors.snapshot_not_found(snapshot_id)
+        return snapshot
+
+    def delete_snapshot(self, snapshot_id: str) -> StrictSnapshot:
+        """Delete a snapshot, unless a registered image needs it or a lock keeps it."""
+        snapshot = self.get_snapshot(snapshot_id)
+        image_id = self._image_that_uses(snapshot)
+        if image_id:
+            raise errors.snapshot_in_use(snapshot_id, image_id)
+        if snapshot_id in WORLD.locked:
+            raise errors.snapshot_locked(snapshot_id)
+        self.tags.pop(snapshot_id, None)
+        return self.snapshots.pop(snapshot_id)
+
+    def complete_snapshots(self, snapshot_ids: Iterable[str] | None = None) -> list[str]:
+        """Complete these pending snapshots now, all of them if none are named; the ids of the completed."""
+        now = WORLD.now()
+        named = None if snapshot_ids is None else set(snapshot_ids)
+        completed = []
+        for snapshot in self.snapshots.values():
+            if snapshot.status == PENDING and (named is None or snapshot.id in named):
+                snapshot.life = snapshot.life.ended(now)
+                completed.append(snapshot.id)
+        return completed
+
+    def fail_sets(self, snapshot_ids: Sequence[str], message: str) -> list[str]:
+        """Put the sets that contain these snapshots into `error`; the ids of the failed."""
+        now = WORLD.now()
+        sets = {snapshot.set_number for snapshot in self.snapshots.values() if snapshot.id in snapshot_ids}
+        failed = [snapshot for snapshot in self.snapshots.values() if snapshot.set_number in sets]
+        for snapshot in failed:
+            snapshot.life = snapshot.life.failed(now, message)
+        return [snapshot.id for snapshot in failed]
+
+    def _image_that_uses(self, snapshot: StrictSnapshot) -> str | None:
+        for image in self.amis.values():
+            if snapshot.from_ami == image.id or snapshot.id in getattr(image, "mapped_snapshot_ids", ()):
+                return str(image.id)
+        return None
+
+
+def _start_time() -> datetime:
+    return datetime.now(timezone.utc).replace(microsecond=0)

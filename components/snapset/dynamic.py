@@ -1,0 +1,61 @@
+"""What every dynamic provider of snapset's needs: the stack's settings, unknown values, and one line for the user."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pulumi.dynamic import ConfigureRequest
+from pulumi.output import Unknown
+
+from snapset import errors
+from snapset.inputs import UNKNOWN
+from snapset.session import AwsSettings
+
+DEBUG = "SNAPSET_DEBUG"
+
+
+def read_settings(req: ConfigureRequest) -> AwsSettings:
+    """Return the stack's `aws` config, for a provider that has just begun, in a process of its own."""
+    if not os.environ.get(DEBUG):
+        # Pulumi shows a handler's exception with its traceback; this leaves the message.
+        sys.tracebacklimit = 0
+    with shown_in_one_line():
+        return AwsSettings.from_config(lambda key: req.config.get(f"aws:{key}"))
+
+
+def wants_preflight(req: ConfigureRequest) -> bool:
+    """Tell whether the stack's config leaves the checks against AWS at preview on."""
+    return str(req.config.get("snapset:preflight")).lower() != "false"
+
+
+def with_sentinels(value: Any) -> Any:
+    """Return the value with Pulumi's text for what is not yet known."""
+    # Pulumi's wire has a text for it; its Python SDK has an object, which does not compare.
+    if isinstance(value, Mapping):
+        return {name: with_sentinels(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [with_sentinels(each) for each in value]
+    return UNKNOWN if isinstance(value, Unknown) else value
+
+
+def say(text: str) -> None:
+    """Show one line as a diagnostic of the stack."""
+    # Pulumi takes what a provider prints for one.
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+@contextmanager
+def shown_in_one_line() -> Iterator[None]:
+    """Show an error of snapset's as `Name: message`, without the module path and the chain behind it."""
+    try:
+        yield
+    except errors.SnapsetError as error:
+        if os.environ.get(DEBUG):
+            raise
+        shown = type(type(error).__name__, (Exception,), {"__module__": "builtins"})
+        raise shown(str(error)) from None

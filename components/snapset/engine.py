@@ -1,0 +1,115 @@
+"""Run the Pulumi engine from the command line: which one, on which state, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pulumi import automation
+from pulumi.automation.errors import create_command_error
+
+from snapset import errors
+
+
+class EngineCommand(automation.PulumiCommand):
+    """The `pulumi` command, which can be interrupted while it runs, as Ctrl-C in a terminal does."""
+
+    def __init__(self) -> None:
+        folder = engine_folder()
+        try:
+            super().__init__(root=os.path.dirname(folder) if folder else None)
+        except automation.InvalidVersionError as error:
+            raise errors.SnapsetError(f"starting the Pulumi engine: {error}") from error
+        self._running: subprocess.Popen[str] | None = None
+
+    def run(
+        self,
+        args: list[str],
+        cwd: str,
+        additional_env: Mapping[str, str],
+        on_output: Callable[[str], object] | None = None,
+        on_error: Callable[[str], object] | None = None,
+    ) -> automation.CommandResult:
+        """Run one command to its end; see `pulumi.automation.PulumiCommand.run`."""
+        command = [self.command, "--non-interactive", *args]
+        env = {**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"}
+        if os.path.isabs(self.command):
+            env["PATH"] = os.pathsep.join([os.path.dirname(self.command), env.get("PATH", "")])
+        # A session of its own: an interrupt reaches the engine once, from here, and not from the terminal as well.
+        self._running = subprocess.Popen(  # noqa: S603
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        stdout, stderr = self._running.communicate()
+        result = automation.CommandResult(stdout, stderr, self._running.returncode)
+        if result.code:
+            raise create_command_error(result)
+        return result
+
+    def interrupt(self) -> None:
+        """Ask the engine to end in order, as Ctrl-C does: it writes the state and lets go of the stack."""
+        if self._running and self._running.poll() is None:
+            self._running.send_signal(signal.SIGINT)
+
+
+def environment() -> dict[str, str]:
+    """Return what the engine's environment needs beside the caller's own.
+
+    The state goes to the backend that Pulumi is logged in to or that PULUMI_BACKEND_URL names; else to files in the
+    user's data folder. snapset keeps no secrets, so an unset passphrase is no obstacle.
+    """
+    added = {
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # The dynamic provider is started with this Python, which has snapset, whatever `python3` is.
+        "PULUMI_PYTHON_CMD": sys.executable,
+    }
+    if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
+        added["PULUMI_CONFIG_PASSPHRASE"] = ""
+    if not _has_backend():
+        given = Path(os.environ.get("XDG_DATA_HOME", ""))
+        state = (given if given.is_absolute() else Path.home() / ".local/share") / "snapset" / "state"
+        state.mkdir(parents=True, exist_ok=True)
+        added["PULUMI_BACKEND_URL"] = state.as_uri()
+    return added
+
+
+def _has_backend() -> bool:
+    if os.environ.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_ACCESS_TOKEN"):
+        return True
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    try:
+        return bool(json.loads((home / "credentials.json").read_text()).get("current"))
+    except (OSError, ValueError):
+        return False
+
+
+def engine_folder() -> str | None:
+    """Return the folder of the engine that `make setup` installed, or None where `pulumi` is on PATH.
+
+    Raises:
+        SnapsetError: there is no engine.
+    """
+    if shutil.which("pulumi"):
+        return None
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snapset" / "engine"
+    installed = list(Path(os.environ.get("SNAPSET_ENGINE_DIR") or cache).glob("*/bin/pulumi"))
+    if installed:
+        newest = max(installed, key=lambda path: [int(part) for part in re.findall(r"\d+", path.parts[-3])])
+        return str(newest.parent)
+    raise errors.SnapsetError(
+        "starting the Pulumi engine: there is no `pulumi` on PATH. "
+        "Install it from https://www.pulumi.com/docs/install/, or run `make setup` in a clone of snapset."
+    )

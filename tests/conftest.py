@@ -1,0 +1,47 @@
+"""What all tests share: an embedded EC2 for each worker, and Pulumi projects on the real engine."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from snapset.demo.ec2.client import EmbeddedEC2
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from support.project import Project
+
+# A shell starts its background jobs with Ctrl-C ignored, and everything that the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def embedded_ec2() -> Iterator[EmbeddedEC2]:
+    with EmbeddedEC2() as server:
+        yield server
+
+
+@pytest.fixture
+def ec2(embedded_ec2: EmbeddedEC2) -> EmbeddedEC2:
+    """An EC2 in which nothing has happened yet."""
+    embedded_ec2.reset()
+    return embedded_ec2
+
+
+@pytest.fixture
+def project(ec2: EmbeddedEC2, tmp_path: Path) -> Project:
+    """The repository's own project, with a stack that has no config yet."""
+    return Project(tmp_path, environment=ec2.environment())
+
+
+@pytest.fixture
+def program(ec2: EmbeddedEC2, tmp_path: Path) -> Callable[[str], Project]:
+    """Somebody else's project, whose whole program is the given text."""
+
+    def make(text: str) -> Project:
+        return Project(tmp_path, environment=ec2.environment(), program=text)
+
+    return make

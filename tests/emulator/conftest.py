@@ -1,0 +1,70 @@
+"""One embedded EC2 a worker, emptied before each test; real boto3 over HTTP."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+from snapset.demo.ec2.client import EmbeddedEC2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DEADLINE_SECONDS = 10
+
+
+@pytest.fixture(scope="session")
+def ec2_server() -> Iterator[EmbeddedEC2]:
+    with EmbeddedEC2() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def fresh(ec2_server: EmbeddedEC2) -> None:
+    ec2_server.reset()
+
+
+@pytest.fixture(scope="session")
+def ec2(ec2_server: EmbeddedEC2) -> Any:
+    """A client that tries each call once."""
+    return ec2_server.ec2()
+
+
+@pytest.fixture(scope="session")
+def retrying(ec2_server: EmbeddedEC2) -> Any:
+    """A client with boto3's default retries."""
+    return ec2_server.ec2(retries=True)
+
+
+@pytest.fixture
+def refused() -> Any:
+    """`with refused(CODE, "word", ...)`: EC2 answers the block's call with this error, which says these words."""
+
+    @contextmanager
+    def expect(code: str, *words: str, status: int = 400) -> Iterator[None]:
+        with pytest.raises(ClientError) as caught:
+            yield
+        answer: Any = caught.value.response
+        assert answer["Error"]["Code"] == code
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == status
+        assert all(word in answer["Error"]["Message"] for word in words), answer["Error"]["Message"]
+
+    return expect
+
+
+@pytest.fixture
+def eventually() -> Any:
+    """Ask until the answer is the one that is waited for, or the deadline is over; returns the answer."""
+
+    def poll(ask: Callable[[], Any], wanted: Callable[[Any], bool] = bool) -> Any:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            answer = ask()
+            if wanted(answer):
+                return answer
+            assert time.monotonic() < deadline, f"still {answer}"
+
+    return poll

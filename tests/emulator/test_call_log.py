@@ -1,0 +1,148 @@
+"""The log of calls: everything that was asked and what became of it, and no credential."""
+
+from __future__ import annotations
+
+import json
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
+
+UNKNOWN_INSTANCE = "i-0123456789abcdef0"
+
+
+@pytest.fixture
+def instance(ec2_server):
+    launched = ec2_server.launch()
+    ec2_server.clear_calls()
+    return launched
+
+
+def test_a_call_is_logged_as_it_was_sent(ec2, ec2_server, instance):
+    ec2.create_snapshots(
+        InstanceSpecification={"InstanceId": instance.instance_id},
+        Description="a b&c",
+        TagSpecifications=[{"ResourceType": "snapshot", "Tags": [{"Key": "k", "Value": ""}]}],
+    )
+    (call,) = ec2_server.calls()
+    assert call.pop("time").startswith("20")
+    assert call.pop("n") > 0
+    assert call == {
+        "service": "ec2",
+        "action": "CreateSnapshots",
+        "params": {
+            "InstanceSpecification.InstanceId": instance.instance_id,
+            "Description": "a b&c",
+            "TagSpecification.1.ResourceType": "snapshot",
+            "TagSpecification.1.Tag.1.Key": "k",
+            "TagSpecification.1.Tag.1.Value": "",
+        },
+        "region": "us-east-1",
+        "access_key": "testing",
+        "dry_run": False,
+        "status": 200,
+        "code": None,
+        "fault": None,
+        "carried_out": True,
+    }
+
+
+def attempt(call, **parameters):
+    try:
+        call(**parameters)
+    except (ClientError, ConnectionClosedError, ReadTimeoutError):
+        return
+
+
+@pytest.mark.parametrize(
+    ("script", "parameters", "outcome"),
+    [
+        ({}, {}, (200, None, None, True)),
+        ({}, {"DryRun": True}, (412, "DryRunOperation", None, False)),
+        ({}, {"InstanceId": UNKNOWN_INSTANCE}, (400, "InvalidInstanceID.NotFound", None, False)),
+        ({"kind": "error"}, {}, (500, "InternalError", "error", False)),
+        ({"kind": "error", "code": "RequestLimitExceeded"}, {}, (503, "RequestLimitExceeded", "error", False)),
+        ({"kind": "error_after"}, {}, (500, "InternalError", "error_after", True)),
+        (
+            {"kind": "error_after"},
+            {"InstanceId": UNKNOWN_INSTANCE},
+            (500, "InternalError", "error_after", False),
+        ),
+        ({"kind": "close_before"}, {}, (None, None, "close_before", False)),
+        ({"kind": "close_after"}, {}, (None, None, "close_after", True)),
+        ({"kind": "delay"}, {}, (200, None, "delay", True)),
+        ({"kind": "delay_after"}, {}, (200, None, "delay_after", True)),
+        ({"kind": "deny"}, {}, (403, "UnauthorizedOperation", "deny", False)),
+        ({"kind": "rate"}, {}, (503, "RequestLimitExceeded", "rate", False)),
+    ],
+)
+def test_it_says_what_became_of_a_call(ec2, ec2_server, instance, script, parameters, outcome):
+    if script:
+        ec2_server.fault(action="CreateSnapshots", **script)
+    instance_id = parameters.get("InstanceId", instance.instance_id)
+    rest = {name: value for name, value in parameters.items() if name != "InstanceId"}
+    attempt(ec2.create_snapshots, InstanceSpecification={"InstanceId": instance_id}, **rest)
+    (call,) = ec2_server.calls()
+    assert (call["status"], call["code"], call["fault"], call["carried_out"]) == outcome
+    assert call["dry_run"] == ("DryRun" in parameters)
+
+
+def test_a_call_under_way_is_in_it(ec2_server, instance):
+    ec2_server.fault(kind="delay", action="CreateSnapshots", seconds=3600)
+    spec = {"InstanceId": instance.instance_id}
+    attempt(ec2_server.ec2(timeout=0.2).create_snapshots, InstanceSpecification=spec)
+    (call,) = ec2_server.calls()
+    assert (call["action"], call["status"], call["carried_out"]) == ("CreateSnapshots", None, False)
+
+
+def test_calls_are_numbered_in_order_and_narrowed_by_action(ec2, ec2_server, instance):
+    ec2.describe_volumes()
+    ec2.describe_snapshots()
+    ec2.describe_volumes()
+    calls = ec2_server.calls()
+    assert [call["action"] for call in calls] == ["DescribeVolumes", "DescribeSnapshots", "DescribeVolumes"]
+    assert [call["n"] for call in calls] == sorted({call["n"] for call in calls})
+    assert ec2_server.calls("DescribeVolumes") == [calls[0], calls[2]]
+    ec2_server.clear_calls()
+    assert ec2_server.calls() == []
+
+
+def test_the_region_is_that_of_the_call(ec2_server):
+    ec2_server.ec2(region="eu-central-1").describe_volumes()
+    assert [call["region"] for call in ec2_server.calls()] == ["eu-central-1"]
+
+
+def test_no_credential_is_in_it(ec2_server):
+    secrets = {"aws_secret_access_key": "very-secret-key", "aws_session_token": "very-secret-token"}
+    for service, action in [("ec2", "describe_volumes"), ("sts", "get_caller_identity")]:
+        client = boto3.client(
+            service,
+            region_name="us-east-1",
+            endpoint_url=ec2_server.endpoint,
+            aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
+            **secrets,
+        )
+        getattr(client, action)()
+    client.assume_role_with_web_identity(
+        RoleArn="arn:aws:iam::123456789012:role/x", RoleSessionName="session", WebIdentityToken="very-secret-identity"
+    )
+    calls = ec2_server.calls()
+    assert [call["service"] for call in calls] == ["ec2", "sts", "sts"]
+    assert [call["access_key"] for call in calls] == ["AKIAIOSFODNN7EXAMPLE"] * 2 + [None]
+    text = json.dumps(calls)
+    assert "very-secret" not in text
+    assert "Signature" not in text
+
+
+def test_s3_is_not_in_it(ec2_server):
+    s3 = boto3.client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=ec2_server.endpoint,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+    s3.create_bucket(Bucket="state")
+    s3.put_object(Bucket="state", Key="k", Body=b"Action=CreateSnapshots")
+    assert s3.get_object(Bucket="state", Key="k")["Body"].read() == b"Action=CreateSnapshots"
+    assert ec2_server.calls() == []

@@ -1,0 +1,253 @@
+"""DescribeSnapshots: owners, ids, filters, wildcards, pages, and what is not visible yet."""
+
+from __future__ import annotations
+
+import boto3
+import pytest
+
+OWN_ACCOUNT = "123456789012"
+OTHER_ACCOUNT = "210987654321"
+UNKNOWN = "snap-0123456789abcdef0"
+
+
+def tags(**values):
+    return [{"ResourceType": "snapshot", "Tags": [{"Key": key, "Value": value} for key, value in values.items()]}]
+
+
+@pytest.fixture
+def volume_id(ec2_server):
+    return ec2_server.launch(root_size=10).root_volume_id
+
+
+@pytest.fixture
+def snapshot(ec2, volume_id):
+    """Make one snapshot; returns its id."""
+
+    def make(description="", volume=volume_id, **values):
+        specification = {"TagSpecifications": tags(**values)} if values else {}
+        return ec2.create_snapshot(VolumeId=volume, Description=description, **specification)["SnapshotId"]
+
+    return make
+
+
+@pytest.fixture
+def found(ec2):
+    """The ids that DescribeSnapshots answers."""
+
+    def describe(*filters, **parameters):
+        if filters:
+            parameters["Filters"] = [{"Name": name, "Values": list(values)} for name, *values in filters]
+        return [item["SnapshotId"] for item in ec2.describe_snapshots(**parameters)["Snapshots"]]
+
+    return describe
+
+
+class TestOwners:
+    def test_self_and_the_account_are_the_same(self, snapshot, found):
+        mine = snapshot()
+        assert found(OwnerIds=["self"]) == found(OwnerIds=[OWN_ACCOUNT]) == found() == [mine]
+
+    @pytest.mark.parametrize("owners", [[OTHER_ACCOUNT], ["amazon"]])
+    def test_others_own_nothing_of_it(self, snapshot, found, owners):
+        mine = snapshot()
+        assert found(OwnerIds=owners) == []
+        assert found(OwnerIds=[*owners, "self"]) == [mine]
+
+    def test_what_is_no_account_is_refused(self, found, refused):
+        with refused("InvalidUserID.Malformed", "me"):
+            found(OwnerIds=["me"])
+
+    def test_another_account_does_not_see_it(self, ec2_server, snapshot):
+        snapshot()
+        sts = boto3.client(
+            "sts",
+            region_name="us-east-1",
+            endpoint_url=ec2_server.endpoint,
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+        role = sts.assume_role(RoleArn=f"arn:aws:iam::{OTHER_ACCOUNT}:role/backup", RoleSessionName="test")
+        other = boto3.client(
+            "ec2",
+            region_name="us-east-1",
+            endpoint_url=ec2_server.endpoint,
+            aws_access_key_id=role["Credentials"]["AccessKeyId"],
+            aws_secret_access_key=role["Credentials"]["SecretAccessKey"],
+            aws_session_token=role["Credentials"]["SessionToken"],
+        )
+        assert other.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+
+    def test_another_region_does_not_see_it(self, ec2_server, snapshot):
+        snapshot()
+        assert ec2_server.ec2(region="eu-west-1").describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+
+    def test_who_may_restore_it(self, ec2, snapshot, found):
+        mine, shared, public = snapshot(), snapshot(), snapshot()
+        ec2.modify_snapshot_attribute(SnapshotId=shared, OperationType="add", UserIds=[OTHER_ACCOUNT])
+        ec2.modify_snapshot_attribute(SnapshotId=public, OperationType="add", GroupNames=["all"])
+        assert found(RestorableByUserIds=["self"]) == [mine, shared, public]
+        assert found(RestorableByUserIds=[OTHER_ACCOUNT]) == [shared]
+        assert found(RestorableByUserIds=["all"]) == [public]
+
+
+class TestIds:
+    def test_finds_exactly_these(self, snapshot, found):
+        first, _, third = snapshot(), snapshot(), snapshot()
+        assert found(SnapshotIds=[third, first, third]) == [third, first]
+
+    @pytest.mark.parametrize("malformed", ["snap-1", "vol-0123456789abcdef0", "snap-0123456789abcdefg", "snap"])
+    def test_malformed_ones_are_refused(self, found, refused, malformed):
+        with refused("InvalidSnapshotID.Malformed", malformed):
+            found(SnapshotIds=[malformed])
+
+    def test_an_unknown_one_is_named(self, snapshot, found, refused):
+        with refused("InvalidSnapshot.NotFound", UNKNOWN):
+            found(SnapshotIds=[snapshot(), UNKNOWN])
+
+    def test_a_deleted_one_is_unknown(self, ec2, snapshot, found, refused):
+        gone = snapshot()
+        ec2.delete_snapshot(SnapshotId=gone)
+        with refused("InvalidSnapshot.NotFound", gone):
+            found(SnapshotIds=[gone])
+
+
+class TestFilters:
+    @pytest.fixture
+    def three(self, snapshot):
+        return [snapshot("one", team="web", stage="prod"), snapshot("two", team="db"), snapshot("2*?", other="web")]
+
+    @pytest.mark.parametrize(
+        ("filters", "expected"),
+        [
+            ([("tag:team", "web")], [0]),
+            ([("tag:team", "web", "db")], [0, 1]),
+            ([("tag:team", "*")], [0, 1]),
+            ([("tag:team", "WEB")], []),
+            ([("tag:stage", "p?od")], [0]),
+            ([("tag:stage", "p?d")], []),
+            ([("tag:team", "")], []),
+            ([("tag-key", "team")], [0, 1]),
+            ([("tag-key", "t*", "other")], [0, 1, 2]),
+            ([("tag:team", "web"), ("tag:stage", "prod")], [0]),
+            ([("tag:team", "db"), ("tag:stage", "prod")], []),
+            ([("description", "one")], [0]),
+            ([("description", "t*")], [1]),
+            ([("description", r"2\*\?")], [2]),
+            ([("description", r"2\**")], [2]),
+            ([("description", r"o\*")], []),
+            ([("status", "completed")], [0, 1, 2]),
+            ([("status", "pending", "error")], []),
+            ([("progress", "100%")], [0, 1, 2]),
+            ([("encrypted", "false")], [0, 1, 2]),
+            ([("encrypted", "true")], []),
+            ([("owner-id", OWN_ACCOUNT)], [0, 1, 2]),
+            ([("owner-alias", "amazon")], []),
+            ([("storage-tier", "standard")], [0, 1, 2]),
+            ([("volume-size", "10")], [0, 1, 2]),
+            ([("volume-size", "8")], []),
+            ([("start-time", "20*T*Z")], [0, 1, 2]),
+            ([("start-time", "1999*")], []),
+        ],
+    )
+    def test_keep_what_matches_all_of_them(self, three, found, filters, expected):
+        assert found(*filters) == [three[index] for index in expected]
+
+    def test_by_volume_and_by_id(self, three, found, volume_id):
+        assert found(("volume-id", volume_id)) == three
+        assert found(("snapshot-id", three[1])) == [three[1]]
+        assert found(("volume-id", "vol-0123456789abcdef0")) == []
+
+    def test_by_the_very_start_time(self, ec2, three, found):
+        (described,) = ec2.describe_snapshots(SnapshotIds=three[:1])["Snapshots"]
+        assert three[0] in found(("start-time", f"{described['StartTime']:%Y-%m-%dT%H:%M:%S}.000Z"))
+
+    def test_narrow_ids_and_owners_down(self, three, found):
+        assert found(("tag:team", "db"), SnapshotIds=three) == [three[1]]
+        assert found(("tag:team", "db"), OwnerIds=[OTHER_ACCOUNT]) == []
+
+    def test_follow_tags_that_change(self, ec2, three, found):
+        ec2.create_tags(Resources=[three[2]], Tags=[{"Key": "team", "Value": "ops"}])
+        ec2.delete_tags(Resources=[three[0]], Tags=[{"Key": "team"}])
+        assert found(("tag-key", "team")) == three[1:]
+
+    @pytest.mark.parametrize("name", ["team", "tag-value", "state", "Status"])
+    def test_an_unknown_one_is_refused(self, found, refused, name):
+        with refused("InvalidParameterValue", f"'{name}'"):
+            found((name, "x"))
+
+
+class TestPages:
+    @pytest.fixture
+    def twelve(self, snapshot):
+        return [snapshot(str(number), odd=str(number % 2)) for number in range(12)]
+
+    def test_without_a_size_everything_comes_at_once(self, twelve, ec2):
+        answer = ec2.describe_snapshots(OwnerIds=["self"])
+        assert len(answer["Snapshots"]) == 12
+        assert "NextToken" not in answer
+
+    @pytest.mark.parametrize(("size", "sizes"), [(5, [5, 5, 2]), (6, [6, 6]), (12, [12]), (1000, [12]), (5000, [12])])
+    def test_together_hold_everything_once(self, twelve, ec2, size, sizes):
+        pages, token = [], {}
+        while True:
+            answer = ec2.describe_snapshots(OwnerIds=["self"], MaxResults=size, **token)
+            pages.append([item["SnapshotId"] for item in answer["Snapshots"]])
+            if "NextToken" not in answer:
+                break
+            token = {"NextToken": answer["NextToken"]}
+        assert [len(page) for page in pages] == sizes
+        assert [snapshot_id for page in pages for snapshot_id in page] == twelve
+
+    def test_can_be_short_or_empty_and_not_the_last(self, twelve, ec2):
+        filters = [{"Name": "snapshot-id", "Values": twelve[-1:]}]
+        first = ec2.describe_snapshots(OwnerIds=["self"], MaxResults=5, Filters=filters)
+        assert first["Snapshots"] == []
+        pages = ec2.get_paginator("describe_snapshots").paginate(
+            OwnerIds=["self"], Filters=filters, PaginationConfig={"PageSize": 5}
+        )
+        assert [item["SnapshotId"] for page in pages for item in page["Snapshots"]] == twelve[-1:]
+
+    def test_go_on_after_what_was_deleted_meanwhile(self, twelve, ec2):
+        first = ec2.describe_snapshots(MaxResults=5)
+        for snapshot_id in twelve[3:6]:
+            ec2.delete_snapshot(SnapshotId=snapshot_id)
+        second = ec2.describe_snapshots(MaxResults=5, NextToken=first["NextToken"])
+        assert [item["SnapshotId"] for item in second["Snapshots"]] == twelve[6:11]
+
+    @pytest.mark.parametrize("size", [1, 4])
+    def test_have_five_at_least(self, ec2, refused, size):
+        with refused("InvalidParameterValue", str(size)):
+            ec2.describe_snapshots(MaxResults=size)
+
+    def test_are_not_for_ids(self, twelve, ec2, refused):
+        with refused("InvalidParameterCombination", "maxResults"):
+            ec2.describe_snapshots(SnapshotIds=twelve[:1], MaxResults=5)
+
+    @pytest.mark.parametrize("token", ["nonsense", "YWZ0ZXI6eA=="])
+    def test_need_a_token_of_ec2s_own(self, ec2, refused, token):
+        with refused("InvalidPaginationToken"):
+            ec2.describe_snapshots(MaxResults=5, NextToken=token)
+
+
+class TestVisibility:
+    def test_a_young_snapshot_is_left_out_and_not_found(self, ec2_server, snapshot, found, refused):
+        old = snapshot(team="web")
+        ec2_server.settings(visibility_seconds=3600)
+        young = snapshot(team="web")
+        assert found(("tag:team", "web")) == []
+        with refused("InvalidSnapshot.NotFound", young):
+            found(SnapshotIds=[young])
+        ec2_server.settings(visibility_seconds=0)
+        assert found(("tag:team", "web")) == [old, young]
+
+    def test_it_shows_after_that_time(self, ec2_server, snapshot, found, eventually):
+        ec2_server.settings(visibility_seconds=0.3)
+        young = snapshot()
+        assert found(OwnerIds=["self"]) == []
+        eventually(lambda: found(OwnerIds=["self"]), lambda now: now == [young])
+        assert found(SnapshotIds=[young]) == [young]
+
+
+def test_a_dry_run_is_refused_as_what_would_succeed(ec2, refused):
+    with refused("DryRunOperation", status=412):
+        ec2.describe_snapshots(DryRun=True)

@@ -1,0 +1,142 @@
+"""A snapshot's life: pending, with progress, then completed, or in error with its whole set."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from snapset.demo.ec2.life import FOREVER, Failure, Life
+
+SECONDS = st.floats(min_value=0, max_value=1e6)
+
+
+@pytest.fixture
+def instance(ec2_server):
+    return ec2_server.launch([(20, "/dev/sdf", {})])
+
+
+@pytest.fixture
+def create(ec2, instance):
+    def create_set():
+        made = ec2.create_snapshots(InstanceSpecification={"InstanceId": instance.instance_id})["Snapshots"]
+        return [snapshot["SnapshotId"] for snapshot in made]
+
+    return create_set
+
+
+@pytest.fixture
+def look(ec2):
+    def describe(snapshot_ids):
+        return ec2.describe_snapshots(SnapshotIds=snapshot_ids)["Snapshots"]
+
+    return describe
+
+
+def states(snapshots):
+    return [snapshot["State"] for snapshot in snapshots]
+
+
+def test_with_zero_seconds_the_first_look_finds_it_completed(create, look):
+    for snapshot in look(create()):
+        assert (snapshot["State"], snapshot["Progress"]) == ("completed", "100%")
+        assert snapshot["CompletionTime"] == snapshot["StartTime"]
+        assert "StateMessage" not in snapshot
+
+
+def test_with_forever_it_stays_pending_until_a_script_completes_it(create, look, ec2_server):
+    ec2_server.settings(snapshot_seconds=FOREVER)
+    snapshot_ids = create()
+    for snapshot in look(snapshot_ids):
+        assert (snapshot["State"], snapshot["Progress"]) == ("pending", "0%")
+        assert "CompletionTime" not in snapshot
+    assert ec2_server.complete(snapshot_ids[:1]) == snapshot_ids[:1]
+    assert states(look(snapshot_ids)) == ["completed", "pending"]
+    assert ec2_server.complete() == snapshot_ids[1:]
+    assert states(look(snapshot_ids)) == ["completed", "completed"]
+    assert ec2_server.complete() == []
+
+
+def test_progress_grows_until_it_is_completed(create, look, ec2_server, eventually):
+    ec2_server.settings(snapshot_seconds=0.4)
+    snapshot_ids = create()
+    seen = []
+    eventually(lambda: seen.append(look(snapshot_ids)) or states(seen[-1]), lambda now: now == ["completed"] * 2)
+    progress = [int(snapshots[0]["Progress"].removesuffix("%")) for snapshots in seen]
+    assert progress == sorted(progress)
+    assert all(percent <= 99 for percent in progress[:-1])
+    assert progress[-1] == 100
+
+
+def test_a_volume_can_take_its_own_time(create, look, ec2_server, instance):
+    ec2_server.settings(volume_seconds={instance.root_volume_id: FOREVER})
+    assert states(look(create())) == ["pending", "completed"]
+
+
+def test_the_next_set_fails_and_the_one_after_it_does_not(create, look, ec2_server):
+    ec2_server.fail(message="The volume is too hot.")
+    failed, fine = create(), create()
+    for snapshot in look(failed):
+        assert (snapshot["State"], snapshot["StateMessage"]) == ("error", "The volume is too hot.")
+    assert states(look(fine)) == ["completed"] * 2
+
+
+def test_the_next_set_can_fail_on_its_way(create, look, ec2_server, eventually):
+    ec2_server.settings(snapshot_seconds=FOREVER)
+    ec2_server.fail(after_seconds=0.3)
+    snapshot_ids = create()
+    assert states(look(snapshot_ids)) == ["pending"] * 2
+    eventually(lambda: states(look(snapshot_ids)), lambda now: now == ["error"] * 2)
+
+
+@pytest.mark.parametrize("seconds", [0, FOREVER])
+def test_a_set_fails_as_a_whole_and_alone(create, look, ec2_server, seconds):
+    ec2_server.settings(snapshot_seconds=seconds)
+    failed, other = create(), create()
+    assert sorted(ec2_server.fail(failed[:1])) == sorted(failed)
+    assert states(look(failed)) == ["error"] * 2
+    assert "error" not in states(look(other))
+    assert ec2_server.complete(failed) == []
+
+
+def test_a_refused_call_does_not_spend_the_failure(create, look, ec2, ec2_server, refused):
+    ec2_server.fail()
+    with refused("InvalidInstanceID.NotFound"):
+        ec2.create_snapshots(InstanceSpecification={"InstanceId": "i-01234567"})
+    assert states(look(create())) == ["error"] * 2
+
+
+def test_single_snapshots_and_copies_live_likewise(ec2, ec2_server, look, instance, refused):
+    ec2_server.settings(snapshot_seconds=FOREVER)
+    single = ec2.create_snapshot(VolumeId=instance.root_volume_id, Description="single")
+    assert single["State"] == "pending"
+    with refused("IncorrectState", single["SnapshotId"]):
+        ec2.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=single["SnapshotId"])
+    ec2_server.complete()
+    copy = ec2.copy_snapshot(SourceRegion="us-east-1", SourceSnapshotId=single["SnapshotId"])["SnapshotId"]
+    assert states(look([single["SnapshotId"], copy])) == ["completed", "pending"]
+
+
+@given(SECONDS, SECONDS)
+def test_pending_becomes_completed_once_and_for_all(seconds, age):
+    life = Life(begun=0.0, seconds=seconds)
+    over = age >= seconds
+    assert life.state(age) == ("completed" if over else "pending")
+    assert (life.progress(age) == "100%") == over
+    assert life.completed_after(age) == (seconds if over else None)
+
+
+@given(SECONDS, SECONDS, SECONDS)
+def test_a_set_that_will_fail_is_never_completed(seconds, after, age):
+    life = Life(begun=0.0, seconds=seconds, failure=Failure("why", after))
+    assert life.state(age) == ("error" if age >= after else "pending")
+    assert life.message(age) == ("why" if age >= after else None)
+    assert int(life.progress(age).removesuffix("%")) <= 99
+    assert life.completed_after(age) is None
+
+
+def test_a_life_can_be_ended_and_failed_by_hand():
+    life = Life(begun=0.0, seconds=FOREVER)
+    assert life.ended(5.0).state(5.0) == "completed"
+    assert life.ended(5.0).completed_after(6.0) == 5.0
+    assert life.failed(5.0, "why").state(5.0) == "error"
+    assert life.failed(5.0, "why").ended(6.0).state(6.0) == "error"

@@ -1,0 +1,147 @@
+"""The embedded EC2 overrides parts of moto: this notices when they change, before a rule is silently moto's again.
+
+moto is looked at in a process of its own, as everywhere: its import registers hooks with botocore.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
+
+# What the strict classes override or call, with the parameters that they rely on.
+SURFACE = {
+    "moto.ec2.models:EC2Backend": {
+        "all_instances": ["self", "filters"],
+        "copy_snapshot": ["self", "source_snapshot_id", "source_region", "description", "kms_key_id"],
+        "create_snapshot": ["self", "volume_id", "description", "owner_id", "from_ami"],
+        "create_tags": ["self", "resource_ids", "tags"],
+        "delete_snapshot": ["self", "snapshot_id"],
+        "delete_tags": ["self", "resource_ids", "tags"],
+        "describe_availability_zones": ["self", "filters", "zone_names", "zone_ids"],
+        "describe_volumes": ["self", "volume_ids", "filters"],
+        "do_resources_exist": ["self", "resource_ids"],
+        "get_instance": ["self", "instance_id"],
+        "get_snapshot": ["self", "snapshot_id"],
+        "get_subnet": ["self", "subnet_id"],
+        "get_volume": ["self", "volume_id"],
+        "get_zone_by_name": ["self", "name"],
+        "register_image": ["self", "name", "description"],
+        "run_instances": ["self", "image_id", "count", "user_data", "security_group_names", "kwargs"],
+    },
+    "moto.ec2.responses:EC2Response": {
+        "_filters_from_querystring": ["self"],
+        "_get_param": ["self", "param_name", "if_none"],
+        "_get_params": ["self"],
+        "attach_volume": ["self"],
+        "create_snapshot": ["self"],
+        "create_snapshots": ["self"],
+        "create_subnet": ["self"],
+        "create_tags": ["self"],
+        "create_volume": ["self"],
+        "delete_snapshot": ["self"],
+        "delete_tags": ["self"],
+        "delete_volume": ["self"],
+        "describe_availability_zones": ["self"],
+        "describe_instances": ["self"],
+        "describe_snapshots": ["self"],
+        "describe_volumes": ["self"],
+        "detach_volume": ["self"],
+        "dispatch": ["args", "kwargs"],
+        "error_on_dryrun": ["self"],
+        "register_image": ["self"],
+        "serialized": ["self", "action_result"],
+    },
+    "moto.ec2.models.elastic_block_store:Snapshot": {
+        "__init__": [
+            *("self", "ec2_backend", "snapshot_id", "volume", "description"),
+            *("encrypted", "kms_key_id", "owner_id", "from_ami"),
+        ],
+        "get_tags": ["self"],
+    },
+    "moto.ec2.models.availability_zones_and_regions:Zone": {
+        "__init__": ["self", "name", "region_name", "zone_id", "zone_type"],
+    },
+    "moto.core.base_backend:BackendDict": {"reset": [], "iter_backends": ["self"]},
+    "moto.moto_server.werkzeug_app:DomainDispatcherApplication": {
+        "__init__": ["self", "create_app"],
+        "__call__": ["self", "environ", "start_response"],
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def seen():
+    probe = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=True)
+    return json.loads(probe.stdout)
+
+
+def test_moto_is_the_pinned_one():
+    (pinned,) = re.findall(r'"moto\[[a-z0-9,]+\]==([0-9.]+)"', PROJECT.read_text())
+    assert importlib.metadata.version("moto") == pinned
+
+
+@pytest.mark.parametrize("where", SURFACE)
+def test_what_is_overridden_has_the_same_parameters(seen, where):
+    assert seen["surface"][where] == SURFACE[where]
+
+
+def test_every_override_overrides_something(seen):
+    assert seen["strict_actions"] == sorted(
+        name
+        for name in SURFACE["moto.ec2.responses:EC2Response"]
+        if not name.startswith("_") and name not in ("dispatch", "error_on_dryrun")
+    )
+
+
+def test_moto_builds_the_strict_backend_and_finds_its_answers(seen):
+    assert seen["backend"] == "snapset.demo.ec2.models.StrictEC2Backend"
+    assert seen["urls"] == "snapset.demo.ec2.urls"
+    assert seen["handler"] == "StrictEC2Response"
+
+
+def test_a_strict_backend_starts_empty(seen):
+    assert seen["amis"] == 0
+    assert seen["snapshots"] == 0
+    assert "local-zone" not in seen["default_subnet_zone_types"]
+
+
+def look_at_moto():
+    import inspect
+    import os
+    from importlib import import_module
+
+    os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+    from moto.ec2.models import ec2_backends
+    from snapset.demo.ec2 import models
+    from snapset.demo.ec2.responses import StrictEC2Response
+
+    def parameters(where, name):
+        module, _, class_name = where.partition(":")
+        return list(inspect.signature(getattr(getattr(import_module(module), class_name), name)).parameters)
+
+    models.install()
+    backend = ec2_backends["123456789012"]["us-east-1"]
+    zones = [backend.get_zone_by_name(zone) for zone, subnets in backend.subnets.items() if subnets]
+    kind = type(backend)
+    return {
+        "surface": {where: {name: parameters(where, name) for name in names} for where, names in SURFACE.items()},
+        "strict_actions": sorted(name for name in vars(StrictEC2Response) if not name.startswith("_")),
+        "backend": f"{kind.__module__}.{kind.__qualname__}",
+        "urls": backend._url_module.__name__,
+        "handler": backend.flask_paths["/"].__self__.__name__,
+        "amis": len(backend.amis),
+        "snapshots": len(backend.snapshots),
+        "default_subnet_zone_types": [zone.zone_type for zone in zones],
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(look_at_moto()))

@@ -1,0 +1,130 @@
+"""Outposts and Local Zones: where a set may be stored, and what its snapshots say of it."""
+
+from __future__ import annotations
+
+import pytest
+
+OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+OTHER_OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-fedcba98765432100"
+LOCAL_ZONE = "us-east-1-bos-1a"
+
+
+@pytest.fixture
+def on_outpost(ec2_server):
+    instance = ec2_server.launch([(1, "/dev/sdf", {})])
+    ec2_server.place(instance.instance_id, outpost_arn=OUTPOST)
+    return instance
+
+
+@pytest.fixture
+def in_local_zone(ec2_server):
+    return ec2_server.launch([(1, "/dev/sdf", {})], zone=LOCAL_ZONE)
+
+
+@pytest.fixture
+def create(ec2):
+    def create_snapshots(instance, **parameters):
+        return ec2.create_snapshots(InstanceSpecification={"InstanceId": instance.instance_id}, **parameters)[
+            "Snapshots"
+        ]
+
+    return create_snapshots
+
+
+def describe(ec2, instance):
+    return ec2.describe_instances(InstanceIds=[instance.instance_id])["Reservations"][0]["Instances"][0]
+
+
+class TestOutposts:
+    def test_an_instance_and_its_volumes_say_where_they_are(self, ec2, on_outpost):
+        assert describe(ec2, on_outpost)["OutpostArn"] == OUTPOST
+        volumes = ec2.describe_volumes(VolumeIds=list(on_outpost.volume_ids.values()))["Volumes"]
+        assert {volume["OutpostArn"] for volume in volumes} == {OUTPOST}
+
+    def test_a_set_can_stay_there(self, ec2, create, on_outpost):
+        made = create(on_outpost, OutpostArn=OUTPOST)
+        described = ec2.describe_snapshots(SnapshotIds=[snapshot["SnapshotId"] for snapshot in made])["Snapshots"]
+        assert [snapshot["OutpostArn"] for snapshot in made + described] == [OUTPOST] * 4
+
+    def test_a_set_can_go_to_the_region(self, create, on_outpost):
+        assert not any("OutpostArn" in snapshot for snapshot in create(on_outpost))
+
+    def test_a_set_can_not_go_to_another(self, create, on_outpost, refused):
+        with refused("InvalidParameterValue", OTHER_OUTPOST):
+            create(on_outpost, OutpostArn=OTHER_OUTPOST)
+
+    def test_a_set_of_an_instance_in_the_region_can_not_go_there(self, create, ec2_server, refused):
+        with refused("InvalidParameterValue", OUTPOST):
+            create(ec2_server.launch(), OutpostArn=OUTPOST)
+
+    @pytest.mark.parametrize(
+        "malformed",
+        [
+            "op-0123456789abcdef0",
+            "arn:aws:outposts:us-east-1:123456789012:outpost/op-1",
+            "arn:aws:ec2:us-east-1:123456789012:outpost/op-0123456789abcdef0",
+            "arn:aws:outposts:us-east-1:1234:outpost/op-0123456789abcdef0",
+        ],
+    )
+    def test_need_a_well_formed_arn(self, create, ec2, on_outpost, refused, malformed):
+        with refused("InvalidParameterValue", malformed):
+            create(on_outpost, OutpostArn=malformed)
+        assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+
+    @pytest.mark.parametrize("location", ["local", "regional"])
+    def test_have_no_location(self, create, on_outpost, refused, location):
+        with refused("InvalidParameterCombination", "OutpostArn", "Location"):
+            create(on_outpost, OutpostArn=OUTPOST, Location=location)
+
+    def test_a_subnet_can_be_on_one(self, ec2):
+        vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnet = ec2.create_subnet(
+            VpcId=vpc_id, CidrBlock="10.0.0.0/24", AvailabilityZone="us-east-1a", OutpostArn=OUTPOST
+        )["Subnet"]
+        assert subnet["OutpostArn"] == OUTPOST
+        launched = ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1, SubnetId=subnet["SubnetId"])
+        assert launched["Instances"][0]["OutpostArn"] == OUTPOST
+
+
+class TestLocalZones:
+    def test_an_instance_and_its_volumes_say_where_they_are(self, ec2, in_local_zone):
+        assert describe(ec2, in_local_zone)["Placement"]["AvailabilityZone"] == LOCAL_ZONE
+        volumes = ec2.describe_volumes(VolumeIds=list(in_local_zone.volume_ids.values()))["Volumes"]
+        assert {volume["AvailabilityZone"] for volume in volumes} == {LOCAL_ZONE}
+
+    def test_a_local_set_stays_there(self, ec2, create, in_local_zone):
+        made = create(in_local_zone, Location="local")
+        described = ec2.describe_snapshots(SnapshotIds=[snapshot["SnapshotId"] for snapshot in made])["Snapshots"]
+        assert [snapshot["AvailabilityZone"] for snapshot in made + described] == [LOCAL_ZONE] * 4
+
+    @pytest.mark.parametrize("parameters", [{}, {"Location": "regional"}])
+    def test_a_set_goes_to_the_region_otherwise(self, create, in_local_zone, parameters):
+        assert not any("AvailabilityZone" in snapshot for snapshot in create(in_local_zone, **parameters))
+
+    def test_are_listed_when_asked_for(self, ec2):
+        def zones(**parameters):
+            return ec2.describe_availability_zones(**parameters)["AvailabilityZones"]
+
+        (zone,) = zones(ZoneNames=[LOCAL_ZONE])
+        assert (zone["ZoneType"], zone["RegionName"]) == ("local-zone", "us-east-1")
+        assert (zone["ParentZoneName"], zone["GroupName"]) == ("us-east-1a", "us-east-1-bos-1")
+        assert LOCAL_ZONE in [zone["ZoneName"] for zone in zones(AllAvailabilityZones=True)]
+        assert LOCAL_ZONE in [
+            zone["ZoneName"] for zone in zones(Filters=[{"Name": "zone-type", "Values": ["local-zone"]}])
+        ]
+        assert {zone["ZoneType"] for zone in zones()} == {"availability-zone"}
+
+    def test_a_subnet_can_be_in_one(self, ec2, create):
+        vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnet_id = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.0.0/24", AvailabilityZone=LOCAL_ZONE)["Subnet"][
+            "SubnetId"
+        ]
+        launched = ec2.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1, SubnetId=subnet_id)
+        spec = {"InstanceId": launched["Instances"][0]["InstanceId"]}
+        made = ec2.create_snapshots(InstanceSpecification=spec, Location="local")["Snapshots"]
+        assert [snapshot["AvailabilityZone"] for snapshot in made] == [LOCAL_ZONE]
+
+    def test_a_volume_elsewhere_can_not_be_attached_there(self, ec2, in_local_zone, refused):
+        volume_id = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
+        with refused("InvalidVolume.ZoneMismatch"):
+            ec2.attach_volume(VolumeId=volume_id, InstanceId=in_local_zone.instance_id, Device="/dev/sdg")

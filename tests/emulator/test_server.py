@@ -1,0 +1,187 @@
+"""The server process and its client: where it listens, what it prints, when it ends, what it can be told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import boto3
+import pytest
+from snapset.demo.ec2.client import EmbeddedEC2, EmbeddedEC2Error
+
+COMMAND = [sys.executable, "-m", "snapset.demo.ec2"]
+
+
+@pytest.fixture
+def start():
+    """Start a server from the command line; returns the process and its line of JSON."""
+    started = []
+
+    def run(*options):
+        process = subprocess.Popen(
+            [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        )
+        started.append(process)
+        return process, json.loads(process.stdout.readline())
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def answers(endpoint):
+    address = urlsplit(endpoint)
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_prints_one_line_and_ends_cleanly_when_told(start, number):
+    process, line = start("--snapshot-seconds", "forever", "--visibility-seconds", "1.5", "--region", "eu-west-1")
+    assert list(line) == ["endpoint"]
+    assert answers(line["endpoint"])
+    with urlopen(f"{line['endpoint']}/_snapset/settings", timeout=10) as answer:
+        settings = json.load(answer)
+    assert settings == {"snapshot_seconds": "forever", "visibility_seconds": 1.5, "volume_seconds": {}}
+    process.send_signal(number)
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert not answers(line["endpoint"])
+
+
+def test_it_listens_on_the_loopback_only(ec2_server):
+    address = urlsplit(ec2_server.endpoint)
+    assert address.hostname == "127.0.0.1"
+    # A server on all interfaces would answer here as well.
+    with pytest.raises(OSError, match=r"refused|assign|unreachable|timed out"):
+        socket.create_connection(("127.0.0.2", address.port), timeout=5).close()
+
+
+def test_it_ends_when_its_parent_dies(eventually):
+    parent = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from snapset.demo.ec2.client import EmbeddedEC2\n"
+            "with EmbeddedEC2() as ec2: print(ec2.endpoint, flush=True); sys.stdin.read()",
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with parent:
+        endpoint = parent.stdout.readline().strip()
+        assert answers(endpoint)
+        parent.kill()
+    eventually(lambda: answers(endpoint), lambda now: not now)
+
+
+def test_a_port_that_is_taken_is_said(ec2_server):
+    port = urlsplit(ec2_server.endpoint).port
+    with pytest.raises(EmbeddedEC2Error, match=r"(?s)did not start.*in use"), EmbeddedEC2(port=port):
+        pass
+
+
+def test_it_serves_s3_and_sts_too(ec2_server):
+    session = boto3.Session(
+        aws_access_key_id="testing", aws_secret_access_key="testing", region_name=ec2_server.region
+    )
+    sts = session.client("sts", endpoint_url=ec2_server.endpoint)
+    assert sts.get_caller_identity()["Account"] == "123456789012"
+    assert (
+        "AccessKeyId"
+        in sts.assume_role(RoleArn="arn:aws:iam::123456789012:role/x", RoleSessionName="session")["Credentials"]
+    )
+    s3 = session.client("s3", endpoint_url=ec2_server.endpoint)
+    s3.create_bucket(Bucket="state")
+    assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["state"]
+
+
+def test_sts_can_be_denied_in_its_own_words(ec2_server, refused):
+    ec2_server.fault(kind="deny", action="GetCallerIdentity")
+    session = boto3.Session(
+        aws_access_key_id="testing", aws_secret_access_key="testing", region_name=ec2_server.region
+    )
+    with refused("AccessDenied", "sts:GetCallerIdentity", status=403):
+        session.client("sts", endpoint_url=ec2_server.endpoint).get_caller_identity()
+
+
+def test_the_environment_is_enough_for_boto3(ec2_server, monkeypatch):
+    for name, value in ec2_server.environment().items():
+        monkeypatch.setenv(name, value)
+    assert boto3.Session().client("ec2").describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+    assert [call["region"] for call in ec2_server.calls()] == [ec2_server.region]
+
+
+def test_what_moto_can_not_do_is_said_and_not_retried(ec2_server, retrying, refused):
+    with refused("NotImplemented", "describe_volume_status", status=501):
+        retrying.describe_volume_status()
+    assert [call["code"] for call in ec2_server.calls()] == ["NotImplemented"]
+
+
+def test_a_reset_forgets_everything(ec2_server, ec2):
+    ec2_server.settings(snapshot_seconds=60, volume_seconds={"vol-1": 5})
+    ec2_server.fault(kind="deny")
+    ec2_server.clear_faults()
+    ec2.create_snapshots(InstanceSpecification={"InstanceId": ec2_server.launch().instance_id})
+    ec2_server.fail()
+    ec2_server.fault(kind="error", times=None)
+    ec2_server.reset()
+    assert ec2_server.calls() == []
+    assert ec2_server.faults_left() == []
+    assert ec2_server.settings() == {"snapshot_seconds": 0.0, "visibility_seconds": 0.0, "volume_seconds": {}}
+    assert ec2.describe_instances()["Reservations"] == []
+    assert ec2.describe_snapshots()["Snapshots"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "nowhere", None, 404),
+        ("GET", "calls?colour=blue", None, 400),
+        ("POST", "calls", "{}", 404),
+        ("POST", "settings", '{"snapshot_seconds": -1}', 400),
+        ("POST", "settings", '{"snapshot_seconds": "soon"}', 400),
+        ("POST", "settings", '{"speed": 1}', 400),
+        ("POST", "settings", "nonsense", 400),
+        ("POST", "snapshots/fail", "{}", 400),
+        ("POST", "snapshots/lock", "{}", 400),
+        ("POST", "instances/i-0123456789abcdef0", '{"outpost_arn": null}', 404),
+    ],
+)
+def test_what_can_not_be_controlled_is_said(ec2_server, method, path, body, status):
+    request = Request(f"{ec2_server.endpoint}/_snapset/{path}", data=body and body.encode(), method=method)
+    with pytest.raises(HTTPError) as caught:
+        urlopen(request, timeout=10)
+    with caught.value as answer:
+        assert answer.code == status
+        assert json.load(answer)["error"]
+
+
+@pytest.mark.parametrize("place", [{"outpost_arn": "op-1"}, {"availability_zone": "us-east-1q"}])
+def test_an_instance_can_not_be_placed_anywhere(ec2_server, place):
+    instance_id = ec2_server.launch().instance_id
+    with pytest.raises(EmbeddedEC2Error, match=next(iter(place.values()))):
+        ec2_server.place(instance_id, **place)
+
+
+def test_a_client_outside_its_block_says_so():
+    server = EmbeddedEC2()
+    with pytest.raises(EmbeddedEC2Error, match="with"):
+        server.reset()
+
+
+def test_the_client_needs_no_moto():
+    check = "import sys; import snapset.demo.ec2.client; sys.exit('moto' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False, env={**os.environ}).returncode == 0

@@ -1,0 +1,303 @@
+"""`snapset backup` as a pipeline calls it: a process, its output, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.project import Run, mutating, run_environment, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+
+
+@dataclass
+class CommandLine:
+    env: dict[str, str]
+    folder: Path
+
+    def __call__(self, *arguments: str) -> Run:
+        with self.start(*arguments) as process:
+            stdout, stderr = process.communicate(timeout=120)
+        return Run(process.returncode, stdout, stderr)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from snapset.cli import main; main()", *arguments],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture
+def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
+    return CommandLine(run_environment(tmp_path, ec2.environment()), tmp_path)
+
+
+@pytest.fixture
+def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
+    return ec2.launch([(20, "/dev/sdf", {"Name": "data"}), (100, "/dev/sdg", {})])
+
+
+def document(run: Run) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(run.stdout)
+    return parsed
+
+
+def snapshots_in(ec2: EmbeddedEC2) -> list[Any]:
+    return ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
+
+
+def test_the_json_document_is_what_describe_snapshots_lists(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    options = ("--tag", "app=shop", "--tag", "note=a=b", "--description", "before 42", "--json", "--no-wait")
+    run = snapset("backup", instance.instance_id, *options).ok()
+    [taken] = document(run)["sets"]
+    there = ec2.ec2().describe_snapshots(
+        Filters=[
+            {"Name": "tag:app", "Values": ["shop"]},
+            {"Name": "tag:note", "Values": ["a=b"]},
+            {"Name": "description", "Values": ["before 42"]},
+        ]
+    )["Snapshots"]
+    assert {each["SnapshotId"] for each in there} == set(taken["snapshot_ids"])
+    assert taken["instance_id"] == instance.instance_id
+    assert taken["region"] == "us-east-1"
+    assert taken["outcome"] == "created"
+    assert re.fullmatch(r"set-[0-9a-f]{17}", taken["set_id"])
+    assert [each["device_name"] for each in taken["snapshots"]] == ["/dev/sda1", "/dev/sdf", "/dev/sdg"]
+    assert [each["size_gib"] for each in taken["snapshots"]] == [8, 20, 100]
+
+
+def test_every_option_that_shapes_the_set_reaches_the_call(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    scratch = instance.volume_ids["/dev/sdg"]
+    snapset(
+        "backup", instance.instance_id, "--exclude-boot", "--exclude-volume", scratch, "--copy-tags", "--no-wait"
+    ).ok()
+    [params] = [each["params"] for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+    assert params["InstanceSpecification.ExcludeBootVolume"] == "true"
+    assert params["InstanceSpecification.ExcludeDataVolumeId.1"] == scratch
+    assert params["CopyTagsFromSource"] == "volume"
+
+
+def test_outpost_and_location_and_region_reach_the_call(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    outpost = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+    on_outpost = ec2.launch().instance_id
+    ec2.place(on_outpost, outpost_arn=outpost)
+    local = ec2.launch(zone="us-west-2-lax-1a", region="us-west-2").instance_id
+    snapset("backup", on_outpost, "--outpost-arn", outpost, "--no-wait").ok()
+    snapset("backup", local, "--location", "local", "--region", "us-west-2", "--no-wait").ok()
+    first, second = (each for each in ec2.calls("CreateSnapshots") if not each["dry_run"])
+    assert first["params"]["OutpostArn"] == outpost
+    assert second["params"]["Location"] == "local"
+    assert second["region"] == "us-west-2"
+
+
+def test_a_change_that_was_served_gets_no_second_set(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    change = ("--change-id", "refs/heads/main@3f2a", "--json")
+    first_run = snapset("backup", instance.instance_id, *change, "--tag", "app=shop").ok()
+    first = document(first_run)
+    assert "was served" not in first_run.stderr
+    there = {tag["Key"]: tag["Value"] for each in snapshots_in(ec2) for tag in each["Tags"]}
+    assert there["snapset:change"] == "refs/heads/main@3f2a"
+    ec2.clear_calls()
+    rerun = snapset("backup", instance.instance_id, *change, "--description", "job 2").ok()
+    assert mutating(ec2.calls()) == []
+    assert "was served with another description, tags: set-" in rerun.stderr
+    again = document(rerun)
+    assert again["sets"][0]["outcome"] == "unchanged"
+    assert again["sets"][0]["snapshot_ids"] == first["sets"][0]["snapshot_ids"]
+    assert {each["state"] for each in again["sets"][0]["snapshots"]} == {"completed"}
+
+
+def test_without_a_change_id_each_run_is_a_new_set(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    for _ in range(2):
+        snapset("backup", instance.instance_id, "--no-wait").ok()
+    assert len(snapshots_in(ec2)) == 6
+
+
+def test_changes_that_share_a_stack_leave_each_others_sets_alone(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    shared = ("--stack", "prod", "--on-delete", "delete", "--json")
+    first = document(snapset("backup", instance.instance_id, *shared, "--change-id", "a").ok())
+    snapset("backup", instance.instance_id, *shared, "--change-id", "b").ok()
+    again = document(snapset("backup", instance.instance_id, *shared, "--change-id", "a").ok())
+    assert again["sets"][0]["set_id"] == first["sets"][0]["set_id"]
+    assert again["sets"][0]["outcome"] == "unchanged"
+    assert len(snapshots_in(ec2)) == 6
+    assert ec2.calls("DeleteSnapshot") == []
+
+
+def test_several_instances_get_one_set_each(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    ids = [ec2.launch().instance_id for _ in range(3)]
+    sets = document(snapset("backup", *ids, "--json").ok())["sets"]
+    assert sorted(each["instance_id"] for each in sets) == sorted(ids)
+    assert len(snapshots_in(ec2)) == 3
+
+
+def test_json_is_the_only_thing_on_stdout_and_progress_is_plain_lines_on_stderr(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.settings(snapshot_seconds=2.5)
+    run = snapset("backup", instance.instance_id, "--json").ok()
+    assert document(run)["sets"][0]["state"] == "completed"
+    assert "0 of 3 snapshots completed" in run.stderr
+    assert "\x1b" not in run.stderr
+
+
+def test_without_json_a_table_of_80_columns_shows_the_set(snapset: CommandLine, instance: LaunchedInstance) -> None:
+    shown = snapset("backup", instance.instance_id).ok().stdout
+    assert f"of {instance.instance_id}: completed, created" in shown
+    assert all(volume_id in shown for volume_id in instance.volume_ids.values())
+    assert max(len(line) for line in shown.splitlines()) <= 80
+
+
+def test_a_preview_says_what_would_be_done_and_does_nothing(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.clear_calls()
+    run = snapset("backup", instance.instance_id, "--change-id", "c", "--preview").ok()
+    assert f"would take a set for {instance.instance_id}-c" in run.stderr
+    assert mutating(ec2.calls()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["i-1"], "'i-1' is not an instance id"),
+        (["i-0123456789abcdef0"], "InvalidInstanceID.NotFound"),
+        (["{id}", "{id}"], "is listed twice"),
+        (["{id}", "--tag", "novalue"], "Write it as KEY=VALUE"),
+        (["{id}", "--tag", "a=1", "--tag", "a=2"], "is given twice"),
+        (["{id}", "--timeout", "soon"], "Write it like 90s"),
+        (["{id}", "--change-id", " "], "reading --change-id"),
+        (["{id}", "--exclude-volume", "{root}"], "is the root volume"),
+        (["{id}", "--location", "moon"], "Invalid value for '--location'"),
+        (["{id}", "--nonesuch"], "No such option"),
+        ([], "Missing argument"),
+    ],
+)
+def test_bad_usage_and_bad_input_end_with_2_and_create_nothing(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, arguments: list[str], said: str
+) -> None:
+    ids = {"{id}": instance.instance_id, "{root}": instance.root_volume_id}
+    ec2.clear_calls()
+    run = snapset("backup", *(ids.get(each, each) for each in arguments)).failed()
+    assert run.code == 2
+    assert said in run.stderr
+    assert mutating(ec2.calls()) == []
+
+
+def test_an_endpoint_that_refuses_connections_ends_with_2(snapset: CommandLine, instance: LaunchedInstance) -> None:
+    snapset.env["AWS_ENDPOINT_URL_EC2"] = "http://127.0.0.1:9"
+    run = snapset("backup", instance.instance_id).failed()
+    assert run.code == 2
+    assert "http://127.0.0.1:9" in run.stderr
+
+
+def test_a_missing_permission_ends_with_3_and_names_it(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind="deny")
+    run = snapset("backup", instance.instance_id, "--json").failed()
+    assert run.code == 3
+    assert "Allow ec2:CreateSnapshots" in run.stderr
+    assert document(run)["sets"] == []
+    assert document(run)["error"]["type"] == "NotPermittedError"
+
+
+def test_a_permission_that_is_refused_only_in_the_call_itself_ends_with_3(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind="deny", skip=1)
+    assert snapset("backup", instance.instance_id).failed().code == 3
+
+
+def test_a_wait_that_runs_out_of_time_ends_with_4_and_prints_the_set(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    run = snapset("backup", instance.instance_id, "--timeout", "1s", "--json").failed()
+    assert run.code == 4
+    [taken] = document(run)["sets"]
+    assert taken["state"] == "pending"
+    assert taken["set_id"] in run.stderr
+    assert "The snapshots go on" in run.stderr
+    assert "--change-id" in run.stderr
+
+
+def test_a_set_that_fails_ends_with_4_and_gives_aws_own_message(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.settings(snapshot_seconds=60)
+    ec2.fail(message="Given key ID is not accessible")
+    run = snapset("backup", instance.instance_id).failed()
+    assert run.code == 4
+    assert "Given key ID is not accessible" in run.stderr
+
+
+def test_another_aws_error_ends_with_1(snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
+    ec2.fault(action="CreateSnapshots", kind="error", code="SnapshotLimitExceeded", message="Too many.", skip=1)
+    run = snapset("backup", instance.instance_id).failed()
+    assert run.code == 1
+    assert run.stderr.splitlines()[-1].startswith(f"snapset: creating snapshots of {instance.instance_id}: Snapshot")
+
+
+def test_a_machine_without_an_engine_is_told_what_to_do(snapset: CommandLine, tmp_path: Path) -> None:
+    snapset.env |= {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    run = snapset("backup", "i-0123456789abcdef0").failed()
+    assert run.code == 1
+    assert "there is no `pulumi` on PATH" in run.stderr
+
+
+def test_without_a_backend_the_state_is_in_the_users_data_folder(
+    snapset: CommandLine, instance: LaunchedInstance, tmp_path: Path
+) -> None:
+    del snapset.env["PULUMI_BACKEND_URL"], snapset.env["PULUMI_CONFIG_PASSPHRASE"]
+    snapset.env["XDG_DATA_HOME"] = str(tmp_path / "data")
+    snapset("backup", instance.instance_id, "--change-id", "c", "--no-wait").ok()
+    assert list((tmp_path / "data" / "snapset" / "state").rglob("c.json"))
+
+
+@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_in_the_wait_ends_at_once_with_the_set_recorded(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, interrupt: signal.Signals
+) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    with snapset.start("backup", instance.instance_id, "--change-id", "c", "--json") as process:
+        until(lambda: len(ec2.calls("DescribeSnapshots")) > 2)
+        began = time.monotonic()
+        os.kill(process.pid, interrupt)
+        stdout, stderr = process.communicate(timeout=30)
+        ended = time.monotonic() - began
+    assert process.returncode == 130
+    assert ended < 8  # well under 2 s on an idle machine; the tests keep this one busy
+    [taken] = json.loads(stdout)["sets"]
+    assert f"{taken['set_id']} is recorded" in stderr
+    ec2.complete()
+    again = document(snapset("backup", instance.instance_id, "--change-id", "c", "--json").ok())
+    assert [each["set_id"] for each in again["sets"]] == [taken["set_id"]]
+    assert again["sets"][0]["state"] == "completed"

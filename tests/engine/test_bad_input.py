@@ -1,0 +1,189 @@
+"""Bad input is a check failure at preview that names the property, and nothing is created."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from snapset.ec2 import connect
+from snapset.errors import UnreachableError
+from snapset.session import AwsSettings
+from support.project import Project, mutating
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+
+OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+OTHER_OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0fedcba9876543210"
+
+Config = dict[str, Any]
+
+# What is asked for, the property that is blamed, what is said. Ids in braces are those of the instance.
+REFUSED: dict[str, tuple[Config, str, str]] = {
+    "a malformed instance id": ({"instanceId": "i-123"}, "instance_id", "'i-123' is not an instance id"),
+    "an unknown instance": ({"instanceId": "i-0123456789abcdef0"}, "instance_id", "InvalidInstanceID.NotFound"),
+    "a malformed volume id": (
+        {"excludeDataVolumeIds": ["vol-1"]},
+        "exclude_data_volume_ids",
+        "'vol-1' is not a volume",
+    ),
+    "the root volume": ({"excludeDataVolumeIds": ["{root}"]}, "exclude_data_volume_ids", "set exclude_boot_volume"),
+    "a volume that is not attached": (
+        {"excludeDataVolumeIds": ["vol-0123456789abcdef0"]},
+        "exclude_data_volume_ids",
+        "is not attached",
+    ),
+    "a volume listed twice": ({"excludeDataVolumeIds": ["{data}"] * 2}, "exclude_data_volume_ids", "is listed twice"),
+    "more than 40 exclusions": (
+        {"excludeDataVolumeIds": [f"vol-{number:017x}" for number in range(41)]},
+        "exclude_data_volume_ids",
+        "41 exclusions are too many",
+    ),
+    "nothing left to snapshot": (
+        {"excludeDataVolumeIds": ["{data}"], "excludeBootVolume": True},
+        "exclude_data_volume_ids",
+        "nothing is left to snapshot",
+    ),
+    "too many tags with snapset's own": (
+        {"tags": {f"tag{number}": "x" for number in range(45)}},
+        "tags",
+        "45 tags are too many",
+    ),
+    "an aws: key": ({"tags": {"aws:x": "y"}}, "tags", "reserved by AWS"),
+    "a snapset: key": ({"tags": {"snapset:set": "y"}}, "tags", "snapset's own"),
+    "an over-long key": ({"tags": {"k" * 129: "y"}}, "tags", "has 129 characters"),
+    "an over-long value": ({"tags": {"k": "v" * 257}}, "tags", "has 257 characters"),
+    "an over-long description": ({"description": "d" * 256}, "description", "has 256 characters"),
+    "a malformed Outpost ARN": ({"outpostArn": "op-1"}, "outpost_arn", "'op-1' is not an Outpost ARN"),
+    "an Outpost that the instance is not on": ({"outpostArn": OUTPOST}, "outpost_arn", "is not on an Outpost"),
+    "a location outside a Local Zone": ({"location": "local"}, "location", "is not a Local Zone"),
+    "an unknown location": ({"location": "moon"}, "location", "'moon' is not one of regional, local"),
+    "Outpost and location": ({"outpostArn": OUTPOST, "location": "local"}, "location", "give one of them"),
+    "an unknown on_delete": ({"onDelete": "keep"}, "on_delete", "'keep' is not one of retain, delete"),
+    "a malformed Region": ({"aws:region": "nowhere"}, "region", "'nowhere' is not a Region"),
+}
+
+
+@pytest.fixture
+def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
+    return ec2.launch([(20, "/dev/sdf", {})])
+
+
+def filled(value: Any, instance: LaunchedInstance) -> Any:
+    if isinstance(value, str):
+        return value.replace("{root}", instance.root_volume_id).replace("{data}", instance.volume_ids["/dev/sdf"])
+    return [filled(each, instance) for each in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_it_is_refused_at_preview_and_names_the_property(
+    project: Project, ec2: EmbeddedEC2, instance: LaunchedInstance, case: str
+) -> None:
+    config, blamed, said = REFUSED[case]
+    project.config = {"instanceId": instance.instance_id} | {
+        key: filled(value, instance) for key, value in config.items()
+    }
+    ec2.clear_calls()
+    refused = project.preview().failed()
+    assert re.search(rf"property {blamed} value .* has a problem: .*{re.escape(said)}", refused.text), refused.text
+    assert mutating(ec2.calls()) == []
+
+
+def test_a_terminated_instance_is_refused(project: Project, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
+    ec2.ec2().terminate_instances(InstanceIds=[instance.instance_id])
+    project.config = {"instanceId": instance.instance_id}
+    assert f"{instance.instance_id} is terminated" in project.preview().failed().text
+
+
+def test_another_outpost_than_the_instances_own_is_refused(
+    project: Project, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.place(instance.instance_id, outpost_arn=OUTPOST)
+    project.config = {"instanceId": instance.instance_id, "outpostArn": OTHER_OUTPOST}
+    assert f"is on {OUTPOST}" in project.preview().failed().text
+
+
+def test_a_missing_permission_is_found_at_preview(
+    project: Project, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind="deny")
+    project.config = {"instanceId": instance.instance_id}
+    refused = project.preview().failed()
+    assert "UnauthorizedOperation" in refused.text
+    assert "Allow ec2:CreateSnapshots and ec2:CreateTags." in refused.text
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "no AWS credentials were found"),
+        (("AWS_REGION", "AWS_DEFAULT_REGION"), "no Region is set"),
+    ],
+)
+def test_missing_settings_are_one_line(
+    project: Project, instance: LaunchedInstance, missing: tuple[str, ...], said: str
+) -> None:
+    for name in missing:
+        del project.env[name]
+    project.config = {"instanceId": instance.instance_id}
+    assert said in project.preview().failed().text
+
+
+@pytest.fixture
+def silent_endpoint() -> Iterator[str]:
+    """An endpoint whose connections never come about: nobody accepts, and the queue is full."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        queued = [socket.socket() for _ in range(4)]
+        for each in queued:
+            each.setblocking(False)
+            each.connect_ex(listening.getsockname())
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        for each in queued:
+            each.close()
+
+
+def test_an_endpoint_that_does_not_answer_is_given_up_within_15_seconds(
+    project: Project, instance: LaunchedInstance, silent_endpoint: str
+) -> None:
+    project.env["AWS_ENDPOINT_URL_EC2"] = silent_endpoint
+    project.config = {"instanceId": instance.instance_id}
+    assert silent_endpoint in project.preview().failed().text
+    # Without the engine's own start and end, which take as long as the machine is busy.
+    settings = AwsSettings(region="us-east-1", endpoint_url=silent_endpoint, access_key="x", secret_key="x")
+    began = time.monotonic()
+    with pytest.raises(UnreachableError):
+        connect(settings).describe_instance(instance.instance_id)
+    assert time.monotonic() - began < 15
+
+
+def test_a_program_that_passes_a_value_that_is_not_yet_known_can_be_previewed(
+    program: Callable[[str], Project], ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    theirs = program(f"""
+import pulumi
+from pulumi.dynamic import CreateResult, Resource, ResourceProvider
+from snapset import InstanceSnapshots
+
+class Later(ResourceProvider):
+    def create(self, props):
+        return CreateResult("later", {{"value": "{instance.instance_id}"}})
+
+class Value(Resource):
+    value: pulumi.Output[str]
+
+later = Value(Later(), "later", {{"value": None}})
+backup = InstanceSnapshots("backup", instance=later.value, tags={{"of": later.value}})
+pulumi.export("setId", backup.set_id)
+""")
+    ec2.clear_calls()
+    theirs.preview().ok()
+    assert ec2.calls() == []
+    theirs.up().ok()
+    assert len(theirs.sets()) == 1

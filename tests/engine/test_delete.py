@@ -1,0 +1,68 @@
+"""A set that can't be deleted whole stays in the state, by name and with the reason, until it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from support.project import Project
+
+if TYPE_CHECKING:
+    from snapset.demo.ec2.client import EmbeddedEC2
+
+
+@pytest.fixture
+def taken(project: Project, ec2: EmbeddedEC2) -> tuple[Project, list[str]]:
+    """A stack that deletes, and the ids of its set of three snapshots."""
+    instance = ec2.launch([(20, "/dev/sdf", {}), (30, "/dev/sdg", {})])
+    project.config = {"instanceId": instance.instance_id, "onDelete": "delete"}
+    project.up().ok()
+    [recorded] = project.sets()
+    return project, recorded["outputs"]["snapshot_ids"]
+
+
+def left(ec2: EmbeddedEC2) -> set[str]:
+    return {each["SnapshotId"] for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+
+
+def test_a_snapshot_that_an_image_uses_is_named_with_the_image_and_the_rest_is_deleted(
+    taken: tuple[Project, list[str]], ec2: EmbeddedEC2
+) -> None:
+    project, (root, first, second) = taken
+    image = ec2.ec2().register_image(
+        Name="golden",
+        RootDeviceName="/dev/sda1",
+        BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": root}}],
+    )["ImageId"]
+    ec2.lock([second])
+    failed = project.destroy().failed()
+    assert left(ec2) == {root, second}
+    assert "InvalidSnapshot.InUse" in failed.text
+    assert image in failed.text
+    assert "2 of 3 snapshots stay" in failed.text
+    assert second in failed.text
+    assert first not in failed.text.partition("snapshots stay")[2]
+    assert len(project.sets()) == 1
+
+    ec2.ec2().deregister_image(ImageId=image)
+    ec2.unlock([second])
+    project.destroy().ok()
+    assert left(ec2) == set()
+    assert project.sets() == []
+
+
+def test_a_snapshot_that_is_gone_already_counts_as_deleted(
+    taken: tuple[Project, list[str]], ec2: EmbeddedEC2
+) -> None:
+    project, (root, *_) = taken
+    ec2.ec2().delete_snapshot(SnapshotId=root)
+    project.destroy().ok()
+    assert left(ec2) == set()
+
+
+def test_snapshots_that_another_resource_has_claimed_stay(taken: tuple[Project, list[str]], ec2: EmbeddedEC2) -> None:
+    project, snapshot_ids = taken
+    ec2.ec2().create_tags(Resources=snapshot_ids, Tags=[{"Key": "snapset:claim", "Value": "another"}])
+    destroyed = project.destroy().ok()
+    assert "another resource has claimed" in destroyed.text
+    assert left(ec2) == set(snapshot_ids)

@@ -1,0 +1,72 @@
+"""`snapset demo` tells the main job from beginning to end, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support.project import run_environment, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEMO = [sys.executable, "-c", "from snapset.cli import main; main()", "demo"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {**run_environment(tmp_path, {}), "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
+
+
+def is_listening(endpoint: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(endpoint.rpartition(":")[2]))) == 0
+
+
+def processes_of_session(session: int) -> Iterator[str]:
+    listed = subprocess.run(["ps", "-eo", "sess=,args="], capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines():
+        number, _, command = line.strip().partition(" ")
+        if int(number) == session:
+            yield command
+
+
+def test_the_demo_takes_a_set_takes_no_second_one_and_keeps_the_first_on_replacement(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    told = subprocess.run(DEMO, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "3 unchanged" in told.stdout
+    assert "Calls that changed anything in EC2: 0" in told.stdout
+    assert "snapshots completed" in told.stdout
+    first, second = dict.fromkeys(re.findall(r"│ (set-[0-9a-f]{17}) │", told.stdout))
+    assert f"{first} stays" in told.stdout
+    assert first != second
+    assert list(tmp_path.glob("snapset-demo-*")) == []
+
+
+def test_an_interrupted_demo_leaves_no_process_and_no_file(environment: dict[str, str], tmp_path: Path) -> None:
+    with tempfile.TemporaryFile("w+") as output:
+        demo = subprocess.Popen(DEMO, env=environment, stdout=output, stderr=output, start_new_session=True)
+
+        def told() -> str:
+            output.seek(0)
+            return output.read()
+
+        until(lambda: "snapshots completed" in told(), seconds=60)
+        os.killpg(demo.pid, signal.SIGINT)
+        assert demo.wait(timeout=20) == 130
+        endpoint = re.search(r"http://127\.0\.0\.1:\d+", told())
+        assert endpoint
+        until(lambda: not is_listening(endpoint[0]))
+        until(lambda: list(processes_of_session(demo.pid)) == [])
+        assert "Traceback" not in told()
+    assert list(tmp_path.glob("snapset-demo-*")) == []

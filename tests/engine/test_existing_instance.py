@@ -1,0 +1,304 @@
+"""`stacks/existing_instance.py` on the real engine: up, up again, replacement, refresh, destroy."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from support.project import Project, changes, mutating, until
+
+if TYPE_CHECKING:
+    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+
+DATA, SCRATCH = "/dev/sdf", "/dev/sdg"
+
+
+@pytest.fixture
+def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
+    return ec2.launch([(20, DATA, {"Name": "data"}), (100, SCRATCH, {"Name": "scratch"})])
+
+
+@pytest.fixture
+def stack(project: Project, instance: LaunchedInstance) -> Project:
+    project.config = {"instanceId": instance.instance_id}
+    return project
+
+
+def snapshots_in(ec2: EmbeddedEC2) -> dict[str, dict]:
+    return {each["SnapshotId"]: each for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+
+
+def tags_of(snapshot: dict) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
+
+
+def test_every_input_in_the_config_reaches_the_one_call(
+    stack: Project, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    stack.config |= {
+        "excludeBootVolume": True,
+        "excludeDataVolumeIds": [instance.volume_ids[SCRATCH]],
+        "description": "before release 42",
+        "tags": {"app": "shop", "tier": "1"},
+        "copyTagsFromSource": "volume",
+        "triggers": "a",
+        "onDelete": "delete",
+        "waitTimeout": "5m",
+    }
+    stack.up().ok()
+    [call] = [each for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+    tags = {
+        call["params"][key]: call["params"][key.replace(".Key", ".Value")]
+        for key in call["params"]
+        if key.startswith("TagSpecification.1.Tag.") and key.endswith(".Key")
+    }
+    assert call["params"]["InstanceSpecification.InstanceId"] == instance.instance_id
+    assert call["params"]["InstanceSpecification.ExcludeBootVolume"] == "true"
+    assert call["params"]["InstanceSpecification.ExcludeDataVolumeId.1"] == instance.volume_ids[SCRATCH]
+    assert call["params"]["Description"] == "before release 42"
+    assert call["params"]["CopyTagsFromSource"] == "volume"
+    assert call["params"]["TagSpecification.1.ResourceType"] == "snapshot"
+    assert {"app": "shop", "tier": "1"}.items() <= tags.items()
+    assert tags.keys() == {"app", "tier", "snapset:set", "snapset:token", "snapset:instance"}
+    [snapshot] = snapshots_in(ec2).values()
+    assert tags_of(snapshot)["Name"] == "data"
+
+
+def test_outpost_arn_and_location_reach_the_call(project: Project, ec2: EmbeddedEC2) -> None:
+    outpost = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+    on_outpost, in_local_zone = ec2.launch(), ec2.launch(zone="us-west-2-lax-1a", region="us-west-2")
+    ec2.place(on_outpost.instance_id, outpost_arn=outpost)
+    project.config = {"instanceId": on_outpost.instance_id, "outpostArn": outpost}
+    project.up().ok()
+    project.config = {"instanceId": in_local_zone.instance_id, "location": "local", "aws:region": "us-west-2"}
+    project.up().ok()
+    first, second = (each["params"] for each in ec2.calls("CreateSnapshots") if not each["dry_run"])
+    assert first["OutpostArn"] == outpost
+    assert second["Location"] == "local"
+
+
+def test_the_outputs_and_the_state_are_what_ec2_has(
+    stack: Project, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    stack.up().ok()
+    outputs, there = stack.outputs(), snapshots_in(ec2)
+    assert set(outputs["snapshotIds"]) == set(there)
+    assert [each["device_name"] for each in outputs["snapshots"]] == ["/dev/sda1", DATA, SCRATCH]
+    assert [each["size_gib"] for each in outputs["snapshots"]] == [8, 20, 100]
+    assert {each["volume_id"] for each in outputs["snapshots"]} == set(instance.volume_ids.values())
+    assert outputs["completed"] is True
+    for record in outputs["snapshots"]:
+        snapshot = there[record["snapshot_id"]]
+        tags = tags_of(snapshot)
+        assert tags["snapset:set"] == outputs["setId"]
+        assert tags["snapset:instance"] == instance.instance_id
+        assert tags["snapset:device"] == record["device_name"]
+        assert record["state"] == snapshot["State"] == "completed"
+    [recorded] = stack.sets()
+    assert recorded["id"] == outputs["setId"]
+    assert {tags_of(each)["snapset:claim"] for each in there.values()} == {recorded["outputs"]["claim"]}
+
+
+def test_up_twice_reports_no_changes_and_makes_no_mutating_call(stack: Project, ec2: EmbeddedEC2) -> None:
+    stack.up().ok()
+    ec2.clear_calls()
+    again = stack.up().ok()
+    assert changes(again) == {"unchanged": 3}
+    assert mutating(ec2.calls()) == []
+
+
+def test_a_preview_makes_no_mutating_call(stack: Project, ec2: EmbeddedEC2) -> None:
+    ec2.clear_calls()
+    stack.preview().ok()
+    assert mutating(ec2.calls()) == []
+    assert [each["dry_run"] for each in ec2.calls("CreateSnapshots")] == [True]
+
+
+def test_the_state_holds_no_code_and_no_credential(stack: Project) -> None:
+    stack.env |= {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE1", "AWS_SECRET_ACCESS_KEY": "topsecretexample"}
+    stack.up().ok()
+    [recorded] = stack.sets()
+    assert len(recorded["inputs"]["__provider"]) < 200
+    text = json.dumps(stack.state())
+    assert "AKIAEXAMPLE1" not in text
+    assert "topsecretexample" not in text
+
+
+def test_a_changed_trigger_takes_a_new_set_and_keeps_the_first(stack: Project, ec2: EmbeddedEC2) -> None:
+    stack.up().ok()
+    [first] = stack.sets()
+    stack.config["triggers"] = "release 43"
+    replaced = stack.up().ok()
+    [second] = stack.sets()
+    assert first["id"] != second["id"]
+    assert f"{first['id']} stays" in replaced.text
+    assert {tags_of(each)["snapset:set"] for each in snapshots_in(ec2).values()} == {first["id"], second["id"]}
+    assert ec2.calls("DeleteSnapshot") == []
+
+
+def test_under_delete_a_replacement_takes_the_new_set_before_it_deletes_the_old(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    stack.config["onDelete"] = "delete"
+    stack.up().ok()
+    stack.config["triggers"] = "b"
+    ec2.clear_calls()
+    stack.up().ok()
+    assert mutating(ec2.calls())[0] == "CreateSnapshots"
+    assert [each["code"] for each in ec2.calls("DeleteSnapshot")] == [None] * 3
+    [second] = stack.sets()
+    assert set(snapshots_in(ec2)) == set(second["outputs"]["snapshot_ids"])
+
+
+def test_a_changed_knob_updates_the_state_and_calls_nothing_that_changes_ec2(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    stack.up().ok()
+    stack.config |= {"onDelete": "delete"}
+    ec2.clear_calls()
+    assert changes(stack.up().ok())["updated"] == 1
+    assert mutating(ec2.calls()) == []
+    [recorded] = stack.sets()
+    assert recorded["outputs"]["on_delete"] == "delete"
+    assert len(recorded["outputs"]["snapshot_ids"]) == 3
+
+
+def test_asking_for_retain_together_with_a_change_keeps_the_set_that_was_to_be_deleted(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    stack.config["onDelete"] = "delete"
+    stack.up().ok()
+    stack.config |= {"onDelete": "retain", "triggers": "b"}
+    stack.up().ok()
+    assert len(snapshots_in(ec2)) == 6
+
+
+@pytest.mark.parametrize(("policy", "left"), [("retain", 3), ("delete", 0)])
+def test_destroy_does_what_on_delete_says(stack: Project, ec2: EmbeddedEC2, policy: str, left: int) -> None:
+    stack.config["onDelete"] = policy
+    stack.up().ok()
+    destroyed = stack.destroy().ok()
+    assert len(snapshots_in(ec2)) == left
+    assert ("stays" in destroyed.text) == bool(left)
+    assert stack.sets() == []
+
+
+def test_refresh_shows_states_and_says_which_snapshots_are_gone(stack: Project, ec2: EmbeddedEC2) -> None:
+    stack.up().ok()
+    [taken] = stack.sets()
+    assert {each["state"] for each in taken["outputs"]["snapshots"]} <= {"pending", "completed"}
+    gone, *stay = taken["outputs"]["snapshot_ids"]
+    ec2.ec2().delete_snapshot(SnapshotId=gone)
+    # A snapshot that is missing soon after its start may only not be visible yet.
+    stack.env["SNAPSET_CONSISTENCY_SECONDS"] = "0"
+    assert f"{gone} no longer exists" in stack.refresh().ok().text
+    [refreshed] = stack.sets()
+    assert refreshed["outputs"]["snapshot_ids"] == stay
+    assert {each["state"] for each in refreshed["outputs"]["snapshots"]} == {"completed"}
+
+
+def test_a_set_that_was_deleted_by_hand_is_gone_after_a_refresh_and_taken_anew_by_the_next_up(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    stack.up().ok()
+    for snapshot_id in snapshots_in(ec2):
+        ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
+    stack.env["SNAPSET_CONSISTENCY_SECONDS"] = "0"
+    stack.refresh().ok()
+    assert stack.sets() == []
+    stack.up().ok()
+    assert len(snapshots_in(ec2)) == 3
+
+
+def test_a_snapshot_that_is_not_visible_yet_is_not_forgotten_by_a_refresh(stack: Project, ec2: EmbeddedEC2) -> None:
+    stack.config["wait"] = False
+    stack.up().ok()
+    ec2.settings(visibility_seconds=600)
+    stack.refresh().ok()
+    [recorded] = stack.sets()
+    assert len(recorded["outputs"]["snapshot_ids"]) == 3
+
+
+def test_ctrl_c_in_the_middle_of_a_wait_ends_at_once_and_the_next_up_waits_for_the_same_set(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    with stack.start("up", "--yes", "--skip-preview") as process:
+        until(lambda: ec2.calls("CreateTags"))
+        until(lambda: len(ec2.calls("DescribeSnapshots")) > 2)
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.communicate(timeout=30)
+        ended = time.monotonic() - began
+    assert process.returncode != 0
+    assert "Traceback" not in "".join(told)
+    assert ended < 8  # well under 2 s on an idle machine; the tests keep this one busy
+    [interrupted] = stack.sets()
+    ec2.complete()
+    ec2.clear_calls()
+    stack.up().ok()
+    assert [each["id"] for each in stack.sets()] == [interrupted["id"]]
+    assert mutating(ec2.calls()) == []
+    assert stack.outputs()["completed"] is True
+
+
+def test_the_wait_shows_its_progress_on_the_resource(stack: Project, ec2: EmbeddedEC2) -> None:
+    ec2.settings(snapshot_seconds=2.5)
+    shown = stack.up().ok().stdout
+    assert "0 of 3 snapshots completed" in shown
+    assert "3 of 3 snapshots completed, 100%" in shown
+
+
+def test_a_set_that_goes_to_error_fails_the_wait_and_is_replaced_after_a_refresh(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    ec2.settings(snapshot_seconds=60)
+    ec2.fail(message="Given key ID is not accessible")
+    failed = stack.up().failed()
+    assert "is in error: Given key ID is not accessible" in failed.text
+    [bad] = stack.sets()
+    ec2.settings(snapshot_seconds=0)
+    stack.refresh().ok()
+    stack.up().ok()
+    [good] = stack.sets()
+    assert good["id"] != bad["id"]
+    assert len(snapshots_in(ec2)) == 6
+
+
+def test_a_wait_that_runs_out_of_time_fails_and_says_that_the_snapshots_go_on(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    stack.config["waitTimeout"] = "1s"
+    failed = stack.up().failed()
+    assert "The snapshots go on" in failed.text
+    assert len(stack.sets()) == 1
+
+
+def test_an_aws_error_is_one_line_without_a_traceback(
+    stack: Project, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind="error", code="SnapshotLimitExceeded", message="Too many.", skip=1)
+    failed = stack.up().failed()
+    assert f"creating snapshots of {instance.instance_id}: SnapshotLimitExceeded: Too many." in failed.text
+    assert "snapset.errors" not in failed.text
+    assert snapshots_in(ec2) == {}
+
+
+def test_a_region_in_the_stacks_aws_config_is_where_the_set_is_taken(project: Project, ec2: EmbeddedEC2) -> None:
+    there = ec2.launch(region="eu-west-1")
+    project.config = {"instanceId": there.instance_id, "aws:region": "eu-west-1"}
+    project.up().ok()
+    [call] = [each for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+    assert call["region"] == "eu-west-1"
+    assert project.outputs()["snapshotIds"]
+
+
+def test_a_program_that_is_not_there_is_one_line(project: Project) -> None:
+    project.config = {"program": "nonesuch"}
+    failed = project.preview().failed()
+    assert "there is no stacks/nonesuch.py" in failed.text

@@ -1,0 +1,106 @@
+"""Calls go where the stack's `aws` provider would send them, and as whom; and what shapes them is never recorded."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from support.project import Project, changes, mutating
+
+if TYPE_CHECKING:
+    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+
+ROLE = "arn:aws:iam::123456789012:role/backup"
+SECOND_ROLE = "arn:aws:iam::123456789012:role/second"
+
+
+@pytest.fixture
+def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
+    return ec2.launch()
+
+
+@pytest.fixture
+def stack(project: Project, instance: LaunchedInstance) -> Project:
+    project.config = {"instanceId": instance.instance_id}
+    return project
+
+
+def test_a_role_is_assumed_with_its_external_id_and_session_name_and_all_calls_are_its(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    stack.config["aws:assumeRoles"] = [
+        {"roleArn": ROLE, "externalId": "x-1", "sessionName": "deploy", "duration": "30m"}
+    ]
+    ec2.clear_calls()
+    stack.up().ok()
+    assumed = ec2.calls("AssumeRole")
+    assert {each["params"]["RoleArn"] for each in assumed} == {ROLE}
+    assert {each["params"]["ExternalId"] for each in assumed} == {"x-1"}
+    assert {each["params"]["RoleSessionName"] for each in assumed} == {"deploy"}
+    assert {each["params"]["DurationSeconds"] for each in assumed} == {"1800"}
+    as_whom = {each["access_key"] for each in ec2.calls() if each["action"] != "AssumeRole"}
+    assert as_whom
+    assert "testing" not in as_whom
+    text = json.dumps(stack.state())
+    assert not [key for key in as_whom if key in text]
+
+
+def test_roles_are_assumed_one_as_the_other(stack: Project, ec2: EmbeddedEC2) -> None:
+    stack.config["aws:assumeRoles"] = [{"roleArn": ROLE}, {"roleArn": SECOND_ROLE}]
+    ec2.clear_calls()
+    stack.preview().ok()
+    first, second = ec2.calls("AssumeRole")[:2]
+    assert [first["params"]["RoleArn"], second["params"]["RoleArn"]] == [ROLE, SECOND_ROLE]
+    assert first["access_key"] == "testing" != second["access_key"]
+
+
+def test_the_ec2_endpoint_of_the_stacks_config_is_used(stack: Project, ec2: EmbeddedEC2) -> None:
+    del stack.env["AWS_ENDPOINT_URL_EC2"], stack.env["AWS_ENDPOINT_URL"]
+    stack.config["aws:endpoints"] = [{"ec2": ec2.endpoint}]
+    stack.up().ok()
+    assert len(stack.sets()) == 1
+
+
+def test_a_profile_of_the_stacks_config_is_used(stack: Project, ec2: EmbeddedEC2) -> None:
+    credentials = stack.folder / "credentials"
+    credentials.write_text("[backup]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = secret\n")
+    del stack.env["AWS_ACCESS_KEY_ID"], stack.env["AWS_SECRET_ACCESS_KEY"]
+    stack.config |= {"aws:profile": "backup", "aws:sharedCredentialsFiles": [str(credentials)]}
+    ec2.clear_calls()
+    stack.up().ok()
+    assert {each["access_key"] for each in ec2.calls()} == {"AKIAPROFILE"}
+
+
+def test_default_tags_are_on_every_snapshot_and_the_resources_own_tags_win(stack: Project, ec2: EmbeddedEC2) -> None:
+    stack.config |= {"aws:defaultTags": {"tags": {"team": "ops", "app": "all"}}, "tags": {"app": "shop"}}
+    stack.up().ok()
+    for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+        tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
+        assert {"team": "ops", "app": "shop"}.items() <= tags.items()
+    ec2.clear_calls()
+    assert changes(stack.up().ok()) == {"unchanged": 3}
+    assert mutating(ec2.calls()) == []
+
+
+def test_a_way_to_credentials_that_is_not_supported_is_refused_in_one_line(stack: Project) -> None:
+    stack.config["aws:assumeRoleWithWebIdentity"] = {"roleArn": ROLE}
+    assert "Set AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE" in stack.preview().failed().text
+
+
+def test_the_preflight_can_be_switched_off(stack: Project, ec2: EmbeddedEC2) -> None:
+    stack.config["preflight"] = False
+    ec2.clear_calls()
+    stack.preview().ok()
+    assert ec2.calls() == []
+
+
+def test_without_the_right_to_describe_instances_the_set_is_taken_with_a_warning(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    ec2.fault(action="DescribeInstances", kind="deny", times=None)
+    taken = stack.up().ok()
+    assert "is not checked" in taken.text
+    assert "Allow ec2:DescribeInstances" in taken.text
+    [recorded] = stack.sets()
+    assert len(recorded["outputs"]["snapshot_ids"]) == 1

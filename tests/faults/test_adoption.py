@@ -1,0 +1,109 @@
+"""Which sets a run adopts, which it never does, and that an adopted set is never deleted as an old one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from support.crash import Case, Scene
+from support.project import Project
+
+if TYPE_CHECKING:
+    from snapset.demo.ec2.client import EmbeddedEC2
+
+KILLED = {part: Case("create", 4, "CreateSnapshots", part, "after") for part in ("engine", "command")}
+
+
+def urn_of(stack: Project) -> str:
+    [recorded] = stack.sets()
+    return str(recorded["urn"])
+
+
+def test_the_set_of_a_killed_engine_is_adopted_and_it_is_said_aloud(scene_of: Callable[..., Scene]) -> None:
+    scene = scene_of("up")
+    scene.run_with(KILLED["engine"])
+    [orphan] = {tags["snapset:set"] for tags in scene.taken().values()}
+    again = scene.run_again().ok()
+    assert scene.assert_exactly_one_set()["id"] == orphan
+    assert f"adopted {orphan}" in again.stdout
+
+
+def test_the_set_of_a_killed_command_is_adopted_and_it_is_said_aloud(
+    scene_of_command: Callable[..., Scene],
+) -> None:
+    scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
+    scene.run_with(KILLED["command"])
+    [orphan] = {tags["snapset:set"] for tags in scene.taken().values()}
+    again = scene.run_again().ok()
+    [taken] = json.loads(again.stdout)["sets"]
+    assert (taken["set_id"], taken["outcome"]) == (orphan, "adopted")
+    assert f"adopted {orphan}" in again.stderr
+    scene.assert_exactly_one_set()
+
+
+def test_a_set_that_is_too_old_for_the_same_intent_is_not_adopted(scene_of: Callable[..., Scene]) -> None:
+    scene = scene_of("up")
+    scene.run_with(KILLED["engine"])
+    orphan = scene.taken()
+    scene.env["SNAPSET_ADOPTION_SECONDS"] = "0"
+    assert "adopted" not in scene.run_again().ok().text
+    [recorded] = scene.recorded()
+    assert set(scene.taken()) == {*orphan, *recorded["outputs"]["snapshot_ids"]}
+    assert not orphan.keys() & set(recorded["outputs"]["snapshot_ids"])
+
+
+@pytest.mark.parametrize("policy", ["retain", "delete"])
+def test_a_forced_replacement_takes_a_new_set_and_deletes_the_old_one_only_under_delete(
+    scene_of: Callable[..., Scene], stack: Project, policy: str
+) -> None:
+    stack.config["onDelete"] = policy
+    scene = scene_of("up")
+    scene.run().ok()
+    old = scene.assert_exactly_one_set()
+    replaced = stack.up("--replace", urn_of(stack)).ok()
+    [new] = scene.recorded()
+    assert new["id"] != old["id"]
+    assert "adopted" not in replaced.text
+    stays = old["outputs"]["snapshot_ids"] if policy == "retain" else []
+    assert set(scene.taken()) == {*new["outputs"]["snapshot_ids"], *stays}
+
+
+def test_a_claimed_set_is_not_adopted_by_a_state_that_has_lost_it(
+    scene_of: Callable[..., Scene], stack: Project
+) -> None:
+    scene = scene_of("up")
+    scene.run().ok()
+    lost = scene.assert_exactly_one_set()
+    stack.pulumi("state", "delete", lost["urn"], "--yes").ok()
+    assert "adopted" not in scene.run().ok().text
+    [recorded] = scene.recorded()
+    assert recorded["id"] != lost["id"]
+    assert set(scene.taken()) == {*lost["outputs"]["snapshot_ids"], *recorded["outputs"]["snapshot_ids"]}
+
+
+@pytest.mark.parametrize("marks", ["can be made again", "still can't be made"])
+def test_an_adopted_set_is_not_deleted_with_the_old_resource_that_recorded_it_too(
+    scene_of: Callable[..., Scene], stack: Project, ec2: EmbeddedEC2, marks: str
+) -> None:
+    """Without a claim, a forced replacement can't tell the set that the state holds from one that no state does."""
+    stack.config["onDelete"] = "delete"
+    scene = scene_of("up")
+    ec2.fault(action="CreateTags", kind="deny")
+    assert "could not be marked" in scene.run().ok().text
+    [old] = scene.recorded()
+    if marks == "can be made again":
+        ec2.clear_faults()
+    replaced = stack.up("--replace", urn_of(stack))
+    if marks == "can be made again":
+        replaced.ok()
+    else:
+        # Unclaimed, it is only safe while the run that lets go of the old resource does not end well.
+        assert "UnauthorizedOperation" in replaced.failed().text
+        stack.up().failed()
+    new = scene.recorded()[-1]
+    assert set(new["outputs"]["snapshot_ids"]) <= set(scene.taken())
+    if marks == "can be made again":
+        assert new["id"] == old["id"]
+        assert scene.assert_exactly_one_set()["outputs"]["claim"] != old["outputs"]["claim"]

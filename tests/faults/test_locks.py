@@ -1,0 +1,126 @@
+"""One run at a time: the other one says who is at work, since when, and what to do."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+import socket
+import subprocess
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from support.crash import Case, Scene
+from support.project import Project, Run, until
+
+if TYPE_CHECKING:
+    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from support.command_line import CommandLine
+    from support.processes import Processes
+
+WHO = f"{getpass.getuser()}@{socket.gethostname()}"
+SHARED = ("--stack", "shared", "--change-id", "x", "--json")
+ENGINE_KILLED = Case("create", 4, "CreateSnapshots", "engine", "before")
+
+
+def assert_says_who_and_what_to_do(said: str, *, pid: int) -> None:
+    assert WHO in said
+    assert re.search(rf"\bpid {pid}\b", said)
+    assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", said)
+    assert "pulumi cancel" in said
+
+
+def advice_in(run: Run) -> str:
+    """The command that the last line on stderr ends with."""
+    return run.stderr.splitlines()[-1].rpartition("clear its lock first: ")[2]
+
+
+def test_of_two_commands_at_once_one_works_and_the_other_ends_with_5(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, processes: Processes
+) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    with snapset.start("backup", instance.instance_id, *SHARED) as first:
+        until(lambda: ec2.calls("CreateTags"))
+        [pid] = processes.running("engine")
+        second = snapset("backup", instance.instance_id, *SHARED).failed()
+        ec2.complete()
+        stdout, stderr = first.communicate(timeout=60)
+    assert first.returncode == 0, stderr
+    assert second.code == 5
+    assert_says_who_and_what_to_do(second.stderr.splitlines()[-1], pid=pid)
+    error = json.loads(second.stdout)["error"]
+    assert error["type"] == "LockedError"
+    assert_says_who_and_what_to_do(error["message"], pid=pid)
+    [taken] = json.loads(stdout)["sets"]
+    [again] = json.loads(snapset("backup", instance.instance_id, *SHARED).ok().stdout)["sets"]
+    assert again["set_id"] == taken["set_id"]
+    assert sum(call["carried_out"] for call in ec2.calls("CreateSnapshots")) == 1
+
+
+def test_of_two_ups_at_once_one_works_and_the_other_fails(
+    stack: Project, ec2: EmbeddedEC2, processes: Processes
+) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    stack.config["wait"] = True
+    with stack.start("up", "--yes", "--skip-preview") as first:
+        until(lambda: ec2.calls("CreateTags"))
+        [pid] = processes.running("engine")
+        second = stack.up().failed()
+        ec2.complete()
+        stdout, stderr = first.communicate(timeout=60)
+    assert first.returncode == 0, stdout + stderr
+    assert_says_who_and_what_to_do(second.text, pid=pid)
+    assert sum(call["carried_out"] for call in ec2.calls("CreateSnapshots")) == 1
+
+
+def test_the_lock_of_a_killed_engine_is_named_and_the_advice_that_is_given_clears_it(
+    scene_of_command: Callable[..., Scene],
+) -> None:
+    scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
+    scene.run_with(ENGINE_KILLED).failed()
+    locked = scene.run().failed()
+    assert locked.code == 5
+    subprocess.run(["sh", "-c", advice_in(locked)], cwd=scene.folder, env=scene.env, check=True, capture_output=True)
+    scene.run().ok()
+    scene.assert_exactly_one_set()
+
+
+def test_the_advice_holds_for_the_state_in_the_users_data_folder_too(
+    scene_of_command: Callable[..., Scene], ec2: EmbeddedEC2
+) -> None:
+    scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
+    del scene.env["PULUMI_BACKEND_URL"], scene.env["PULUMI_CONFIG_PASSPHRASE"]
+    scene.env["XDG_DATA_HOME"] = str(scene.folder / "their data")
+    scene.run_with(ENGINE_KILLED).failed()
+    locked = scene.run().failed()
+    assert locked.code == 5
+    subprocess.run(["sh", "-c", advice_in(locked)], cwd=scene.folder, env=scene.env, check=True, capture_output=True)
+    [taken] = json.loads(scene.run().ok().stdout)["sets"]
+    assert set(scene.taken()) == set(taken["snapshot_ids"])
+
+
+def test_the_lock_of_a_killed_up_is_named_and_pulumi_cancel_clears_it(
+    scene_of: Callable[..., Scene], stack: Project
+) -> None:
+    scene = scene_of("up")
+    scene.run_with(ENGINE_KILLED)
+    locked = scene.run().failed()
+    assert WHO in locked.text
+    assert "pulumi cancel" in locked.text
+    stack.pulumi("cancel", "--yes").ok()
+    scene.run().ok()
+    scene.assert_exactly_one_set()
+
+
+@pytest.mark.parametrize("step", [ENGINE_KILLED, Case("claim", 6, "CreateTags", "engine", "before")])
+def test_a_command_whose_engine_is_killed_says_so_in_one_line(
+    scene_of_command: Callable[..., Scene], step: Case
+) -> None:
+    scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
+    killed = scene.run_with(step).failed()
+    assert killed.code == 1
+    last = killed.stderr.splitlines()[-1]
+    assert last.startswith("snapset: updating stack c: ")
+    assert "stdout:" not in last
+    assert "UserWarning" not in killed.stderr

@@ -1,0 +1,199 @@
+"""Whatever fails in a restore, after at most one rerun there is exactly one volume a snapshot, where it belongs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.command_line import CommandLine
+from support.project import Project, run_environment, until
+from support.restores import (
+    DATA,
+    SCRATCH,
+    assert_matches,
+    launch_source,
+    restored_in,
+    take_set,
+    terminate,
+)
+from support.sets import wait_for_calls
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snapset.demo.ec2.client import EmbeddedEC2
+
+ZONE = "us-east-1a"
+NO_ANSWERS = ["error", "error_after", "close_before", "close_after"]
+
+
+@pytest.fixture
+def set_id(ec2: EmbeddedEC2) -> str:
+    """A set whose instance and volumes are gone."""
+    source = launch_source(ec2)
+    taken = take_set(ec2, source)
+    terminate(ec2, source)
+    return taken
+
+
+@pytest.fixture
+def target(ec2: EmbeddedEC2) -> str:
+    return ec2.launch().instance_id
+
+
+@pytest.fixture
+def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
+    knobs = {"SNAPSET_CONSISTENCY_SECONDS": "2"}
+    return CommandLine(run_environment(tmp_path, {**ec2.environment(), **knobs}), tmp_path)
+
+
+def carried_out(ec2: EmbeddedEC2, action: str) -> list[dict[str, Any]]:
+    return [each for each in ec2.calls(action) if each["carried_out"] and not each["dry_run"]]
+
+
+def assert_attached(ec2: EmbeddedEC2, target: str) -> None:
+    assert sorted(each.attached_to or () for each in restored_in(ec2)) == [(target, DATA), (target, SCRATCH)]
+
+
+@pytest.mark.parametrize("nth", [0, 1, 2])
+@pytest.mark.parametrize("kind", NO_ANSWERS)
+def test_an_answer_of_create_volume_that_is_lost_costs_nothing(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, kind: str, nth: int
+) -> None:
+    ec2.fault(action="CreateVolume", kind=kind, skip=nth)
+    run = snapset("restore", set_id, "--availability-zone", ZONE, "--json").ok()
+    assert "no answer from AWS: looking whether it was made" in run.stderr
+    assert_matches(ec2, set_id, instance_id=None)
+    assert {each["volume_id"] for each in json.loads(run.stdout)["volumes"]} == {
+        each.volume_id for each in restored_in(ec2)
+    }
+
+
+@pytest.mark.parametrize("kind", NO_ANSWERS)
+def test_where_nothing_but_the_token_tells_that_a_volume_was_made_there_is_still_one(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, kind: str
+) -> None:
+    ec2.fault(action="CreateVolume", kind=kind, times=2)
+    # The first look is that of the plan; those after a lost answer see nothing.
+    ec2.fault(action="DescribeVolumes", kind="deny", skip=1)
+    run = snapset("restore", set_id, "--availability-zone", ZONE).failed()
+    assert run.code == 3
+    ec2.clear_faults()
+    snapset("restore", set_id, "--availability-zone", ZONE).ok()
+    assert_matches(ec2, set_id, instance_id=None)
+
+
+@pytest.mark.parametrize("kind", NO_ANSWERS)
+def test_with_no_answer_at_all_the_run_fails_and_a_rerun_goes_on(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, kind: str
+) -> None:
+    ec2.fault(action="CreateVolume", kind=kind, skip=1, times=None)
+    failed = snapset("restore", set_id, "--availability-zone", ZONE)
+    # What was made is found by the look, so that only a call that never happens ends the run.
+    assert (failed.code == 0) == (kind in ("error_after", "close_after"))
+    ec2.clear_faults()
+    snapset("restore", set_id, "--availability-zone", ZONE).ok()
+    assert_matches(ec2, set_id, instance_id=None)
+
+
+@pytest.mark.parametrize("nth", [0, 1])
+@pytest.mark.parametrize("kind", NO_ANSWERS)
+def test_an_answer_of_attach_volume_that_is_lost_costs_nothing(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, kind: str, nth: int
+) -> None:
+    ec2.fault(action="AttachVolume", kind=kind, skip=nth)
+    snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
+    assert_attached(ec2, target)
+
+
+@pytest.mark.parametrize("kind", ["error", "close_after"])
+def test_an_attachment_that_never_answers_fails_the_run_and_a_rerun_goes_on(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, kind: str
+) -> None:
+    ec2.fault(action="AttachVolume", kind=kind, times=None)
+    first = snapset("restore", set_id, "--to", target, "--exclude-boot")
+    assert (first.code == 0) == (kind == "close_after")
+    ec2.clear_faults()
+    snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
+    assert_attached(ec2, target)
+    assert len(carried_out(ec2, "CreateVolume")) == 2
+
+
+@pytest.mark.parametrize("action", ["DescribeSnapshots", "DescribeInstances", "DescribeVolumes"])
+def test_looks_that_fail_once_cost_nothing(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, action: str
+) -> None:
+    for kind in ("error", "close_before"):
+        ec2.fault(action=action, kind=kind)
+    snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
+    assert_attached(ec2, target)
+
+
+@pytest.mark.parametrize("action", ["CreateVolume", "AttachVolume"])
+def test_not_now_is_waited_out(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, action: str) -> None:
+    ec2.fault(action=action, kind="error", code="RequestLimitExceeded", times=4)
+    run = snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
+    assert "RequestLimitExceeded: trying again in" in run.stderr
+    assert_attached(ec2, target)
+
+
+@pytest.mark.parametrize("nth", [0, 1, 2])
+@pytest.mark.parametrize("action", ["CreateVolume", "AttachVolume"])
+def test_a_run_that_is_killed_in_a_call_is_gone_on_with(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, action: str, nth: int
+) -> None:
+    target = ec2.launch().instance_id
+    ec2.ec2().detach_volume(VolumeId=root_of(ec2, target))
+    ec2.fault(action=action, kind="delay_after", seconds=2, skip=nth)
+    with snapset.start("restore", set_id, "--to", target) as process:
+        until(lambda: len(carried_out(ec2, action)) > nth)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)
+    again = snapset("restore", set_id, "--to", target).ok()
+    wait_for_calls(ec2)
+    assert "which an earlier run made" in again.stderr
+    assert_matches(ec2, set_id, instance_id=target)
+
+
+def root_of(ec2: EmbeddedEC2, instance_id: str) -> str:
+    described = ec2.ec2().describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+    return str(described["BlockDeviceMappings"][0]["Ebs"]["VolumeId"])
+
+
+def test_two_restores_at_once_make_one_volume_a_snapshot(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
+) -> None:
+    ec2.fault(action="CreateVolume", kind="delay", seconds=0.5, times=2)
+    arguments = ("restore", set_id, "--to", target, "--exclude-boot", "--json")
+    with snapset.start(*arguments) as one, snapset.start(*arguments) as other:
+        ends = [json.loads(each.communicate(timeout=60)[0]) for each in (one, other)]
+    assert ends[0] == ends[1]
+    assert_attached(ec2, target)
+
+
+@pytest.mark.parametrize("kind", NO_ANSWERS)
+@pytest.mark.parametrize("action", ["CreateVolume", "AttachVolume"])
+def test_the_stack_ends_with_one_volume_a_snapshot_too(
+    project: Project, ec2: EmbeddedEC2, set_id: str, target: str, action: str, kind: str
+) -> None:
+    project.config = {"program": "restore", "setId": set_id, "instanceId": target, "excludeBootVolume": True}
+    project.env["SNAPSET_CONSISTENCY_SECONDS"] = "2"
+    ec2.fault(action=action, kind=kind, skip=1 if action == "CreateVolume" else 0)
+    project.up().ok()
+    assert_attached(ec2, target)
+    assert {each.volume_id for each in restored_in(ec2)} == set(project.outputs()["volumeIds"])
+
+
+@pytest.mark.parametrize("action", ["DetachVolume", "DeleteVolume"])
+@pytest.mark.parametrize("kind", NO_ANSWERS)
+def test_a_destroy_whose_answers_are_lost_leaves_nothing(
+    project: Project, ec2: EmbeddedEC2, set_id: str, target: str, action: str, kind: str
+) -> None:
+    project.config = {"program": "restore", "setId": set_id, "instanceId": target, "excludeBootVolume": True}
+    project.up().ok()
+    ec2.fault(action=action, kind=kind)
+    project.destroy().ok()
+    assert restored_in(ec2) == []

@@ -1,0 +1,107 @@
+"""AWS answers "not now": wait as long as it asks, go on for as long as the budget lasts, and say so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from support.crash import Scene
+from support.project import Project, changes
+
+if TYPE_CHECKING:
+    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from support.command_line import CommandLine
+
+MANY = """
+import pulumi
+from snapset import InstanceSnapshots
+
+for instance_id in pulumi.Config().require_object("instances"):
+    InstanceSnapshots(instance_id, instance=instance_id, wait=False)
+"""
+
+
+def test_a_hundred_sets_at_five_calls_a_second_all_succeed_without_one_call_too_many(
+    program: Callable[[str], Project], ec2: EmbeddedEC2
+) -> None:
+    launched = ec2.ec2().run_instances(ImageId="ami-12345678", MinCount=100, MaxCount=100)["Instances"]
+    project = program(MANY)
+    project.config = {"instances": [each["InstanceId"] for each in launched]}
+    ec2.fault(action="CreateSnapshots", kind="rate", bucket=5, refill_per_second=5)
+    assert changes(project.up().ok())["created"] == 201
+    calls = [each for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+    taken = [each["params"] for each in calls if each["carried_out"]]
+    assert any(each["code"] == "RequestLimitExceeded" for each in calls)
+    assert len(taken) == 100
+    assert len({tag_in(params, "snapset:token") for params in taken}) == 100
+    assert {each["id"] for each in project.sets()} == {tag_in(params, "snapset:set") for params in taken}
+
+
+def tag_in(params: dict[str, str], key: str) -> str:
+    [name] = [name for name, value in params.items() if value == key]
+    return params[name.replace(".Key", ".Value")]
+
+
+def test_a_throttled_call_is_made_again_and_a_line_says_what_is_waited_for(
+    scene_of: Callable[..., Scene], ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    scene = scene_of("up")
+    ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded", skip=1)
+    run = scene.run().ok()
+    assert f"creating snapshots of {instance.instance_id}: RequestLimitExceeded: trying again in" in run.text
+    scene.assert_exactly_one_set()
+
+
+def test_the_command_says_what_is_waited_for_on_stderr(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded", skip=1)
+    run = snapset("backup", instance.instance_id, "--no-wait", "--json").ok()
+    assert f"creating snapshots of {instance.instance_id}: RequestLimitExceeded: trying again in" in run.stderr
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "RequestLimitExceeded",
+        "SnapshotCreationPerVolumeRateExceeded",
+        "ConcurrentSnapshotLimitExceeded",
+        "PendingSnapshotLimitExceeded",
+    ],
+)
+def test_when_the_budget_is_spent_the_error_names_the_code_and_nothing_was_taken(
+    scene_of: Callable[..., Scene], ec2: EmbeddedEC2, instance: LaunchedInstance, code: str
+) -> None:
+    scene = scene_of("up")
+    scene.env["SNAPSET_THROTTLE_SECONDS"] = "1"
+    ec2.fault(action="CreateSnapshots", kind="error", code=code, status=503, skip=1, times=None)
+    run = scene.run().failed()
+    assert f"error: ThrottledError: creating snapshots of {instance.instance_id}: {code}: " in run.text
+    assert scene.taken() == {}
+    ec2.clear_faults()
+    scene.run().ok()
+    scene.assert_exactly_one_set()
+
+
+def test_a_throttled_preflight_does_not_stop_the_backup(scene_of: Callable[..., Scene], ec2: EmbeddedEC2) -> None:
+    scene = scene_of("up")
+    ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded", match={"DryRun": "true"}, times=3)
+    scene.run().ok()
+    assert ec2.faults_left() == []
+    scene.assert_exactly_one_set()
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_first_look_that_is_throttled_does_not_fail_a_run_whose_set_is_taken(
+    scene_of: Callable[..., Scene], stack: Project, ec2: EmbeddedEC2, wait: bool
+) -> None:
+    stack.config["wait"] = wait
+    scene = scene_of("up")
+    # The SDK's own attempts at the look take seconds; the set must count as young after them.
+    scene.env["SNAPSET_CONSISTENCY_SECONDS"] = "20"
+    look = {"Filter.1.Name": "snapshot-id"}
+    ec2.fault(action="DescribeSnapshots", kind="error", code="RequestLimitExceeded", match=look, times=3)
+    scene.run().ok()
+    assert ec2.faults_left() == []
+    scene.assert_exactly_one_set()

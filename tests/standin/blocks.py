@@ -1,0 +1,110 @@
+"""The volumes that an instance starts with: `rootBlockDevice` and `ebsBlockDevices`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from standin.cloud import change_tags, is_missing
+from standin.resource import Properties
+
+# What EC2 calls the root device where it does not know the image, as the embedded one doesn't.
+_ROOT_DEVICE = "/dev/sda1"
+
+_EBS = {
+    "deleteOnTermination": "DeleteOnTermination",
+    "encrypted": "Encrypted",
+    "iops": "Iops",
+    "kmsKeyId": "KmsKeyId",
+    "snapshotId": "SnapshotId",
+    "throughput": "Throughput",
+    "volumeSize": "VolumeSize",
+    "volumeType": "VolumeType",
+}
+_MODIFY = {"iops": "Iops", "throughput": "Throughput", "volumeSize": "Size", "volumeType": "VolumeType"}
+
+
+def block_device_mappings(ec2: Any, inputs: Properties) -> list[dict[str, Any]]:
+    """The mappings with which RunInstances makes these volumes."""
+    root, data = inputs.get("rootBlockDevice") or {}, inputs.get("ebsBlockDevices") or []
+    if not root and not data:
+        return []
+    # moto drops the root volume if only others are named; to name it does no harm on EC2.
+    mappings = [_mapping({"deviceName": _root_device(ec2, inputs["ami"]), "volumeSize": 8, **root})]
+    return mappings + [_mapping(each) for each in data]
+
+
+def tag_blocks(ec2: Any, instance: Mapping[str, Any], inputs: Properties) -> None:
+    """Tag the volumes that an instance started with; RunInstances would tag all of them alike."""
+    root, data = inputs.get("rootBlockDevice") or {}, inputs.get("ebsBlockDevices") or []
+    volumes = {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in instance["BlockDeviceMappings"]}
+    for block in [{"deviceName": root_device_of(instance), **root}, *data]:
+        change_tags(ec2, [volumes[block["deviceName"]]], {}, block.get("tags") or {})
+
+
+def described_blocks(ec2: Any, instance: Mapping[str, Any], root_device: str) -> Properties:
+    """The volumes of an instance as outputs: the root's, and all others, those attached later too."""
+    blocks = {each["Ebs"]["VolumeId"]: each for each in instance.get("BlockDeviceMappings", []) if each.get("Ebs")}
+    if not blocks:
+        return {"ebsBlockDevices": []}
+    volumes = ec2.describe_volumes(VolumeIds=sorted(blocks))["Volumes"]
+    described = [_described(blocks[each["VolumeId"]], each) for each in volumes]
+    described.sort(key=lambda each: str(each["deviceName"]))
+    root = next((each for each in described if each["deviceName"] == root_device), None)
+    data = [each for each in described if each is not root]
+    return {"ebsBlockDevices": data} if root is None else {"rootBlockDevice": root, "ebsBlockDevices": data}
+
+
+def change_root(ec2: Any, instance_id: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Change the root volume in place to what the program says of it."""
+    changed = {option: new[name] for name, option in _MODIFY.items() if name in new and new[name] != old.get(name)}
+    if changed:
+        ec2.modify_volume(VolumeId=old["volumeId"], **changed)
+    if "tags" in new:
+        change_tags(ec2, [old["volumeId"]], old.get("tags") or {}, new["tags"])
+    if new.get("deleteOnTermination") not in {None, old.get("deleteOnTermination")}:
+        ebs = {"DeleteOnTermination": new["deleteOnTermination"]}
+        ec2.modify_instance_attribute(
+            InstanceId=instance_id, BlockDeviceMappings=[{"DeviceName": old["deviceName"], "Ebs": ebs}]
+        )
+
+
+def all_volumes(instance: Mapping[str, Any]) -> list[str]:
+    """The ids of all volumes of an instance."""
+    return [each["Ebs"]["VolumeId"] for each in instance.get("BlockDeviceMappings", [])]
+
+
+def root_device_of(instance: Mapping[str, Any]) -> str:
+    """The root device's name."""
+    return str(instance.get("RootDeviceName") or _ROOT_DEVICE)
+
+
+def _root_device(ec2: Any, ami: str) -> str:
+    try:
+        images = ec2.describe_images(ImageIds=[ami])["Images"]
+    except ec2.exceptions.ClientError as error:
+        if not is_missing(error):
+            raise
+        images = []
+    return images[0].get("RootDeviceName") or _ROOT_DEVICE if images else _ROOT_DEVICE
+
+
+def _mapping(block: Mapping[str, Any]) -> dict[str, Any]:
+    ebs = {_EBS[name]: value for name, value in block.items() if name in _EBS}
+    return {"DeviceName": block["deviceName"], "Ebs": {"DeleteOnTermination": True, **ebs}}
+
+
+def _described(mapping: Mapping[str, Any], volume: Mapping[str, Any]) -> Properties:
+    return {
+        "deleteOnTermination": mapping["Ebs"].get("DeleteOnTermination", False),
+        "deviceName": mapping["DeviceName"],
+        "encrypted": volume["Encrypted"],
+        "iops": volume.get("Iops", 0),
+        "kmsKeyId": volume.get("KmsKeyId", ""),
+        "snapshotId": volume.get("SnapshotId") or "",
+        "tags": {tag["Key"]: tag["Value"] for tag in volume.get("Tags", [])},
+        "throughput": volume.get("Throughput", 0),
+        "volumeId": volume["VolumeId"],
+        "volumeSize": volume["Size"],
+        "volumeType": volume["VolumeType"],
+    }

@@ -1,0 +1,215 @@
+"""The provider protocol: https://pulumi-developer-docs.readthedocs.io/latest/docs/_generated/proto/provider.html."""
+
+# ruff: noqa: N802 - the protocol names the methods
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grpc
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.struct_pb2 import Struct
+from pulumi.runtime import proto, rpc
+from pulumi.runtime.proto import provider_pb2_grpc
+
+from standin.cloud import Cloud, region_in_environment
+from standin.functions import FUNCTIONS
+from standin.instances import Instance
+from standin.resource import Properties, Resource, differences, seen
+from standin.volumes import Volume, VolumeAttachment
+from standin.wire import from_struct, shown, to_struct
+
+_RESOURCES: dict[str, type[Resource]] = {
+    "aws:ebs/volume:Volume": Volume,
+    "aws:ec2/instance:Instance": Instance,
+    "aws:ec2/volumeAttachment:VolumeAttachment": VolumeAttachment,
+}
+
+_VERBS = {
+    "CreateRequest": "creating",
+    "DeleteRequest": "deleting",
+    "ReadRequest": "reading",
+    "UpdateRequest": "updating",
+}
+
+
+def _answering(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make any error the engine's error: one line, without a traceback."""
+
+    @functools.wraps(method)
+    def answer(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            return method(self, request)
+        except Exception as error:
+            context.abort(grpc.StatusCode.UNKNOWN, _told(error, request))
+
+    return answer
+
+
+class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
+    """One provider as the engine configures it, the default one or an explicit one."""
+
+    def __init__(self) -> None:
+        self._cloud = Cloud({})
+
+    @_answering
+    def GetPluginInfo(self, request: Any) -> Any:
+        """The SDK's version: the engine records it in the state as the real plugin's."""
+        return proto.PluginInfo(version=_version())
+
+    @_answering
+    def GetSchema(self, request: Any) -> Any:
+        """No schema but its head; the engine asks for one only to generate code."""
+        return proto.GetSchemaResponse(schema=json.dumps({"name": "aws", "version": _version()}))
+
+    @_answering
+    def CheckConfig(self, request: Any) -> Any:
+        """The Region of the environment becomes part of the configuration, and so of the state."""
+        inputs = Struct()
+        inputs.CopyFrom(request.news)
+        region = region_in_environment()
+        if "region" not in inputs and region:
+            inputs["region"] = region
+        return proto.CheckResponse(inputs=inputs)
+
+    @_answering
+    def DiffConfig(self, request: Any) -> Any:
+        """A changed provider changes nothing of itself; each resource tells what it means for it."""
+        same = from_struct(request.old_inputs) == from_struct(request.news)
+        return proto.DiffResponse(changes=proto.DiffResponse.DIFF_NONE if same else proto.DiffResponse.DIFF_SOME)
+
+    @_answering
+    def Configure(self, request: Any) -> Any:
+        """Previews are answered; secrets are the engine's to remember, as with the real plugin."""
+        config, _ = rpc.deserialize_properties_unwrap_secrets(request.args)
+        self._cloud = Cloud(config)
+        return proto.ConfigureResponse(supportsPreview=True)
+
+    @_answering
+    def Check(self, request: Any) -> Any:
+        """Fill in the Region and all tags."""
+        kind, inputs = _kind(request), from_struct(request.news)
+        failures = [proto.CheckFailure(property=name, reason=reason) for name, reason in kind.problems(inputs)]
+        if not inputs.get("region") and self._cloud.region:
+            inputs["region"] = self._cloud.region
+        if kind.tagged:
+            tags = inputs.get("tags")
+            unknown = tags == rpc.UNKNOWN or rpc.UNKNOWN in (tags or {}).values()
+            inputs["tagsAll"] = rpc.UNKNOWN if unknown else self._cloud.tags_all(tags)
+        return proto.CheckResponse(inputs=to_struct(inputs), failures=failures)
+
+    @_answering
+    def Diff(self, request: Any) -> Any:
+        """Compare what is wanted with what is there."""
+        kind, news = _kind(request), from_struct(request.news)
+        found = differences(kind, from_struct(request.olds), news)
+        replaces = {path for path in found if kind.replaces(path, news)}
+        return proto.DiffResponse(
+            changes=proto.DiffResponse.DIFF_SOME if found else proto.DiffResponse.DIFF_NONE,
+            replaces=sorted({path[0] for path in replaces}),
+            stables=sorted(kind.replacing & kind.inputs() - {path[0] for path in replaces}),
+            diffs=sorted({path[0] for path in found}),
+            detailedDiff={
+                shown(path): proto.PropertyDiff(kind=_diff_kind(change, path in replaces))
+                for path, change in found.items()
+            },
+            hasDetailedDiff=True,
+        )
+
+    @_answering
+    def Create(self, request: Any) -> Any:
+        """Make it; a preview tells what it would be."""
+        kind, inputs = _kind(request), from_struct(request.properties)
+        if request.preview:
+            return proto.CreateResponse(properties=to_struct(kind.planned(inputs)))
+        resource_id, outputs = kind.create(self._cloud, inputs)
+        return proto.CreateResponse(id=resource_id, properties=to_struct(outputs))
+
+    @_answering
+    def Read(self, request: Any) -> Any:
+        """Look it up; an empty id says that it is gone."""
+        kind, state, inputs = _kind(request), from_struct(request.properties), from_struct(request.inputs)
+        outputs = kind.read(self._cloud, request.id, state)
+        if outputs is None:
+            return proto.ReadResponse()
+        # What the program does not set is not drift; an import takes all that there is.
+        names = inputs.keys() & kind.inputs() if inputs else kind.inputs()
+        known = {name: seen(inputs.get(name), outputs[name]) for name in names if name in outputs}
+        return proto.ReadResponse(id=outputs["id"], properties=to_struct(outputs), inputs=to_struct(known))
+
+    @_answering
+    def Update(self, request: Any) -> Any:
+        """Change it in place."""
+        kind, olds, news = _kind(request), from_struct(request.olds), from_struct(request.news)
+        if request.preview:
+            return proto.UpdateResponse(properties=to_struct(_planned_update(kind, olds, news)))
+        return proto.UpdateResponse(properties=to_struct(kind.update(self._cloud, request.id, olds, news)))
+
+    @_answering
+    def Delete(self, request: Any) -> Any:
+        """Delete it."""
+        _kind(request).delete(self._cloud, request.id, from_struct(request.properties))
+        return Empty()
+
+    @_answering
+    def Invoke(self, request: Any) -> Any:
+        """Call a function."""
+        if request.tok not in FUNCTIONS:
+            raise NotImplementedError(f"the stand-in for the aws plugin has no function {request.tok}")
+        return proto.InvokeResponse(
+            **{"return": to_struct(FUNCTIONS[request.tok](self._cloud, from_struct(request.args)))}
+        )
+
+    @_answering
+    def Cancel(self, request: Any) -> Any:
+        """Nothing here takes long."""
+        return Empty()
+
+
+def _kind(request: Any) -> type[Resource]:
+    token = request.type or request.urn.split("::")[2].split("$")[-1]
+    if token not in _RESOURCES:
+        raise NotImplementedError(f"the stand-in for the aws plugin has no type {token}")
+    return _RESOURCES[token]
+
+
+def _planned_update(kind: type[Resource], olds: Properties, news: Properties) -> Properties:
+    left_out = kind.inputs() - kind.kept - news.keys()
+    blocks = {
+        name: {**olds[name], **value}
+        for name, value in news.items()
+        if isinstance(value, Mapping) and "volumeId" in (olds.get(name) or {})
+    }
+    return {name: value for name, value in {**olds, **news, **blocks}.items() if name not in left_out}
+
+
+def _diff_kind(change: str, replaces: bool) -> Any:
+    name = change.upper() + ("_REPLACE" if replaces else "")
+    return proto.PropertyDiff.Kind.Value(name)
+
+
+def _told(error: Any, request: Any) -> str:
+    answer = getattr(error, "response", None)
+    if answer:
+        status, problem = answer.get("ResponseMetadata", {}), answer["Error"]
+        said = (
+            f"operation error EC2: {error.operation_name}, https response error "
+            f"StatusCode: {status.get('HTTPStatusCode')}, RequestID: {status.get('RequestId')}, "
+            f"api error {problem['Code']}: {problem['Message']}"
+        )
+    else:
+        said = str(error)
+    verb, token = _VERBS.get(type(request).__name__), getattr(request, "type", "")
+    if verb and token in _RESOURCES:
+        known_as = f" ({request.id})" if getattr(request, "id", "") else ""
+        said = f"{verb} {_RESOURCES[token].noun}{known_as}: {said}"
+    return f"1 error occurred:\n\t* {said}\n\n"
+
+
+@functools.cache
+def _version() -> str:
+    return importlib.metadata.version("pulumi-aws")

@@ -1,0 +1,36 @@
+"""`snapset` as a pipeline calls it: a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from support.project import Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass
+class CommandLine:
+    env: dict[str, str]
+    folder: Path
+
+    def __call__(self, *arguments: str) -> Run:
+        with self.start(*arguments) as process:
+            stdout, stderr = process.communicate(timeout=120)
+        return Run(process.returncode, stdout, stderr)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from snapset.cli import main; main()", *arguments],
+            cwd=self.folder,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )

@@ -1,0 +1,179 @@
+"""One failure at one AWS call of a run, and what must be true once the run was repeated."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from support.processes import PARTS, Processes
+from support.project import Run, until
+from support.relay import refusing
+
+if TYPE_CHECKING:
+    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+
+# The SDK tries a call three times, all but CreateSnapshots, which it must not.
+ATTEMPTS = 3
+# Long enough to find and kill a process meanwhile.
+HOLD_SECONDS = 2.0
+# A call that is this late is carried out when the run that made it has long given up, looks included.
+READ_SECONDS = 0.7
+LATE_SECONDS = 3.5
+
+# Before the call is carried out, and after it.
+FAULTS: dict[tuple[str, str], dict[str, Any]] = {
+    ("killed", "before"): {"kind": "delay", "seconds": HOLD_SECONDS},
+    ("killed", "after"): {"kind": "delay_after", "seconds": HOLD_SECONDS},
+    ("throttled", "before"): {"kind": "error", "code": "RequestLimitExceeded"},
+    ("500", "before"): {"kind": "error", "code": "InternalError"},
+    ("500", "after"): {"kind": "error_after", "code": "InternalError"},
+    ("closed", "before"): {"kind": "close_before"},
+    ("closed", "after"): {"kind": "close_after"},
+    ("late", "before"): {"kind": "delay", "seconds": LATE_SECONDS},
+    ("late", "after"): {"kind": "delay_after", "seconds": HOLD_SECONDS},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """The n-th call of the run (from 0), its action, and what fails at it, before or after it is carried out."""
+
+    step: str
+    position: int
+    action: str
+    failure: str
+    when: str
+
+    @property
+    def kills(self) -> bool:
+        return self.failure in PARTS
+
+
+def cases_of(table: str) -> Iterator[tuple[str, Case]]:
+    """Name and case of each cell: a row is `STEP POSITION ACTION`, then a cell for each heading.
+
+    A cell has `b` where the failure comes before the call is carried out, `a` where it comes after, `.` for no case.
+    """
+    headings, *rows = (line.split() for line in table.strip().splitlines())
+    for step, position, action, *cells in rows:
+        for failure, cell in zip(headings, cells, strict=True):
+            for when in (full for letter, full in (("b", "before"), ("a", "after")) if letter in cell):
+                name = f"{step}-{position}-{action}-{failure}-{when}"
+                yield name, Case(step, int(position), action, failure, when)
+
+
+@dataclass
+class Scene:
+    """An instance, its EC2, snapshots of its volumes that are nobody's business, and the runs of one stack."""
+
+    ec2: EmbeddedEC2
+    instance: LaunchedInstance
+    env: dict[str, str]
+    folder: Path
+    start: Callable[[], subprocess.Popen[str]]
+    stack: str
+    bystanders: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.processes = Processes(self.env)
+        snapshots = self.ec2.ec2().create_snapshots(InstanceSpecification={"InstanceId": self.instance.instance_id})
+        self.bystanders = frozenset(each["SnapshotId"] for each in snapshots["Snapshots"])
+
+    def run(self) -> Run:
+        with self.start() as process:
+            stdout, stderr = process.communicate(timeout=60)
+        return Run(process.returncode, stdout, stderr)
+
+    def run_with(self, case: Case) -> Run:
+        """Run, with the failure at the call; it is checked that it struck there."""
+        self.ec2.clear_calls()
+        if case.failure == "refused":
+            with refusing(self.ec2.endpoint, after=case.position) as endpoint, self._environment(endpoint=endpoint):
+                run = self.run()
+            assert len(self.ec2.calls()) == case.position
+            return run
+        fault = FAULTS["killed" if case.kills else case.failure, case.when]
+        times = 1 if case.kills or case.action == "CreateSnapshots" else ATTEMPTS
+        self.ec2.fault(**fault, skip=case.position, times=times)
+        if case.kills:
+            run = self._run_and_kill(case)
+        else:
+            with self._environment(read_seconds=READ_SECONDS if case.failure == "late" else None):
+                run = self.run()
+        # AWS finishes what it has received, whether somebody still listens or not.
+        until(lambda: not any(each["fault"] is None and each["status"] is None for each in self.ec2.calls()))
+        struck = next(each for each in self.ec2.calls() if each["fault"])
+        before = [each for each in self.ec2.calls() if each["n"] < struck["n"]]
+        assert (len(before), struck["action"], struck["dry_run"]) == (case.position, case.action, False)
+        self.ec2.clear_faults()
+        return run
+
+    def run_again(self) -> Run:
+        """Run once more, after clearing the lock that a killed engine left."""
+        if list(self.folder.glob(f"state/.pulumi/locks/organization/{self.stack}/*.json")):
+            name = f"organization/{self.stack}"
+            command = ["pulumi", "cancel", "--yes", "--non-interactive", "--stack", name]
+            subprocess.run(command, cwd=self.folder, env=self.env, check=True, capture_output=True)
+        return self.run()
+
+    def recorded(self) -> list[dict[str, Any]]:
+        """The snapshot sets in the state, those that are still to be deleted too."""
+        state = json.loads((self.folder / f"state/.pulumi/stacks/{self.stack}.json").read_text())
+        resources = state["checkpoint"]["latest"].get("resources", [])
+        return [each for each in resources if each["type"].endswith(":SnapshotSet")]
+
+    def taken(self) -> dict[str, dict[str, str]]:
+        """The tags of every snapshot that snapset took, by id, once it is clear that no other is gone."""
+        snapshots = self.ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        assert self.bystanders <= {each["SnapshotId"] for each in snapshots}
+        return {
+            each["SnapshotId"]: {tag["Key"]: tag["Value"] for tag in each.get("Tags", [])}
+            for each in snapshots
+            if each["SnapshotId"] not in self.bystanders
+        }
+
+    def assert_exactly_one_set(self) -> dict[str, Any]:
+        """One whole set is in EC2, the state holds it, and it is claimed; returns its resource."""
+        [recorded] = self.recorded()
+        taken, outputs = self.taken(), recorded["outputs"]
+        assert set(taken) == set(outputs["snapshot_ids"])
+        assert {each["volume_id"] for each in outputs["snapshots"]} == set(self.instance.volume_ids.values())
+        assert {tags["snapset:set"] for tags in taken.values()} == {recorded["id"]}
+        assert {tags.get("snapset:claim") for tags in taken.values()} == {outputs["claim"]}
+        assert sorted(tags["snapset:device"] for tags in taken.values()) == sorted(self.instance.volume_ids)
+        return recorded
+
+    def _run_and_kill(self, case: Case) -> Run:
+        with self.start() as process:
+            until(lambda: not self.ec2.faults_left() or process.poll() is not None)
+            assert process.poll() is None, process.communicate()
+            if case.when == "after":
+                until(lambda: any(each["fault"] == "delay_after" for each in self.ec2.calls()))
+            self.processes.kill(case.failure)
+            done = sum(each["carried_out"] for each in self.ec2.calls())
+            assert done == case.position - self._dry_runs() + (case.when == "after")
+            stdout, stderr = process.communicate(timeout=60)
+        # A command that was killed takes its engine along, though not at once.
+        until(lambda: not self.processes.running("engine"))
+        return Run(process.returncode, stdout, stderr)
+
+    def _dry_runs(self) -> int:
+        return sum(each["dry_run"] for each in self.ec2.calls())
+
+    @contextmanager
+    def _environment(self, *, endpoint: str | None = None, read_seconds: float | None = None) -> Iterator[None]:
+        before = dict(self.env)
+        if endpoint:
+            self.env["AWS_ENDPOINT_URL_EC2"] = endpoint
+        if read_seconds:
+            self.env["SNAPSET_READ_SECONDS"] = str(read_seconds)
+        try:
+            yield
+        finally:
+            self.env.clear()
+            self.env.update(before)

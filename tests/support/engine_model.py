@@ -1,0 +1,221 @@
+"""What Pulumi's engine does with one dynamic resource, in process: its order of calls and of writes to the state.
+
+It follows pulumi 3.259, pkg/v3/resource/deploy (step_generator.go, step.go, deployment_executor.go), and the Python
+SDK's dynamic/__main__.py:
+
+- `check` gets the old inputs and the new ones, `diff` the old outputs and the checked inputs. Before a replacement
+  the new inputs are checked once more, with no old ones; a forced one (`--replace`) asks for that check alone.
+- A created resource is in the state before its outputs resolve in the program. A replaced one stays there, marked
+  for deletion, until it is deleted, after the program has ended.
+- A create that fails, or a program that fails, ends the run before any deletion. A deletion that fails ends the run
+  as failed; the others of that run, which the engine starts beside it, happen all the same.
+- `destroy` and `refresh` go through all that the state holds, the marked too, and don't run the program.
+- Every run has a provider process, and so a provider, of its own.
+
+The program is the component's: `finish.finish`, without the wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+from urllib.parse import parse_qs
+
+import pulumi
+from botocore.httpsession import URLLib3Session
+from pulumi.runtime import rpc
+from snapset.errors import InputError, SnapsetError
+from snapset.finish import finish
+from snapset.provider import SnapshotSetProvider
+
+# The boundaries of a run, besides `before ACTION` and `after ACTION` of each EC2 call that changes something.
+CREATED = "create has returned, the state is not written"
+RECORDED = "the state is written, the program has not claimed"
+PROGRAM_ENDED = "the program has ended, nothing is deleted"
+DELETED = "delete has returned, the state is not written"
+
+Boundary = Callable[[str], None]
+
+
+class Killed(BaseException):
+    """The run was killed with -9: nothing in it gets to handle this."""
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource as the state holds it."""
+
+    id: str
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    marked: bool = False
+
+    @property
+    def snapshot_ids(self) -> set[str]:
+        return set(self.outputs["snapshot_ids"])
+
+    @property
+    def claim(self) -> str:
+        return str(self.outputs["claim"])
+
+
+@dataclass
+class Run:
+    """What one command did.
+
+    created: what it wrote to the state as new.
+    deleting: each resource that it asked the provider to delete, with all others that the state held by then.
+    deleted: those of them that are out of the state.
+    """
+
+    error: Exception | None = None
+    killed: bool = False
+    created: list[Resource] = field(default_factory=list)
+    deleting: list[tuple[Resource, list[Resource]]] = field(default_factory=list)
+    deleted: list[Resource] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None and not self.killed
+
+
+class Engine:
+    """One stack with one `SnapshotSet`. `config` is the stack's, such as `aws:region`."""
+
+    def __init__(self, config: Mapping[str, str]) -> None:
+        self._config = config
+        self.state: list[Resource] = []
+
+    @property
+    def live(self) -> Resource | None:
+        return next((each for each in self.state if not each.marked), None)
+
+    def up(self, news: Mapping[str, Any], *, boundary: Boundary, force: bool = False) -> Run:
+        """`pulumi up --skip-preview` of a program with one set, with `--replace` for it if `force`."""
+        with _running(boundary) as run:
+            provider = self._start_provider()
+            self._register(run, provider, _over_the_wire({**news, "__provider": "gASV"}), force, boundary)
+            boundary(RECORDED)
+            self._run_program()
+            boundary(PROGRAM_ENDED)
+            self._delete(run, provider, [each for each in self.state if each.marked], boundary)
+        return run
+
+    def destroy(self, *, boundary: Boundary, oldest_first: bool) -> Run:
+        """`pulumi destroy`. It deletes side by side, so either may come first."""
+        with _running(boundary) as run:
+            doomed = self.state if oldest_first else self.state[::-1]
+            self._delete(run, self._start_provider(), list(doomed), boundary)
+        return run
+
+    def refresh(self, *, boundary: Boundary) -> Run:
+        """`pulumi refresh`."""
+        with _running(boundary) as run:
+            provider = self._start_provider()
+            for old in list(self.state):
+                read = provider.read(old.id, _over_the_wire(old.outputs))
+                if read.id:
+                    self._replace(old, replace(old, id=read.id, outputs=_over_the_wire(read.outs)))
+                else:
+                    self.state.remove(old)
+        return run
+
+    def _start_provider(self) -> SnapshotSetProvider:
+        provider = SnapshotSetProvider()
+        provider.configure(SimpleNamespace(config=SimpleNamespace(get=self._config.get)))  # type: ignore[arg-type]
+        return provider
+
+    def _register(
+        self, run: Run, provider: SnapshotSetProvider, news: dict[str, Any], force: bool, boundary: Boundary
+    ) -> None:
+        old = self.live
+        inputs = _check(provider, {} if force or not old else _over_the_wire(old.inputs), news)
+        if old and not force:
+            diff = provider.diff(old.id, _over_the_wire(old.outputs), dict(inputs))
+            if not diff.replaces:
+                outputs = old.outputs
+                if diff.changes:
+                    outputs = provider.update(old.id, _over_the_wire(old.outputs), dict(inputs)).outs or {}
+                self._replace(old, replace(old, inputs=inputs, outputs=_over_the_wire(outputs)))
+                return
+            inputs = _check(provider, {}, news)
+        created = provider.create(dict(inputs))
+        boundary(CREATED)
+        new = Resource(created.id, inputs, _over_the_wire(created.outs or {}))
+        if old:
+            self._replace(old, replace(old, marked=True))
+        self.state.append(new)
+        run.created.append(new)
+
+    def _run_program(self) -> None:
+        async def program(known: Mapping[str, Any]) -> None:
+            # asyncio runs this in a context of its own, and Pulumi keeps the config in the context.
+            pulumi.runtime.set_all_config(dict(self._config))
+            await finish(SimpleNamespace(**known), wait=False, timeout=1).future()  # type: ignore[arg-type]
+
+        assert self.live
+        asyncio.run(program(_over_the_wire(self.live.outputs)))
+
+    def _delete(self, run: Run, provider: SnapshotSetProvider, doomed: list[Resource], boundary: Boundary) -> None:
+        for each in doomed:
+            run.deleting.append((each, [other for other in self.state if other is not each]))
+            try:
+                provider.delete(each.id, _over_the_wire(each.outputs))
+            except SnapsetError as error:
+                run.error = error
+            else:
+                boundary(DELETED)
+                self.state.remove(each)
+                run.deleted.append(each)
+
+    def _replace(self, old: Resource, new: Resource) -> None:
+        self.state[self.state.index(old)] = new
+
+
+def _check(provider: SnapshotSetProvider, olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+    checked = provider.check(olds, dict(news))
+    if checked.failures:
+        raise InputError(" ".join(f"{each.property}: {each.reason}" for each in checked.failures))
+    return _over_the_wire(checked.inputs)
+
+
+def _over_the_wire(props: Mapping[str, Any]) -> dict[str, Any]:
+    """Properties as the other side gets them: without what is None, with every number a float."""
+    sent = asyncio.run(rpc.serialize_properties(dict(props), {}))
+    return dict(rpc.deserialize_properties(sent))
+
+
+@contextmanager
+def _running(boundary: Boundary) -> Iterator[Run]:
+    """One command: it ends with an error of snapset's or the program's, or killed; all else fails the test."""
+    send = URLLib3Session.send
+
+    def send_between_boundaries(session: Any, request: Any) -> Any:
+        action = _changing_action(request.body)
+        if action:
+            boundary(f"before {action}")
+        answer = send(session, request)
+        if action:
+            boundary(f"after {action}")
+        return answer
+
+    run = Run()
+    with mock.patch.object(URLLib3Session, "send", send_between_boundaries):
+        try:
+            yield run
+        except Killed:
+            run.killed = True
+        except (SnapsetError, pulumi.RunError) as error:
+            run.error = error
+
+
+def _changing_action(body: Any) -> str | None:
+    text = body.decode() if isinstance(body, bytes) else str(body)
+    form = {name: values[0] for name, values in parse_qs(text).items()}
+    action = form.get("Action", "Describe")
+    return None if action.startswith("Describe") or form.get("DryRun") == "true" else action

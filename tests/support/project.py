@@ -1,0 +1,157 @@
+"""A Pulumi project on the real engine, with a file backend and a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STACK = "test"
+READ_ONLY = ("Describe", "Get", "List")
+
+
+@dataclass
+class Run:
+    """How a command ended, and what it said."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        return self.stdout + self.stderr
+
+    def ok(self) -> Run:
+        assert self.code == 0, self.text
+        return self
+
+    def failed(self) -> Run:
+        assert self.code != 0, self.text
+        assert "Traceback" not in self.text, self.text
+        return self
+
+
+def run_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment without its AWS and Pulumi settings, and with those of the test."""
+    state = folder / "state"
+    state.mkdir(exist_ok=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
+    return {
+        **kept,
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PULUMI_BACKEND_URL": state.as_uri(),
+        "PULUMI_CONFIG_PASSPHRASE": "",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        "PULUMI_HOME": str(folder / "home"),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        **environment,
+    }
+
+
+@dataclass
+class Project:
+    folder: Path
+    environment: Mapping[str, str]
+    program: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.env = run_environment(self.folder, self.environment)
+        self.cwd = self.folder / "project"
+        self.cwd.mkdir()
+        runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": sys.prefix}}
+        if self.program is None:
+            self.namespace = "snapset"
+            settings = yaml.safe_load((REPOSITORY / "Pulumi.yaml").read_text())
+            shutil.copy(REPOSITORY / "__main__.py", self.cwd)
+            shutil.copytree(REPOSITORY / "stacks", self.cwd / "stacks")
+        else:
+            self.namespace = "theirs"
+            settings = {"name": self.namespace}
+            (self.cwd / "__main__.py").write_text(self.program)
+        (self.cwd / "Pulumi.yaml").write_text(yaml.safe_dump({**settings, "runtime": runtime}))
+        self.pulumi("stack", "init", STACK).ok()
+        self.config_file = self.cwd / f"Pulumi.{STACK}.yaml"
+        self.salt = yaml.safe_load(self.config_file.read_text())
+
+    def pulumi(self, *arguments: str, timeout: float = 120) -> Run:
+        with self.start(*arguments) as process:
+            stdout, stderr = process.communicate(timeout=timeout)
+        return Run(process.returncode, stdout, stderr)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = ["pulumi", *arguments, "--non-interactive"]
+        if arguments[0] != "stack":
+            config = {key if ":" in key else f"{self.namespace}:{key}": value for key, value in self.config.items()}
+            self.config_file.write_text(yaml.safe_dump({**self.salt, "config": config}))
+            command += ["--stack", STACK]
+        return subprocess.Popen(
+            command,
+            cwd=self.cwd,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A group of its own, as a terminal gives a job: an interrupt reaches all of it.
+            start_new_session=True,
+        )
+
+    def up(self, *arguments: str) -> Run:
+        return self.pulumi("up", "--yes", "--skip-preview", *arguments)
+
+    def preview(self, *arguments: str) -> Run:
+        return self.pulumi("preview", *arguments)
+
+    def refresh(self) -> Run:
+        return self.pulumi("refresh", "--yes", "--skip-preview")
+
+    def destroy(self) -> Run:
+        return self.pulumi("destroy", "--yes", "--skip-preview")
+
+    def state(self) -> dict[str, Any]:
+        exported: dict[str, Any] = json.loads(self.pulumi("stack", "export", "--stack", STACK).ok().stdout)
+        return exported
+
+    def sets(self) -> list[dict[str, Any]]:
+        """The snapshot sets in the state, each as the engine recorded it."""
+        resources = self.state()["deployment"].get("resources", [])
+        return [each for each in resources if each["type"].endswith(":SnapshotSet")]
+
+    def outputs(self) -> dict[str, Any]:
+        outputs: dict[str, Any] = json.loads(self.pulumi("stack", "output", "--json", "--stack", STACK).ok().stdout)
+        return outputs
+
+
+def mutating(calls: list[dict[str, Any]]) -> list[str]:
+    """The actions of the calls that changed something, or tried to."""
+    return [each["action"] for each in calls if not each["action"].startswith(READ_ONLY) and not each["dry_run"]]
+
+
+def changes(run: Run) -> dict[str, int]:
+    """The counts below `Resources:` in what the engine said."""
+    counted = re.findall(r"^\s+\D*(\d+) (created|deleted|replaced|updated|unchanged)$", run.stdout, re.MULTILINE)
+    return {what: int(number) for number, what in counted}
+
+
+def until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
+    """Poll until the condition holds, and return what it returned."""
+    give_up = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < give_up, "the deadline passed"
+        time.sleep(0.02)
+    return value

@@ -1,0 +1,107 @@
+"""Sets to restore, taken without an engine, and the volumes that the embedded EC2 has because of a restore."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snapset import lifecycle, preflight, tags
+from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+from snapset.ec2 import connect
+from snapset.inputs import parse
+from snapset.session import AwsSettings
+
+ROOT, DATA, SCRATCH = "/dev/sda1", "/dev/sdf", "/dev/sdg"
+SIZES = {ROOT: 8, DATA: 20, SCRATCH: 100}
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A volume that was made of a snapshot, as EC2 has it."""
+
+    volume_id: str
+    snapshot_id: str
+    size: int
+    zone: str
+    attached_to: tuple[str, str] | None
+    raw: Mapping[str, Any]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {tag["Key"]: tag["Value"] for tag in self.raw["Tags"]}
+
+
+def launch_source(ec2: EmbeddedEC2) -> LaunchedInstance:
+    """An instance with two data volumes."""
+    return ec2.launch([(SIZES[DATA], DATA, {"Name": "data"}), (SIZES[SCRATCH], SCRATCH, {})])
+
+
+def take_set(ec2: EmbeddedEC2, instance: LaunchedInstance, *, marked: bool = True, **inputs: Any) -> str:
+    """Take a set of the instance, mark it as a program does, and return its id."""
+    aws = connect(
+        AwsSettings(region=ec2.region, endpoint_url=ec2.endpoint, access_key="testing", secret_key="testing")
+    )
+    wanted = {"instance_id": instance.instance_id, "region": ec2.region, "copy_tags_from_source": "volume"}
+    parsed = parse({**wanted, "tags": {"app": "shop"}, **inputs})
+    taken = lifecycle.create_set(aws, parsed, volume_ids=None)
+    if marked:
+        volumes = preflight.volumes_of(parsed, aws.describe_instance(instance.instance_id))
+        devices = {each.snapshot_id: volumes[each.volume_id] for each in taken.snapshots}
+        lifecycle.claim_set(aws, claim=tags.new_claim(), devices=devices)
+    return taken.set_id
+
+
+def terminate(ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
+    """End the instance, and delete all of its volumes."""
+    client = ec2.ec2()
+    client.terminate_instances(InstanceIds=[instance.instance_id])
+    for volume in client.describe_volumes()["Volumes"]:
+        if volume["VolumeId"] in instance.volume_ids.values():
+            for each in volume["Attachments"]:
+                client.detach_volume(VolumeId=each["VolumeId"])
+            client.delete_volume(VolumeId=volume["VolumeId"])
+
+
+def restored_in(ec2: EmbeddedEC2) -> list[Restored]:
+    """All volumes that were made of snapshots."""
+    found = []
+    for each in ec2.ec2().describe_volumes()["Volumes"]:
+        if each.get("SnapshotId"):
+            attached = [(one["InstanceId"], one["Device"]) for one in each["Attachments"]]
+            found.append(
+                Restored(
+                    volume_id=each["VolumeId"],
+                    snapshot_id=each["SnapshotId"],
+                    size=each["Size"],
+                    zone=each["AvailabilityZone"],
+                    attached_to=attached[0] if attached else None,
+                    raw=each,
+                )
+            )
+    return found
+
+
+def snapshots_of(ec2: EmbeddedEC2, set_id: str) -> dict[str, dict[str, Any]]:
+    """The set's snapshots by id, each with its tags as a mapping."""
+    found = ec2.ec2().describe_snapshots(Filters=[{"Name": f"tag:{tags.SET}", "Values": [set_id]}])["Snapshots"]
+    return {
+        each["SnapshotId"]: {**each, "tags": {tag["Key"]: tag["Value"] for tag in each["Tags"]}} for each in found
+    }
+
+
+def assert_matches(ec2: EmbeddedEC2, set_id: str, *, instance_id: str | None, zone: str = "us-east-1a") -> None:
+    """One volume a snapshot, of its size, with its tags, and attached at its device."""
+    snapshots, restored = snapshots_of(ec2, set_id), restored_in(ec2)
+    assert sorted(each.snapshot_id for each in restored) == sorted(snapshots)
+    for each in restored:
+        snapshot = snapshots[each.snapshot_id]
+        device = snapshot["tags"][tags.DEVICE]
+        theirs = {key: value for key, value in snapshot["tags"].items() if not key.startswith(tags.PREFIX)}
+        assert each.size == snapshot["VolumeSize"] == SIZES[device]
+        assert each.zone == zone
+        assert each.attached_to == ((instance_id, device) if instance_id else None)
+        assert theirs.items() <= each.tags.items()
+        assert each.tags["snapset:restored-from"] == set_id
+        assert each.tags["snapset:snapshot"] == each.snapshot_id
+        assert each.tags["snapset:device"] == device

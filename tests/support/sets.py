@@ -1,0 +1,71 @@
+"""The snapshot sets that the embedded EC2 has, and those that its log says were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from snapset import tags
+from snapset.demo.ec2.client import EmbeddedEC2
+
+from support.project import until
+
+_CLOSED = ("close_before", "close_after")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    volume_id: str
+    state: str
+    tags: Mapping[str, str]
+
+    @property
+    def claim(self) -> str | None:
+        return self.tags.get(tags.CLAIM)
+
+
+@dataclass(frozen=True)
+class SetInEC2:
+    """A set as EC2 has it, or what is left of one."""
+
+    token: str = ""
+    snapshots: dict[str, Snapshot] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> set[str]:
+        return set(self.snapshots)
+
+    @property
+    def claims(self) -> set[str]:
+        return {each.claim for each in self.snapshots.values() if each.claim}
+
+    @property
+    def failed(self) -> bool:
+        return any(each.state == "error" for each in self.snapshots.values())
+
+
+def find_sets(ec2: EmbeddedEC2) -> dict[str, SetInEC2]:
+    """All sets, by id, hidden from no one."""
+    ec2.settings(visibility_seconds=0)
+    found: dict[str, SetInEC2] = {}
+    for item in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+        tagged = {tag["Key"]: tag["Value"] for tag in item["Tags"]}
+        one = found.setdefault(tagged[tags.SET], SetInEC2(token=tagged[tags.TOKEN]))
+        one.snapshots[item["SnapshotId"]] = Snapshot(item["VolumeId"], item["State"], tagged)
+    return found
+
+
+def find_taken(ec2: EmbeddedEC2) -> list[str]:
+    """The ids of the sets that the calls in the log took, answered or not, in order."""
+    calls = [each for each in ec2.calls("CreateSnapshots") if each["carried_out"] and not each["dry_run"]]
+    return [_tags_in(each["params"])[tags.SET] for each in calls]
+
+
+def wait_for_calls(ec2: EmbeddedEC2) -> None:
+    """Wait until no call is under way."""
+    until(lambda: all(each["status"] or each["fault"] in _CLOSED for each in ec2.calls()))
+
+
+def _tags_in(params: Mapping[str, str]) -> dict[str, str]:
+    keys = [name.removesuffix(".Key") for name in params if name.startswith("TagSpecification.1.Tag.")]
+    return {params[f"{name}.Key"]: params[f"{name}.Value"] for name in keys if f"{name}.Key" in params}

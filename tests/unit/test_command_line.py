@@ -1,0 +1,138 @@
+"""The `snapset` command before any engine is started: its help, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from snapset import errors
+from snapset.cli.backup import parse_tags
+
+INSTANCE = "i-0123456789abcdef0"
+WIDTH = 80
+
+RUN = "from snapset.cli import main; main()"
+SDKS = {"boto3", "botocore", "moto", "pulumi", "pulumi_aws"}
+
+
+def snapset(*arguments: str, program: str = RUN, **env: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_", "SNAPSET_"))}
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**kept, "COLUMNS": str(WIDTH), "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8", **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def help_of_backup() -> str:
+    ran = snapset("backup", "--help")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def help_of_snapset() -> str:
+    ran = snapset("--help")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    return ran.stdout
+
+
+def test_the_help_fits_a_terminal(help_of_snapset: str, help_of_backup: str) -> None:
+    for text in (help_of_snapset, help_of_backup):
+        assert max(len(line.rstrip()) for line in text.splitlines()) <= WIDTH
+
+
+def test_the_help_shows_an_example(help_of_snapset: str) -> None:
+    assert "Example: snapset backup i-" in help_of_snapset
+
+
+def test_the_help_of_backup_shows_an_example_that_is_valid(help_of_backup: str) -> None:
+    [example] = re.findall(r"Example: snapset (.*)", help_of_backup)
+    assert example.split() == ["backup", INSTANCE, "--change-id", '"$GIT_SHA"', "--json"]
+
+
+def test_the_help_names_every_exit_code(help_of_snapset: str, help_of_backup: str) -> None:
+    used = {0, 130} | {each.exit_code for each in vars(errors).values() if hasattr(each, "exit_code")}
+    for text in (help_of_snapset, help_of_backup):
+        plain = " ".join(text.replace("│", " ").split())
+        named = re.search(r"Exit codes: (.*?run\.)", plain)
+        assert named
+        assert {int(code) for code in re.findall(r"\b(\d)\b", named[1])} == used - {130}
+
+
+def test_the_help_names_every_option_of_the_design(help_of_backup: str) -> None:
+    options = "exclude-boot exclude-volume tag copy-tags description outpost-arn location change-id stack region"
+    options += " profile on-delete wait no-wait timeout preview json"
+    assert not [option for option in options.split() if f"--{option} " not in f"{help_of_backup} "]
+
+
+def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
+    report = f"import atexit, sys; atexit.register(lambda: print(*sorted({SDKS} & sys.modules.keys())))\n"
+    ran = snapset("backup", "i-1", program=report + RUN)
+    assert (ran.returncode, ran.stdout) == (2, "\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["backup", "i-1"], "reading instance_id: 'i-1' is not an instance id (like i-0123456789abcdef0)."),
+        (["backup", INSTANCE, INSTANCE], f"reading the instances: {INSTANCE} is listed twice."),
+        (["backup", INSTANCE, "--tag", "app"], "reading --tag 'app': there is no '='. Write it as KEY=VALUE."),
+        (["backup", INSTANCE, "--tag", "a=b", "--tag", "a=c"], "reading --tag 'a=c': the key 'a' is given twice."),
+        (["backup", INSTANCE, "--tag", "aws:a=b"], "reading tags: tag key 'aws:a': keys that start with 'aws:'"),
+        (["backup", INSTANCE, "--timeout", "soon"], "reading the duration 'soon': it is none."),
+        (["backup", INSTANCE, "--change-id", " "], "reading --change-id: it is empty."),
+        (
+            ["backup", INSTANCE, "--exclude-volume", "vol-1"],
+            "reading exclude_data_volume_ids: 'vol-1' is not a volume",
+        ),
+        (["backup", INSTANCE, "--region", "mars"], "reading region: 'mars' is not a Region"),
+        (["backup", INSTANCE, "--description", "d" * 256], "reading description: it has 256 characters"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2_and_starts_no_engine(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    started = tmp_path / "started"
+    (tmp_path / "pulumi").write_text(f"#!/bin/sh\ntouch {started}\n")
+    (tmp_path / "pulumi").chmod(0o755)
+    ran = snapset(*arguments, PATH=str(tmp_path))
+    assert ran.returncode == 2
+    assert ran.stderr.startswith(f"snapset: {said}")
+    assert ran.stderr.count("\n") == 1
+    assert ran.stdout == ""
+    assert not started.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["backup"], ["backup", INSTANCE, "--location", "here"], ["backup", INSTANCE, "--nonsense"], ["none"]],
+)
+def test_bad_usage_is_exit_code_2_without_a_traceback(arguments: list[str]) -> None:
+    ran = snapset(*arguments)
+    assert ran.returncode == 2
+    assert "Usage:" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("pairs", "tags"),
+    [
+        ([], {}),
+        (["app=shop", "tier=1"], {"app": "shop", "tier": "1"}),
+        (["note=a=b"], {"note": "a=b"}),
+        (["empty="], {"empty": ""}),
+        (["key with spaces= x "], {"key with spaces": " x "}),
+    ],
+)
+def test_a_tag_is_split_at_the_first_equals_sign(pairs: list[str], tags: dict[str, str]) -> None:
+    assert parse_tags(pairs) == tags

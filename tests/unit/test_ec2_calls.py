@@ -1,0 +1,196 @@
+"""The other calls of `Ec2`: describing, in pages and in portions; tagging and deleting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from snapset import ec2 as ec2_module
+from snapset import errors
+from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+from snapset.ec2 import Ec2, Instance, Snapshot
+from snapset.inputs import SetInputs
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+
+DATA, SCRATCH = "/dev/sdf", "/dev/sdg"
+OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+GONE = "snap-0123456789abcdef0"
+
+
+@pytest.fixture
+def taken(aws: Ec2, inputs: SetInputs) -> list[Snapshot]:
+    return aws.create_snapshots(inputs, {"set": "one"})
+
+
+def ids(snapshots: list[Snapshot]) -> list[str]:
+    return [each.snapshot_id for each in snapshots]
+
+
+def filter_values(call: dict[str, Any]) -> list[str]:
+    return [value for key, value in call["params"].items() if key.startswith("Filter.1.Value.")]
+
+
+def test_an_instance_is_described_with_its_volumes(aws: Ec2, instance: LaunchedInstance) -> None:
+    described = aws.describe_instance(instance.instance_id)
+    assert described.instance_id == instance.instance_id
+    assert described.devices == {volume_id: device for device, volume_id in instance.volume_ids.items()}
+    assert described.root_volume_id == instance.root_volume_id
+    assert (described.state, described.root_device_name) == ("running", "/dev/sda1")
+    assert described.outpost_arn is None
+    assert described.availability_zone.startswith("us-east-1")
+
+
+def test_an_instance_on_an_outpost_names_it(aws: Ec2, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
+    ec2.place(instance.instance_id, outpost_arn=OUTPOST)
+    assert aws.describe_instance(instance.instance_id).outpost_arn == OUTPOST
+
+
+@pytest.mark.parametrize(
+    ("root_device_name", "devices", "root_volume_id"),
+    [
+        ("/dev/xvda", {"vol-1": "/dev/xvdb", "vol-2": "/dev/xvda"}, "vol-2"),
+        ("/dev/xvda", {"vol-1": "/dev/xvdb"}, None),
+        ("/dev/xvda", {}, None),
+        (None, {"vol-1": "/dev/xvda"}, None),
+    ],
+)
+def test_the_root_volume_is_the_one_at_the_root_device(
+    root_device_name: str | None, devices: dict[str, str], root_volume_id: str | None
+) -> None:
+    described = Instance(
+        instance_id="i-1",
+        state="running",
+        root_device_name=root_device_name,
+        devices=devices,
+        availability_zone="us-east-1a",
+        outpost_arn=None,
+    )
+    assert described.root_volume_id == root_volume_id
+
+
+def test_a_detached_volume_is_not_among_the_devices(aws: Ec2, instance: LaunchedInstance, client: EC2Client) -> None:
+    client.detach_volume(VolumeId=instance.volume_ids[DATA])
+    devices = aws.describe_instance(instance.instance_id).devices
+    assert set(devices) == {instance.root_volume_id, instance.volume_ids[SCRATCH]}
+
+
+def test_an_instance_that_does_not_exist_is_not_found(aws: Ec2) -> None:
+    with pytest.raises(
+        errors.NotFoundError, match=r"describing instance i-0123456789abcdef0: InvalidInstanceID\.NotF"
+    ):
+        aws.describe_instance("i-0123456789abcdef0")
+
+
+@pytest.mark.parametrize(("zone", "kind"), [("us-west-2a", "availability-zone"), ("us-west-2-lax-1a", "local-zone")])
+def test_a_zone_is_of_a_type(aws: Ec2, zone: str, kind: str) -> None:
+    there = Ec2(aws.settings.in_region("us-west-2"))
+    assert there.describe_zone_type(zone) == kind
+
+
+def test_every_page_is_read_even_past_an_empty_one(
+    aws: Ec2, ec2: EmbeddedEC2, client: EC2Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ec2_module, "_PAGE", 5)
+    volume = client.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
+    made = [client.create_snapshot(VolumeId=volume)["SnapshotId"] for _ in range(17)]
+    # EC2 cuts its pages before it filters them: nothing of the second page is asked for.
+    wanted = [*made[:2], *made[11:13], made[16]]
+    client.create_tags(Resources=wanted, Tags=[{"Key": "set", "Value": "one"}])
+    ec2.clear_calls()
+    assert set(ids(aws.find_snapshots({"tag:set": ["one"]}))) == set(wanted)
+    pages = ec2.calls("DescribeSnapshots")
+    assert [call["params"]["MaxResults"] for call in pages] == ["5"] * 4
+    assert ["NextToken" in call["params"] for call in pages] == [False, True, True, True]
+
+
+def test_a_page_is_as_large_as_ec2_allows(aws: Ec2, ec2: EmbeddedEC2) -> None:
+    assert aws.find_snapshots({"tag:set": ["one"]}) == []
+    [call] = ec2.calls("DescribeSnapshots")
+    assert call["params"]["MaxResults"] == "1000"
+    assert call["params"]["Owner.1"] == "self"
+
+
+def test_all_filters_must_match(aws: Ec2, taken: list[Snapshot]) -> None:
+    one = taken[0]
+    assert ids(aws.find_snapshots({"tag:set": ["one", "two"], "volume-id": [one.volume_id]})) == [one.snapshot_id]
+    assert aws.find_snapshots({"tag:set": ["two"], "volume-id": [one.volume_id]}) == []
+
+
+def test_snapshots_of_other_accounts_are_not_asked_for(aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]) -> None:
+    aws.describe_snapshots(ids(taken))
+    assert {call["params"]["Owner.1"] for call in ec2.calls("DescribeSnapshots")} == {"self"}
+
+
+def test_snapshots_that_are_gone_or_never_were_are_left_out(
+    aws: Ec2, client: EC2Client, taken: list[Snapshot]
+) -> None:
+    first, *stay = ids(taken)
+    client.delete_snapshot(SnapshotId=first)
+    assert set(ids(aws.describe_snapshots([first, GONE, *stay]))) == set(stay)
+    assert aws.describe_snapshots([GONE]) == []
+
+
+def test_snapshots_that_are_not_visible_yet_are_left_out(aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]) -> None:
+    ec2.settings(visibility_seconds=600)
+    assert aws.describe_snapshots(ids(taken)) == []
+
+
+def test_no_snapshots_are_no_call(aws: Ec2, ec2: EmbeddedEC2) -> None:
+    assert aws.describe_snapshots([]) == []
+    assert ec2.calls() == []
+
+
+@pytest.mark.parametrize(("count", "portions"), [(200, [200]), (201, [200, 1]), (450, [200, 200, 50])])
+def test_more_than_200_ids_are_asked_for_in_portions(
+    aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot], count: int, portions: list[int]
+) -> None:
+    others = [f"snap-{number:017x}" for number in range(count - 2)]
+    asked = [taken[0].snapshot_id, *others, taken[1].snapshot_id]
+    assert set(ids(aws.describe_snapshots(asked))) == {asked[0], asked[-1]}
+    calls = [filter_values(call) for call in ec2.calls("DescribeSnapshots")]
+    assert [len(values) for values in calls] == portions
+    assert [value for values in calls for value in values] == asked
+
+
+def test_the_reason_for_an_error_is_reported(aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]) -> None:
+    ec2.fail(ids(taken), message="Given key ID is not accessible")
+    seen = aws.describe_snapshots(ids(taken))
+    assert [(each.state, each.state_message) for each in seen] == [("error", "Given key ID is not accessible")] * 3
+
+
+def test_tagging_adds_overwrites_and_can_be_repeated(aws: Ec2, taken: list[Snapshot]) -> None:
+    first, second, third = ids(taken)
+    for _ in range(2):
+        aws.tag_snapshots([first, second], {"set": "two", "device": DATA})
+    tags = {each.snapshot_id: each.tags for each in aws.describe_snapshots(ids(taken))}
+    assert tags == {
+        first: {"set": "two", "device": DATA},
+        second: {"set": "two", "device": DATA},
+        third: {"set": "one"},
+    }
+
+
+def test_deleting_twice_says_that_it_is_gone(aws: Ec2, taken: list[Snapshot]) -> None:
+    aws.delete_snapshot(taken[0].snapshot_id)
+    with pytest.raises(errors.NotFoundError) as caught:
+        aws.delete_snapshot(taken[0].snapshot_id)
+    assert caught.value.code == errors.INVALID_SNAPSHOT_NOT_FOUND
+    assert set(ids(aws.describe_snapshots(ids(taken)))) == set(ids(taken)[1:])
+
+
+def test_a_snapshot_that_an_image_uses_is_named_with_the_image(
+    aws: Ec2, client: EC2Client, taken: list[Snapshot]
+) -> None:
+    used = taken[0].snapshot_id
+    image = client.register_image(
+        Name="web",
+        RootDeviceName="/dev/sda1",
+        BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": used}}],
+    )["ImageId"]
+    with pytest.raises(errors.InputError) as caught:
+        aws.delete_snapshot(used)
+    assert caught.value.code == errors.INVALID_SNAPSHOT_IN_USE
+    assert used in str(caught.value)
+    assert image in str(caught.value)

@@ -1,0 +1,162 @@
+"""`Ec2.create_snapshots`: what reaches AWS for each input, how often, and what comes back."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from snapset import errors
+from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+from snapset.ec2 import Ec2
+from snapset.inputs import SetInputs
+from snapset.session import AwsSettings, make_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+
+DATA, SCRATCH = "/dev/sdf", "/dev/sdg"
+OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+TAGS = {"snapset:set": "set-1", "app": "shop"}
+
+Param = dict[str, str]
+
+
+def without_tags(call: dict[str, Any]) -> Param:
+    return {key: value for key, value in call["params"].items() if not key.startswith("TagSpecification.1.Tag.")}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, {}),
+        ({"exclude_boot_volume": True}, {"InstanceSpecification.ExcludeBootVolume": "true"}),
+        ({"description": "before release 42 - ü"}, {"Description": "before release 42 - ü"}),
+        ({"description": ""}, {}),
+        ({"copy_tags_from_source": "volume"}, {"CopyTagsFromSource": "volume"}),
+        ({"outpost_arn": OUTPOST}, {"OutpostArn": OUTPOST}),
+        ({"location": "regional"}, {"Location": "regional"}),
+        ({"scope": "a/b/c/d", "triggers": {"a": 1}, "on_delete": "delete", "region": "us-west-2"}, {}),
+    ],
+)
+def test_each_input_is_one_parameter_and_what_is_left_out_is_not_sent(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, given: dict[str, Any], sent: Param
+) -> None:
+    ec2.place(inputs.instance_id, outpost_arn=OUTPOST)
+    aws.create_snapshots(replace(inputs, **given), TAGS)
+    [call] = ec2.calls("CreateSnapshots")
+    always = {
+        "InstanceSpecification.InstanceId": inputs.instance_id,
+        "TagSpecification.1.ResourceType": "snapshot",
+    }
+    assert without_tags(call) == {**always, **sent}
+
+
+def test_exclusions_are_sent_one_by_one(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, instance: LaunchedInstance
+) -> None:
+    data, scratch = instance.volume_ids[DATA], instance.volume_ids[SCRATCH]
+    [taken] = aws.create_snapshots(replace(inputs, exclude_data_volume_ids=(data, scratch)), TAGS)
+    params = ec2.calls("CreateSnapshots")[0]["params"]
+    prefix = "InstanceSpecification.ExcludeDataVolumeId."
+    assert {params[key] for key in params if key.startswith(prefix)} == {data, scratch}
+    assert taken.volume_id == instance.root_volume_id
+
+
+def test_all_tags_are_in_the_one_call(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, client: EC2Client) -> None:
+    taken = aws.create_snapshots(inputs, TAGS)
+    params = ec2.calls("CreateSnapshots")[0]["params"]
+    sent = {
+        params[key]: params[key.replace(".Key", ".Value")]
+        for key in params
+        if re.fullmatch(r"TagSpecification\.1\.Tag\.\d+\.Key", key)
+    }
+    assert sent == TAGS
+    assert [each.tags for each in taken] == [TAGS] * 3
+    there = client.describe_snapshots(SnapshotIds=[each.snapshot_id for each in taken])["Snapshots"]
+    assert [{tag["Key"]: tag["Value"] for tag in each["Tags"]} for each in there] == [TAGS] * 3
+    assert ec2.calls("CreateTags") == []
+
+
+def test_the_answer_is_what_describe_snapshots_says_later(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, instance: LaunchedInstance, client: EC2Client
+) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    taken = aws.create_snapshots(inputs, TAGS)
+    seen = aws.describe_snapshots([each.snapshot_id for each in taken])
+    assert {each.snapshot_id: each for each in seen} == {each.snapshot_id: each for each in taken}
+    assert {(each.volume_id, each.size_gib) for each in taken} == {
+        (instance.root_volume_id, 8),
+        (instance.volume_ids[DATA], 20),
+        (instance.volume_ids[SCRATCH], 100),
+    }
+    assert {(each.state, each.progress, each.encrypted) for each in taken} == {("pending", "0%", False)}
+    [raw, *_] = client.describe_snapshots(SnapshotIds=[taken[0].snapshot_id])["Snapshots"]
+    assert {each.owner_id for each in taken} == {raw["OwnerId"]}
+    assert {each.start_time for each in taken} == {raw["StartTime"].strftime("%Y-%m-%dT%H:%M:%S.000Z")}
+
+
+@pytest.mark.parametrize("kind", ["error", "error_after", "close_before", "close_after"])
+def test_one_call_is_one_request_whatever_becomes_of_it(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, kind: str
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind=kind, times=None)
+    with pytest.raises(errors.NoAnswerError):
+        aws.create_snapshots(inputs, TAGS)
+    assert len(ec2.calls("CreateSnapshots")) == 1
+
+
+def test_a_throttled_call_is_one_request(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> None:
+    ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded", times=None)
+    with pytest.raises(errors.ThrottledError):
+        aws.create_snapshots(inputs, TAGS)
+    assert len(ec2.calls("CreateSnapshots")) == 1
+
+
+@pytest.mark.parametrize(("retries", "requests"), [(True, 3), (False, 1)])
+@pytest.mark.parametrize("kind", ["error", "close_before"])
+def test_a_client_tries_three_times_with_retries_and_once_without(
+    settings: AwsSettings, ec2: EmbeddedEC2, kind: str, retries: bool, requests: int
+) -> None:
+    ec2.fault(action="DescribeInstances", kind=kind, times=None)
+    client = make_client(settings, retries=retries)
+    with pytest.raises(Exception, match=r"InternalError|Connection was closed"):
+        client.describe_instances()
+    assert len(ec2.calls("DescribeInstances")) == requests
+
+
+@pytest.mark.parametrize("kind", ["error", "close_before"])
+def test_a_describe_call_survives_two_faults(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, kind: str) -> None:
+    ec2.fault(action="DescribeInstances", kind=kind, times=2)
+    ec2.clear_calls()
+    assert aws.describe_instance(inputs.instance_id).state == "running"
+    assert len(ec2.calls("DescribeInstances")) == 3
+
+
+def test_a_check_is_a_dry_run_of_the_same_call_and_creates_nothing(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, client: EC2Client
+) -> None:
+    inputs = replace(inputs, exclude_boot_volume=True, description="d", copy_tags_from_source="volume")
+    aws.check_create_snapshots(inputs, TAGS)
+    assert client.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+    aws.create_snapshots(inputs, TAGS)
+    check, create = ec2.calls("CreateSnapshots")
+    assert check["params"] == {**create["params"], "DryRun": "true"}
+    assert (check["dry_run"], create["dry_run"]) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("UnauthorizedOperation", errors.NotPermittedError),
+        ("InvalidInstanceID.NotFound", errors.NotFoundError),
+        ("SnapshotLimitExceeded", errors.SnapsetError),
+    ],
+)
+def test_a_check_raises_what_the_call_would(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, code: str, kind: type[errors.SnapsetError]
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind="error", code=code)
+    with pytest.raises(kind, match=f"checking snapshots of {inputs.instance_id}: {code}"):
+        aws.check_create_snapshots(inputs, TAGS)

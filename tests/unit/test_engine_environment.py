@@ -1,0 +1,138 @@
+"""Which engine the command line starts, and on which state."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import pytest
+from snapset import errors
+from snapset.engine import engine_folder, environment
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user who has never used Pulumi."""
+    for name in [name for name in os.environ if name.startswith(("PULUMI_", "XDG_", "SNAPSET_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def log_in(home: Path, text: str) -> None:
+    (home / ".pulumi").mkdir(exist_ok=True)
+    (home / ".pulumi/credentials.json").write_text(text)
+
+
+def put_pulumi(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "pulumi").write_text("#!/bin/sh\n")
+    (folder / "pulumi").chmod(0o755)
+    return folder
+
+
+def test_without_a_backend_the_state_goes_to_the_users_data_folder(home: Path) -> None:
+    state = home / ".local/share/snapset/state"
+    assert environment()["PULUMI_BACKEND_URL"] == f"file://{state}"
+    assert state.is_dir()
+    assert environment()["PULUMI_BACKEND_URL"] == f"file://{state}"
+
+
+def test_the_users_data_folder_may_be_elsewhere(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    assert environment()["PULUMI_BACKEND_URL"] == f"file://{home}/data/snapset/state"
+    assert (home / "data/snapset/state").is_dir()
+
+
+@pytest.mark.parametrize("variable", ["PULUMI_BACKEND_URL", "PULUMI_ACCESS_TOKEN"])
+def test_a_backend_in_the_environment_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "s3://state")
+    assert "PULUMI_BACKEND_URL" not in environment()
+    assert not (home / ".local").exists()
+
+
+def test_the_backend_that_pulumi_is_logged_in_to_is_kept(home: Path) -> None:
+    log_in(home, json.dumps({"current": "https://api.pulumi.com", "accounts": {}}))
+    assert "PULUMI_BACKEND_URL" not in environment()
+
+
+def test_the_credentials_are_looked_for_where_pulumi_keeps_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "elsewhere").mkdir()
+    (home / "elsewhere/credentials.json").write_text('{"current": "s3://state"}')
+    assert "PULUMI_BACKEND_URL" in environment()
+    monkeypatch.setenv("PULUMI_HOME", str(home / "elsewhere"))
+    assert "PULUMI_BACKEND_URL" not in environment()
+
+
+@pytest.mark.parametrize("text", ["{}", '{"current": ""}', "", "not json"])
+def test_credentials_that_name_no_backend_are_none(home: Path, text: str) -> None:
+    log_in(home, text)
+    assert "PULUMI_BACKEND_URL" in environment()
+
+
+def test_an_unset_passphrase_is_no_obstacle() -> None:
+    assert environment()["PULUMI_CONFIG_PASSPHRASE"] == ""
+
+
+@pytest.mark.parametrize("variable", ["PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"])
+@pytest.mark.parametrize("value", ["", "secret"])
+def test_a_passphrase_that_is_set_is_kept(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    assert "PULUMI_CONFIG_PASSPHRASE" not in environment()
+
+
+def test_the_provider_runs_in_a_python_that_has_snapset() -> None:
+    python = environment()["PULUMI_PYTHON_CMD"]
+    assert python == sys.executable
+    subprocess.run([python, "-c", "import snapset.provider"], check=True)
+
+
+def test_the_engine_does_not_look_for_updates_of_itself() -> None:
+    assert environment()["PULUMI_SKIP_UPDATE_CHECK"] == "true"
+
+
+def test_a_relative_data_folder_is_not_the_users(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # https://specifications.freedesktop.org/basedir-spec/latest/: all paths must be absolute; others are ignored.
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("XDG_DATA_HOME", "data")
+    assert Path(unquote(urlparse(environment()["PULUMI_BACKEND_URL"]).path)).is_absolute()
+
+
+def test_an_engine_on_path_is_taken_as_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(put_pulumi(home / "path")))
+    put_pulumi(home / ".cache/snapset/engine/3.259.0/bin")
+    assert engine_folder() is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder"),
+    [("HOME", ".cache/snapset/engine"), ("XDG_CACHE_HOME", "snapset/engine"), ("SNAPSET_ENGINE_DIR", "")],
+)
+def test_else_the_newest_that_was_installed_is_taken(
+    home: Path, monkeypatch: pytest.MonkeyPatch, variable: str, folder: str
+) -> None:
+    monkeypatch.setenv("PATH", str(home / "nothing"))
+    monkeypatch.setenv(variable, str(home))
+    for version in ("3.259.0", "3.260.1", "3.258.9"):
+        put_pulumi(home / folder / version / "bin")
+    assert engine_folder() == str(home / folder / "3.260.1/bin")
+
+
+def test_the_newest_is_the_one_with_the_highest_number(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(home / "nothing"))
+    for version in ("3.999.0", "3.1000.0"):
+        put_pulumi(home / ".cache/snapset/engine" / version / "bin")
+    assert engine_folder() == str(home / ".cache/snapset/engine/3.1000.0/bin")
+
+
+def test_without_an_engine_it_says_where_to_get_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(home / "nothing"))
+    (home / ".cache/snapset/engine/3.259.0/bin").mkdir(parents=True)
+    with pytest.raises(errors.SnapsetError) as caught:
+        engine_folder()
+    assert str(caught.value).startswith("starting the Pulumi engine: there is no `pulumi` on PATH. Install it from ")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,421 @@
+"""tools/engine/install.py: which Pulumi it takes, what it leaves behind, and what it says when none can be had."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ENGINE = Path(__file__).parents[2] / "tools" / "engine"
+SCRIPT = ENGINE / "install.py"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ENGINE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+running = load("running")
+install = load("install")
+
+DEADLINE = 20.0
+
+
+def write_program(path: Path, script: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def write_engine(folder: Path, *, version: str = install.VERSION, files: tuple[str, ...] = install.FILES) -> Path:
+    for name in files:
+        write_program(folder / name, f"echo v{version}")
+    return folder
+
+
+def fill(engine: Path, scratch: Path) -> None:
+    write_engine(engine / "bin")
+
+
+def fill_half(engine: Path, scratch: Path) -> None:
+    write_engine(engine / "bin", files=install.FILES[:2])
+
+
+def refuse(engine: Path, scratch: Path) -> None:
+    raise running.UnavailableError("the mirror is closed")
+
+
+def must_not_run(engine: Path, scratch: Path) -> None:
+    pytest.fail("another source had the engine already")
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the whole PATH."""
+    folder = tmp_path / "path"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "a cache"
+    monkeypatch.setenv("SNAPSET_ENGINE_DIR", str(folder))
+    return folder
+
+
+def find(cache: Path, **installers: object) -> Path:
+    found = install.find_or_install(cache=cache, installers=installers)
+    assert isinstance(found, Path)
+    return found
+
+
+def reasons(cache: Path, **installers: object) -> str:
+    with pytest.raises(running.UnavailableError) as caught:
+        find(cache, **installers)
+    return str(caught.value)
+
+
+Start = Callable[[str], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start_main(path: Path, cache: Path) -> Iterator[Start]:
+    """Run main() in a process of its own; the code given sets `installers`."""
+    processes = []
+
+    def start(code: str) -> subprocess.Popen[str]:
+        program = f"""
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(ENGINE)!r})
+import install, running
+# A shell's background jobs are told to ignore it, and so would this one be.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+{code}
+sys.exit(install.main([], installers=installers))
+"""
+        environment = {"PATH": str(path), "SNAPSET_ENGINE_DIR": str(cache), "PYTHONDONTWRITEBYTECODE": "1"}
+        pipe = subprocess.PIPE
+        processes.append(
+            subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=pipe, stderr=pipe, text=True)
+        )
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.terminate()
+        process.communicate(timeout=DEADLINE)
+
+
+def wait_until(condition: Callable[[], bool], *, what: str) -> None:
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen within {DEADLINE:.0f} s"
+
+
+def read_now(pipe: int) -> bytes | None:
+    """Return what is in the pipe, nothing if no process has it open for writing, None if one has but is silent."""
+    try:
+        return os.read(pipe, 100)
+    except BlockingIOError:
+        return None
+
+
+# pulumi on PATH
+
+
+def test_a_pulumi_on_path_that_is_new_enough_is_taken(path: Path, cache: Path) -> None:
+    write_engine(path, version="3.300.1-alpha.1+dirty", files=install.FILES[:2])
+    assert find(cache, other=must_not_run) == path
+    assert not cache.exists()
+
+
+def test_a_pulumi_on_path_that_is_too_old_is_passed_over_and_named(path: Path, cache: Path) -> None:
+    write_engine(path, version="3.100.0")
+    assert find(cache, release=fill) == cache / install.VERSION / "bin"
+    assert f"{path / 'pulumi'} is version v3.100.0, older than 3.259.0" in reasons(cache / "other")
+
+
+def test_a_pulumi_of_the_next_major_version_is_passed_over_and_named(path: Path, cache: Path) -> None:
+    write_engine(path, version="4.0.0")
+    assert f"{path / 'pulumi'} is version v4.0.0; snapset works with 3.x" in reasons(cache)
+
+
+def test_a_pulumi_without_its_language_host_is_passed_over_and_named(path: Path, cache: Path) -> None:
+    write_engine(path, files=("pulumi",))
+    assert f"{path / 'pulumi'} has no pulumi-language-python" in reasons(cache)
+
+
+def test_a_language_host_elsewhere_on_path_will_do(
+    path: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_engine(path, files=("pulumi",))
+    host = write_engine(tmp_path / "host", files=("pulumi-language-python",))
+    monkeypatch.setenv("PATH", f"{path}{os.pathsep}{host}")
+    assert find(cache) == path
+
+
+def test_a_language_host_where_the_link_on_path_leads_will_do(path: Path, cache: Path, tmp_path: Path) -> None:
+    (path / "pulumi").symlink_to(write_engine(tmp_path / "real") / "pulumi")
+    assert find(cache) == path
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo no such plugin >&2; exit 126", "no such plugin"),
+        ("echo hello", "answered 'hello', which is no version"),
+        ("exit 3", "it said nothing"),
+    ],
+)
+def test_a_pulumi_that_does_not_answer_is_passed_over_and_named(
+    path: Path, cache: Path, script: str, reason: str
+) -> None:
+    write_program(path / "pulumi", script)
+    assert re.search(rf"pulumi on PATH: `{path}/pulumi version` .*{reason}", reasons(cache))
+
+
+def test_a_pulumi_that_hangs_is_passed_over(path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "ANSWER_SECONDS", 0.2)
+    write_program(path / "pulumi", "exec /usr/bin/tail -f /dev/null")
+    assert "timed out after 0.2 seconds" in reasons(cache)
+
+
+def test_a_pulumi_for_another_machine_is_passed_over(path: Path, cache: Path) -> None:
+    (path / "pulumi").write_bytes(b"\x7fELF of another machine")
+    (path / "pulumi").chmod(0o755)
+    assert "Exec format error" in reasons(cache)
+
+
+# an earlier install
+
+
+def test_an_earlier_install_is_taken(path: Path, cache: Path) -> None:
+    folder = write_engine(cache / install.VERSION / "bin")
+    assert find(cache, other=must_not_run) == folder
+
+
+@pytest.mark.parametrize("name", install.FILES)
+def test_a_half_written_cache_is_not_taken(path: Path, cache: Path, name: str) -> None:
+    folder = write_engine(cache / install.VERSION / "bin")
+    (folder / name).unlink()
+    assert f"{folder} lacks {name}" in reasons(cache)
+    assert find(cache, release=fill) == folder
+    assert sorted(each.name for each in folder.iterdir()) == sorted(install.FILES)
+
+
+def test_a_cache_whose_cli_does_not_answer_is_not_taken(path: Path, cache: Path) -> None:
+    folder = write_engine(cache / install.VERSION / "bin")
+    write_program(folder / "pulumi", "exit 1")
+    assert find(cache, release=fill) == folder
+    assert install.find_complete(folder) == folder
+
+
+# installing
+
+
+def test_sources_are_tried_in_turn_until_one_gives_the_engine(path: Path, cache: Path) -> None:
+    assert find(cache, first=refuse, second=fill, third=must_not_run) == cache / install.VERSION / "bin"
+
+
+def test_an_install_that_lacks_a_file_is_not_put_in_place(path: Path, cache: Path) -> None:
+    assert re.search(r"half: .* lacks pulumi-language-python-exec, pulumi-resource", reasons(cache, half=fill_half))
+    assert [each.name for each in cache.iterdir()] == [".lock"]
+
+
+def test_what_a_killed_install_left_is_removed(path: Path, cache: Path) -> None:
+    write_engine(cache / ".part-1" / "engine" / "bin")
+    find(cache, release=fill)
+    assert sorted(each.name for each in cache.iterdir()) == [".lock", install.VERSION]
+
+
+def test_two_installs_at_once_leave_one_whole_cache(cache: Path, tmp_path: Path, start_main: Start) -> None:
+    started, go_on = tmp_path / "started", tmp_path / "go on"
+    write_program(tmp_path / "program", f"echo {install.VERSION}")
+    code = f"""
+def fill(engine, scratch):
+    Path({str(started)!r}).touch(exist_ok=False)
+    while not os.path.exists({str(go_on)!r}) and time.monotonic() < {time.monotonic() + DEADLINE}:
+        pass
+    (engine / "bin").mkdir()
+    for name in install.FILES:
+        os.link({str(tmp_path / "program")!r}, engine / "bin" / name)
+installers = {{"release": fill}}
+"""
+    first = start_main(code)
+    wait_until(started.exists, what="the start of the first install")
+    second = start_main(code)
+    assert second.stderr is not None
+    assert second.stderr.readline() == f"Waiting for another install that is at work in {cache}.\n"
+    go_on.touch()
+    folder = cache / install.VERSION / "bin"
+    for process in (first, second):
+        assert process.communicate(timeout=DEADLINE)[0] == f"{folder}\n"
+        assert process.returncode == 0
+    assert install.find_complete(folder) == folder
+    assert sorted(each.name for each in cache.iterdir()) == [".lock", install.VERSION]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_no_half_cache_and_no_process(
+    path: Path, cache: Path, tmp_path: Path, start_main: Start, number: signal.Signals
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    pipe = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    # A build with a compiler at work, as `go build` has; both keep the pipe open as long as they live.
+    name = shlex.quote(str(tmp_path / "pipe"))
+    write_program(path / "go", f"exec 3> {name}; /usr/bin/tail -f /dev/null & echo started >&3; wait")
+    process = start_main('installers = {"a build": install.build_from_modules}')
+    wait_until(lambda: read_now(pipe) == b"started\n", what="the start of the build")
+    process.send_signal(number)
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+    assert err.endswith("Interrupted. Nothing half-installed is left.\n")
+    assert [each.name for each in cache.iterdir()] == [".lock"]
+    wait_until(lambda: read_now(pipe) == b"", what="the end of the build's processes")
+    os.close(pipe)
+
+
+# the build
+
+
+FAKE_GO = """
+if [ "$1" = list ]; then echo {sdk}; exit; fi
+echo "$PWD $CGO_ENABLED $GOFLAGS $GOWORK" >> {log}
+while [ "$1" != -o ]; do shift; done
+printf '#!/bin/sh\\necho 3.259.0\\n' > "$2"
+/bin/chmod +x "$2"
+"""
+
+
+def test_a_build_gives_all_four_files(path: Path, cache: Path, tmp_path: Path) -> None:
+    sdk, log = tmp_path / "sdk", tmp_path / "log"
+    for script in ("cmd/pulumi-language-python-exec", "dist/pulumi-resource-pulumi-python"):
+        # As in Go's module cache: read-only, and not executable.
+        write_program(sdk / "python" / script, "true").chmod(0o444)
+    write_program(path / "go", FAKE_GO.format(sdk=shlex.quote(str(sdk)), log=shlex.quote(str(log))))
+    folder = find(cache, build=install.build_from_modules)
+    assert install.find_complete(folder) == folder
+    modules = [ENGINE / name for name in ("cli", "language-python")]
+    assert log.read_text().splitlines() == [f"{module} 0 -mod=readonly off" for module in modules]
+
+
+def test_a_build_says_that_it_is_still_at_work(
+    path: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(running, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(install, "BUILD_SECONDS", 0.3)
+    write_program(path / "go", "exec /usr/bin/tail -f /dev/null")
+    assert "building pulumi took longer than" in reasons(cache, build=install.build_from_modules)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "takes four to six minutes" in captured.err
+    assert captured.err.count("building pulumi: 0 s so far") >= 2
+
+
+def test_a_build_that_fails_is_told_by_its_last_lines(path: Path, cache: Path) -> None:
+    write_program(path / "go", "echo one; echo; echo two >&2; echo go: no space left on device; exit 1")
+    assert reasons(cache, build=install.build_from_modules).endswith(
+        "build: one\n      two\n      go: no space left on device"
+    )
+
+
+def test_the_pinned_modules_are_of_the_versions_that_are_stamped_in() -> None:
+    for module, package, version in install.GO_PROGRAMS:
+        text = (ENGINE / module / "go.mod").read_text()
+        assert f"tool {package}\n" in text
+        repository = re.match(r".*?/v3(?=/)", package)
+        assert repository is not None
+        assert f"\t{repository[0]} v{version} " in text
+    assert f"\t{install.SDK} v{install.VERSION} " in (ENGINE / "cli" / "go.mod").read_text()
+
+
+# the release
+
+
+def test_a_python_without_the_pulumi_package_is_the_release_s_reason(
+    path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(write_program(path / "python", "echo ModuleNotFoundError; exit 1")))
+    assert "release: ModuleNotFoundError" in reasons(cache, release=install.download_release)
+
+
+def test_a_stalled_download_of_the_release_comes_to_an_end(
+    path: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CURL_HOME", raising=False)
+    seen = tmp_path / "seen"
+    script = f'while read -r line; do echo "$line"; done < "$CURL_HOME/.curlrc" > {shlex.quote(str(seen))}; exit 1'
+    monkeypatch.setattr(sys, "executable", str(write_program(path / "python", script)))
+    reasons(cache, release=install.download_release)
+    assert "speed-time = 120\n" in seen.read_text()
+
+
+# nothing works
+
+
+def test_when_nothing_works_every_source_and_its_reason_is_named(path: Path, cache: Path, start_main: Start) -> None:
+    write_engine(path, version="3.100.0")
+    code = """
+def refuse(engine, scratch):
+    raise running.UnavailableError("get.pulumi.com could not be reached: Name or service not known")
+installers = {**install.INSTALLERS, "the official release": refuse}
+"""
+    process = start_main(code)
+    out, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, out) == (1, "")
+    assert err.splitlines() == [
+        "The Pulumi CLI with its Python language host was neither found nor installed:",
+        f"  pulumi on PATH: {path / 'pulumi'} is version v3.100.0, older than 3.259.0",
+        f"  an earlier install: no {cache / install.VERSION / 'bin'}",
+        "  the official release: get.pulumi.com could not be reached: Name or service not known",
+        "  a build from source: go is not on PATH",
+        "Install Pulumi 3.259.0 or newer (https://www.pulumi.com/docs/install/), then run make setup.",
+    ]
+
+
+def test_a_cache_that_cannot_be_written_is_named(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert re.search(r"installing: .*file/cache'\. Name a folder", reasons(tmp_path / "file" / "cache", release=fill))
+
+
+# the command line
+
+
+def test_the_folder_is_all_that_goes_to_stdout(path: Path, cache: Path) -> None:
+    folder = write_engine(cache / install.VERSION / "bin")
+    answer = subprocess.run([sys.executable, SCRIPT], capture_output=True, text=True, check=True)
+    assert (answer.stdout, answer.stderr) == (f"{folder}\n", "")
+
+
+def test_the_cache_lies_where_the_user_keeps_caches(path: Path, tmp_path: Path) -> None:
+    folder = write_engine(tmp_path / "snapset" / "engine" / install.VERSION / "bin")
+    environment = {"PATH": str(path), "XDG_CACHE_HOME": str(tmp_path)}
+    answer = subprocess.run([sys.executable, SCRIPT], env=environment, capture_output=True, text=True, check=True)
+    assert answer.stdout == f"{folder}\n"
+
+
+def test_remove_takes_the_earlier_install_and_nothing_else(path: Path, cache: Path) -> None:
+    write_engine(cache / install.VERSION / "bin")
+    (cache / "mine").touch()
+    subprocess.run([sys.executable, SCRIPT, "--remove"], check=True)
+    assert sorted(each.name for each in cache.iterdir()) == [".lock", "mine"]

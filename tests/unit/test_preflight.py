@@ -1,0 +1,176 @@
+"""What of the inputs does not fit the instance, and which of its volumes a set will hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+from snapset.ec2 import Ec2, Instance
+from snapset.inputs import SetInputs
+from snapset.preflight import check_instance, find_problems, volumes_of
+
+ROOT, DATA, SCRATCH, STRANGE = (f"vol-{number:017x}" for number in range(4))
+OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+OTHER_OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0fedcba9876543210"
+
+WEB = Instance(
+    instance_id="i-0123456789abcdef0",
+    state="running",
+    root_device_name="/dev/xvda",
+    devices={SCRATCH: "/dev/sdg", DATA: "/dev/sdf", ROOT: "/dev/xvda"},
+    availability_zone="us-east-1a",
+    outpost_arn=None,
+)
+ALL = SetInputs(instance_id=WEB.instance_id, scope="o/p/s/n", region="us-east-1")
+
+# The instance, what is asked of it, the property that is blamed, and what is said.
+UNFIT: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
+    "terminated": ({"state": "terminated"}, {}, "instance_id", "is terminated: its volumes can no longer be"),
+    "shutting down": ({"state": "shutting-down"}, {}, "instance_id", "is shutting-down"),
+    "root excluded as data": (
+        {},
+        {"exclude_data_volume_ids": (ROOT,)},
+        "exclude_data_volume_ids",
+        f"{ROOT} is the root volume of {WEB.instance_id}; to leave it out, set exclude_boot_volume",
+    ),
+    "not attached": (
+        {},
+        {"exclude_data_volume_ids": (STRANGE,)},
+        "exclude_data_volume_ids",
+        f"{STRANGE} is not attached to {WEB.instance_id} (attached: {SCRATCH}, {DATA}, {ROOT})",
+    ),
+    "all excluded": (
+        {},
+        {"exclude_boot_volume": True, "exclude_data_volume_ids": (DATA, SCRATCH)},
+        "exclude_data_volume_ids",
+        "nothing is left to snapshot",
+    ),
+    "only a root, excluded": (
+        {"devices": {ROOT: "/dev/xvda"}},
+        {"exclude_boot_volume": True},
+        "exclude_boot_volume",
+        "nothing is left to snapshot",
+    ),
+    "no volumes at all": ({"devices": {}}, {}, "exclude_boot_volume", "nothing is left to snapshot"),
+    "not on an Outpost": ({}, {"outpost_arn": OUTPOST}, "outpost_arn", f"{WEB.instance_id} is not on an Outpost"),
+    "on another Outpost": (
+        {"outpost_arn": OTHER_OUTPOST},
+        {"outpost_arn": OUTPOST},
+        "outpost_arn",
+        f"is on {OTHER_OUTPOST}; give the instance's own Outpost, or none",
+    ),
+}
+FIT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "all volumes": ({}, {}),
+    "stopped": ({"state": "stopped"}, {}),
+    "stopping": ({"state": "stopping"}, {}),
+    "pending": ({"state": "pending"}, {}),
+    "without the root": ({}, {"exclude_boot_volume": True}),
+    "without the data": ({}, {"exclude_data_volume_ids": (DATA, SCRATCH)}),
+    "on its Outpost": ({"outpost_arn": OUTPOST}, {"outpost_arn": OUTPOST}),
+    "from its Outpost to the Region": ({"outpost_arn": OUTPOST}, {}),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_what_does_not_fit_is_said_of_the_property_that_is_to_blame(case: str) -> None:
+    instance, inputs, blamed, said = UNFIT[case]
+    [problem] = check_instance(replace(ALL, **inputs), replace(WEB, **instance))
+    assert problem.property == blamed
+    assert said in problem.reason
+
+
+@pytest.mark.parametrize("case", FIT)
+def test_what_fits_has_no_problem(case: str) -> None:
+    instance, inputs = FIT[case]
+    assert check_instance(replace(ALL, **inputs), replace(WEB, **instance)) == []
+
+
+def test_each_exclusion_that_does_not_fit_is_named() -> None:
+    found = check_instance(replace(ALL, exclude_data_volume_ids=(ROOT, DATA, STRANGE)), WEB)
+    assert [each.reason.split()[0] for each in found] == [ROOT, STRANGE]
+
+
+def test_the_root_volume_comes_first_and_the_others_in_the_order_of_their_devices() -> None:
+    assert list(volumes_of(ALL, WEB).items()) == [(ROOT, "/dev/xvda"), (DATA, "/dev/sdf"), (SCRATCH, "/dev/sdg")]
+
+
+@given(
+    st.sets(st.sampled_from("abcdefgh"), min_size=1).map(sorted).flatmap(st.permutations),
+    st.booleans(),
+    st.sets(st.sampled_from("abcdefgh")),
+)
+def test_a_set_holds_each_volume_that_is_not_excluded_once(
+    letters: list[str], exclude_boot: bool, excluded: set[str]
+) -> None:
+    root = letters[0]
+    devices = {f"vol-{letter}": f"/dev/sd{letter}" for letter in letters}
+    instance = replace(WEB, devices=devices, root_device_name=f"/dev/sd{root}")
+    excluded.discard(root)
+    inputs = replace(
+        ALL, exclude_boot_volume=exclude_boot, exclude_data_volume_ids=tuple(f"vol-{each}" for each in excluded)
+    )
+    volumes = volumes_of(inputs, instance)
+    left = set(letters) - excluded - ({root} if exclude_boot else set())
+    assert set(volumes) == {f"vol-{letter}" for letter in left}
+    assert all(devices[volume_id] == device for volume_id, device in volumes.items())
+    rest = list(volumes)[0 if exclude_boot else 1 :]
+    assert rest == sorted(rest)
+    assert exclude_boot or next(iter(volumes)) == f"vol-{root}"
+
+
+def test_an_instance_whose_root_is_detached_is_snapshotted_without_it() -> None:
+    detached = replace(WEB, devices={DATA: "/dev/sdf"})
+    for inputs in (ALL, replace(ALL, exclude_boot_volume=True)):
+        assert check_instance(inputs, detached) == []
+        assert list(volumes_of(inputs, detached)) == [DATA]
+
+
+def test_what_the_preflight_lets_pass_ec2_takes(aws: Ec2, inputs: SetInputs, instance: LaunchedInstance) -> None:
+    inputs = replace(inputs, exclude_data_volume_ids=(instance.volume_ids["/dev/sdf"],))
+    said: list[str] = []
+    assert find_problems(aws, inputs, say=said.append) == []
+    assert said == []
+    assert aws.find_snapshots({"tag-key": ["snapset:set"]}) == []
+    taken = aws.create_snapshots(inputs, {"a": "b"})
+    assert {each.volume_id for each in taken} == volumes_of(inputs, aws.describe_instance(inputs.instance_id)).keys()
+
+
+def test_a_location_needs_a_local_zone(aws: Ec2, ec2: EmbeddedEC2) -> None:
+    there = Ec2(aws.settings.in_region("us-west-2"))
+    local = replace(ALL, instance_id=ec2.launch(zone="us-west-2-lax-1a", region="us-west-2").instance_id)
+    far = replace(ALL, instance_id=ec2.launch(region="us-west-2").instance_id)
+    for location in ("local", "regional"):
+        assert find_problems(there, replace(local, location=location), say=print) == []
+    [problem] = find_problems(there, replace(far, location="local"), say=print)
+    assert problem.property == "location"
+    assert "which is not a Local Zone; leave location out" in problem.reason
+
+
+def test_without_the_permission_to_describe_the_rest_is_still_checked(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs
+) -> None:
+    ec2.fault(action="DescribeInstances", kind="deny")
+    said: list[str] = []
+    assert find_problems(aws, inputs, say=said.append) == []
+    [text] = said
+    assert text.startswith(f"warning: {inputs.instance_id} is not checked: ")
+    assert text.endswith("Allow ec2:DescribeInstances.")
+    assert [call["dry_run"] for call in ec2.calls("CreateSnapshots")] == [True]
+
+
+def test_without_the_permission_to_create_nothing_passes(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> None:
+    ec2.fault(action="CreateSnapshots", kind="deny")
+    [problem] = find_problems(aws, inputs, say=print)
+    assert problem.property == "instance_id"
+    assert problem.reason.startswith("NotPermittedError: checking snapshots of ")
+
+
+def test_an_instance_that_is_gone_is_a_problem(aws: Ec2) -> None:
+    [problem] = find_problems(aws, ALL, say=print)
+    assert problem.property == "instance_id"
+    assert problem.reason.startswith("NotFoundError: describing instance i-0123456789abcdef0: InvalidInstanceID.")

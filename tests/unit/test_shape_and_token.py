@@ -1,0 +1,160 @@
+"""What shapes a set: which changes mean a new one, and the token by which an intent is known again."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from snapset.inputs import UNKNOWN, changed_shape, parse, shape_of
+
+INSTANCE = "i-0123456789abcdef0"
+VOLUMES = [f"vol-{number:017x}" for number in range(6)]
+OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+
+# Every shaping input: its default, and values that all mean something else.
+SHAPING: dict[str, tuple[Any, list[Any]]] = {
+    "instance_id": (None, [INSTANCE, "i-0123456789abcdef1"]),
+    "exclude_boot_volume": (False, [True]),
+    "exclude_data_volume_ids": ([], [[VOLUMES[0]], VOLUMES[:2], VOLUMES[1:3]]),
+    "description": (None, ["before release 42", "before release 43"]),
+    "tags": ({}, [{"app": "shop"}, {"app": "till"}, {"app": "shop", "tier": "1"}]),
+    "copy_tags_from_source": (None, ["volume"]),
+    "outpost_arn": (None, [OUTPOST, OUTPOST.replace("us-east-1", "us-west-2")]),
+    "location": (None, ["local", "regional"]),
+    "region": (None, ["us-east-1", "us-west-2"]),
+    "change_id": (None, ["3f2a", "3f2b"]),
+    "triggers": (None, ["a", "", 1.0, 2.5, "1.0", ["a"], ["b", "a"], ["a", "b"], {"a": "b"}, {"b": "a"}]),
+}
+EVERY_CHANGE = [
+    (name, old, new) for name, (default, others) in SHAPING.items() for old in [default, *others] for new in others
+]
+shapes = st.fixed_dictionaries(
+    {}, optional={name: st.sampled_from([default, *others]) for name, (default, others) in SHAPING.items()}
+)
+
+
+def token_of(scope: str = "org/shop/prod/web", **shape: Any) -> str:
+    return parse({"instance_id": INSTANCE, "region": "us-east-1", "scope": scope, **shape}).token
+
+
+def test_the_table_above_has_every_shaping_input() -> None:
+    assert SHAPING.keys() == shape_of({}).keys()
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [each for each in EVERY_CHANGE if each[1] != each[2]])
+def test_a_changed_shaping_input_is_named(name: str, old: Any, new: Any) -> None:
+    assert changed_shape({name: old}, {name: new}) == [name]
+
+
+@pytest.mark.parametrize("name", SHAPING)
+def test_left_out_none_and_the_default_are_the_same(name: str) -> None:
+    default, others = SHAPING[name]
+    ways: list[dict[str, Any]] = [{}, {name: None}, {name: default}]
+    assert [changed_shape(old, new) for old in ways for new in ways] == [[]] * 9
+    assert [changed_shape(way, {name: others[0]}) for way in ways] == [[name]] * 3
+
+
+@given(shapes, shapes)
+def test_the_changed_inputs_are_those_that_differ(olds: dict[str, Any], news: dict[str, Any]) -> None:
+    def value(props: dict[str, Any], name: str) -> Any:
+        return props.get(name, SHAPING[name][0])
+
+    assert set(changed_shape(olds, news)) == {name for name in SHAPING if value(olds, name) != value(news, name)}
+    assert changed_shape(news, news) == []
+
+
+@given(st.lists(st.sampled_from(VOLUMES), unique=True), st.data())
+def test_the_order_of_exclusions_does_not_matter(exclusions: list[str], data: st.DataObject) -> None:
+    shuffled = data.draw(st.permutations(exclusions))
+    assert changed_shape({"exclude_data_volume_ids": exclusions}, {"exclude_data_volume_ids": tuple(shuffled)}) == []
+    assert token_of(exclude_data_volume_ids=exclusions) == token_of(exclude_data_volume_ids=shuffled)
+
+
+@pytest.mark.parametrize(
+    "knob", [{"on_delete": "delete"}, {"wait": False}, {"wait_timeout": "5m"}, {"set_id": "set-1"}]
+)
+def test_knobs_and_outputs_do_not_shape_the_set(knob: dict[str, Any]) -> None:
+    assert changed_shape({"instance_id": INSTANCE}, {"instance_id": INSTANCE, **knob}) == []
+    assert token_of(**knob) == token_of()
+
+
+@given(shapes, st.sampled_from(sorted(SHAPING)))
+def test_what_is_not_known_yet_may_have_changed(props: dict[str, Any], name: str) -> None:
+    assert changed_shape(props, {**props, name: UNKNOWN}) == [name]
+    assert changed_shape({**props, name: UNKNOWN}, {**props, name: UNKNOWN}) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("tags", {"app": UNKNOWN}), ("exclude_data_volume_ids", [UNKNOWN]), ("triggers", {"a": [{"b": UNKNOWN}]})],
+)
+def test_what_holds_something_that_is_not_known_yet_may_have_changed(name: str, value: Any) -> None:
+    assert changed_shape({name: value}, {name: value}) == [name]
+
+
+@pytest.mark.parametrize(("old", "new"), [(True, 1.0), (0.0, False), ([True], [1.0])])
+def test_a_trigger_that_goes_from_a_boolean_to_a_number_is_a_change(old: Any, new: Any) -> None:
+    assert changed_shape({"triggers": old}, {"triggers": new}) == ["triggers"]
+
+
+def test_a_token_is_32_hex_digits() -> None:
+    assert re.fullmatch("[0-9a-f]{32}", token_of())
+
+
+@given(st.dictionaries(st.text(min_size=1, alphabet="abcäö-_ "), st.text(max_size=9), max_size=9), st.data())
+def test_the_order_of_tags_does_not_change_the_token(tags: dict[str, str], data: st.DataObject) -> None:
+    shuffled = dict(data.draw(st.permutations(list(tags.items()))))
+    assert token_of(tags=tags) == token_of(tags=shuffled)
+
+
+@given(st.data())
+def test_the_order_of_keys_in_triggers_does_not_change_the_token_and_that_of_lists_does(data: st.DataObject) -> None:
+    triggers = data.draw(st.dictionaries(st.text(), st.text() | st.floats(allow_nan=False) | st.booleans()))
+    shuffled = dict(data.draw(st.permutations(list(triggers.items()))))
+    assert token_of(triggers={"deep": [triggers]}) == token_of(triggers={"deep": [shuffled]})
+    items = list(triggers.values())
+    other = data.draw(st.permutations(items))
+    assume(repr(other) != repr(items))
+    assert token_of(triggers=items) != token_of(triggers=other)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (name, value)
+        for name, (_, others) in SHAPING.items()
+        for value in others
+        if (name, value) not in [("instance_id", INSTANCE), ("region", "us-east-1")]
+    ],
+)
+def test_another_shape_has_another_token(name: str, value: Any) -> None:
+    assert token_of(**{name: value}) != token_of()
+
+
+def test_the_tokens_of_all_shapes_differ() -> None:
+    tokens = [token_of(**{name: value}) for name, (_, others) in SHAPING.items() for value in others]
+    # The instance and the Region of these tokens are among the values.
+    assert len(set(tokens)) == len(tokens) - 1
+
+
+@given(st.lists(st.text(), min_size=2, max_size=9, unique=True))
+def test_another_scope_has_another_token(scopes: list[str]) -> None:
+    assert len({token_of(scope) for scope in scopes}) == len(scopes)
+
+
+def test_left_out_none_and_the_default_have_the_same_token() -> None:
+    for name in SHAPING.keys() - {"instance_id", "region"}:
+        assert {token_of(**{name: value}) for value in (None, SHAPING[name][0])} == {token_of()}
+
+
+@pytest.mark.parametrize("triggers", [1, [1], {"build": 1}, 2**53])
+def test_a_whole_number_has_the_same_token_however_it_is_carried(triggers: Any) -> None:
+    def as_floats(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: as_floats(each) for key, each in value.items()}
+        return [as_floats(each) for each in value] if isinstance(value, list) else float(value)
+
+    assert token_of(triggers=triggers) == token_of(triggers=as_floats(triggers))

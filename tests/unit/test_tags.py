@@ -1,0 +1,91 @@
+"""`snapset.tags`: the user's tags up to AWS's limits, and the ids that snapset makes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from snapset import tags
+
+RESERVED = {"aws:": "keys that start with 'aws:' are reserved by AWS", "snapset:": "are snapset's own"}
+
+
+def any_case(text: str) -> st.SearchStrategy[str]:
+    return st.tuples(*(st.sampled_from([each.lower(), each.upper()]) for each in text)).map("".join)
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        {},
+        {f"k{number}": "" for number in range(44)},
+        {"k" * 128: "v"},
+        {"ü" * 128: "v"},
+        {"k": "v" * 256},
+        {"aws": "x", "awsome:x": "x", "my-aws:x": "x", " aws:x": "x"},
+        {"snapset": "x", "snapsets:x": "x", "my:snapset:set": "x"},
+    ],
+)
+def test_tags_up_to_the_limit_are_allowed(allowed: dict[str, str]) -> None:
+    assert tags.problem_of(allowed) is None
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        ({f"k{number}": "" for number in range(45)}, "45 tags are too many"),
+        ({f"k{number}": "" for number in range(45)}, "give at most 44"),
+        ({"": "v"}, "a tag key is empty"),
+        ({"k" * 129: "v"}, "has 129 characters; AWS takes at most 128"),
+        ({"k": "v" * 257}, "the value of tag 'k' has 257 characters; AWS takes at most 256"),
+        ({"fine": "v", "aws:x": "v"}, "tag key 'aws:x'"),
+    ],
+)
+def test_what_is_beyond_the_limit_is_said_in_one_short_line(refused: dict[str, str], said: str) -> None:
+    reason = tags.problem_of(refused)
+    assert reason is not None
+    assert said in reason
+    assert len(reason) < 200
+    assert "\n" not in reason
+
+
+@given(
+    st.sampled_from(sorted(RESERVED)).flatmap(lambda prefix: st.tuples(st.just(prefix), any_case(prefix))), st.text()
+)
+def test_reserved_prefixes_are_refused_in_any_case(prefix: tuple[str, str], rest: str) -> None:
+    plain, written = prefix
+    reason = tags.problem_of({"fine": "v", f"{written}{rest}": "v"})
+    assert reason is not None
+    assert RESERVED[plain] in reason
+
+
+def test_the_users_tags_leave_room_for_all_of_snapsets_own() -> None:
+    own = {value for name, value in vars(tags).items() if name.isupper() and str(value).startswith(tags.PREFIX)}
+    own.discard(tags.PREFIX)
+    assert own == set(tags.OWN_KEYS)
+    assert tags.MAX_USER_TAGS + len(own) == tags.MAX_TAGS == 50
+    assert all(tags.problem_of({key: "x"}) for key in own)
+
+
+def test_set_ids_look_like_the_ids_of_aws_and_never_repeat() -> None:
+    made = [tags.new_set_id() for _ in range(2000)]
+    assert all(re.fullmatch("set-[0-9a-f]{17}", each) for each in made)
+    assert len(set(made)) == len(made)
+    # Random in every digit, the last one too.
+    assert all(len({each[position] for each in made}) == 16 for position in range(4, 21))
+
+
+def test_claims_are_tag_values_that_never_repeat() -> None:
+    made = [tags.new_claim() for _ in range(2000)]
+    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in made)
+    assert len(set(made)) == len(made)
+
+
+@given(st.text(), st.text())
+def test_a_scope_can_not_pass_for_a_shape(scope: str, shape: str) -> None:
+    made = tags.token_of(scope=scope, shape={"a": shape})
+    assert made != tags.token_of(scope=f"{scope}{shape}", shape={})
+    assert made != tags.token_of(scope=scope, shape={"a": shape, "b": None})
+    assert made == tags.token_of(scope=scope, shape={"a": shape})

@@ -1,0 +1,23 @@
+"""Install the official Pulumi release through the Automation API: `release.py FOLDER VERSION`.
+
+A script of its own: `install.py` ends it if it takes too long, and needs nothing but the standard library.
+"""
+
+import socket
+import subprocess
+import sys
+from urllib.error import URLError
+
+from pulumi.automation import PulumiCommand
+from semver import VersionInfo
+
+folder, version = sys.argv[1:]
+socket.setdefaulttimeout(30)
+try:
+    PulumiCommand.install(root=folder, version=VersionInfo.parse(version))
+except URLError as error:
+    sys.exit(f"get.pulumi.com could not be reached: {error.reason}")
+except TimeoutError:
+    sys.exit("get.pulumi.com stopped answering")
+except subprocess.CalledProcessError as error:
+    sys.exit(error.output.decode(errors="replace"))
