@@ -10,7 +10,7 @@ in_venv = PATH="$(CURDIR)/.venv/bin:$$(cat .venv/engine-path):$$PATH" \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint clean clean-engine look-again
+.PHONY: help setup demo test bench lint clean clean-engine look-again
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo: setup ## show the whole story on an embedded EC2, without an AWS account
 
 test: setup ## run every test; PYTEST_ARGS='-k guard' chooses
 	$(in_venv) .venv/bin/python -m pytest $(PYTEST_ARGS)
+
+bench: setup ## measure snapset beside what a user would run instead; BENCH_ARGS='--many 10' chooses
+	$(in_venv) .venv/bin/python benchmarks $(BENCH_ARGS)
 
 lint: .venv/installed ## check style and types
 	.venv/bin/ruff check

@@ -10,19 +10,23 @@ import hashlib
 import re
 import secrets
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import pulumi
 from pulumi import automation
 
 from snapset import errors
-from snapset.component import InstanceSnapshots
-from snapset.engine import EngineCommand, environment
+from snapset.ec2 import connect
+from snapset.engine import EngineCommand, Stack, Workspace, environment
+from snapset.finish import Finished, finish
 from snapset.patience import age_of
+from snapset.resource import SnapshotSet
+from snapset.session import AwsSettings, find_region
 
 PROJECT = "snapset"
 _NAME_LENGTH = 60
@@ -44,8 +48,10 @@ class BackupRequest:
 
     Attributes:
         instance_ids: one set is taken of each.
-        inputs: the inputs of `InstanceSnapshots` that all sets share.
+        inputs: the inputs of `SnapshotSet` that all sets share.
         change_id: the change that the backup is for; a change that was served gets no second set.
+        wait: wait until the sets have completed.
+        timeout: for how many seconds.
         stack: the Pulumi stack that keeps the record; one of its own for each change if None.
         preview: only find out what the backup would do.
     """
@@ -53,6 +59,8 @@ class BackupRequest:
     instance_ids: tuple[str, ...]
     change_id: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    wait: bool = True
+    timeout: float = 7200.0
     stack: str | None = None
     preview: bool = False
 
@@ -99,8 +107,10 @@ class Backup:
             LockedError: another run holds the stack.
             SnapsetError: the first failure, as its own class.
         """
+        # While the engine is at its first command, this process has nothing else to do.
+        threading.Thread(target=self._prepare_ec2, daemon=True).start()
         with tempfile.TemporaryDirectory(prefix="snapset-") as folder:
-            workspace = automation.LocalWorkspace(
+            workspace = Workspace(
                 work_dir=folder,
                 program=self._program,
                 env_vars=environment(),
@@ -110,12 +120,13 @@ class Backup:
             # A killed engine is told of in one line, below.
             warnings.filterwarnings("ignore", message="Error in event stream")
             try:
-                stack = automation.Stack.create_or_select(self.request.stack_name, workspace)
+                stack = Stack(self.request.stack_name, workspace)
                 if self.request.preview:
                     stack.preview(on_event=self._on_event, target=self._targets())
                 else:
                     stack.up(on_event=self._on_event, target=self._targets())
             except automation.CommandError as error:
+                self._command.check_version()
                 raise self._failure(error) from error
             finally:
                 self._end_program()
@@ -124,18 +135,26 @@ class Backup:
         """End the run in order; a set that was taken is in the state."""
         self._command.interrupt()
 
+    def _prepare_ec2(self) -> None:
+        settings = AwsSettings()
+        try:
+            connect(settings.in_region(self.request.inputs.get("region") or find_region(settings))).prepare()
+        except errors.SnapsetError:
+            # The engine meets the same error, and tells it.
+            return
+
     def _program(self) -> None:
         self._loop = asyncio.get_running_loop()
         for instance_id in self.request.instance_ids:
-            name = self.request.resource_name(instance_id)
-            backup = InstanceSnapshots(
-                name, instance=instance_id, change_id=self.request.change_id, **self.request.inputs
+            # Without the component around it, the engine has half as much to record.
+            taken = SnapshotSet(
+                self.request.resource_name(instance_id),
+                instance_id=instance_id,
+                change_id=self.request.change_id,
+                **self.request.inputs,
             )
-            known = {"instance_id": instance_id, "set_id": backup.set_id, "region": backup.region}
-            pulumi.Output.all(**known, outcome=backup.set.outcome, snapshots=backup.set.snapshots).apply(self._keep)
-            pulumi.Output.all(**known, finished=backup.finished).apply(
-                lambda each: self._keep({**each, **each["finished"]})
-            )
+            keep = partial(self._keep, instance_id)
+            finish(taken, wait=self.request.wait, timeout=self.request.timeout, recorded=keep).apply(keep)
 
     def _end_program(self) -> None:
         # An interrupted engine is gone while the program still waits for a set, and would go on with that for hours.
@@ -148,27 +167,28 @@ class Backup:
             # The loop was closed meanwhile: the program has ended by itself.
             return
 
-    def _keep(self, known: Mapping[str, Any]) -> None:
-        # First as the state has it, then, when the wait is over, as it is by then.
-        snapshots = [{name: each.get(name) for name in _SNAPSHOT} for each in known["snapshots"]]
+    def _keep(self, instance_id: str, finished: Finished) -> None:
+        # Pulumi carries every number as a float.
+        snapshots = [
+            {**{name: each.get(name) for name in _SNAPSHOT}, "size_gib": int(each["size_gib"])}
+            for each in finished["snapshots"]
+        ]
         states = {each["state"] for each in snapshots}
-        self.sets[known["instance_id"]] = {
-            "set_id": known["set_id"],
-            "instance_id": known["instance_id"],
-            "region": known["region"],
+        self.sets[instance_id] = {
+            "set_id": finished["set_id"],
+            "instance_id": instance_id,
+            "region": finished["region"],
             "state": next((state for state in ("error", "pending") if state in states), "completed"),
-            "outcome": known["outcome"],
+            "outcome": finished["outcome"],
             "snapshot_ids": [each["snapshot_id"] for each in snapshots],
-            "snapshots": [{**each, "size_gib": int(each["size_gib"])} for each in snapshots],
+            "snapshots": snapshots,
         }
 
     def _targets(self) -> list[str]:
         # Other changes may share the stack: what this run does not declare is none of its business.
         stack = self.request.stack_name.rsplit("/", 1)[-1]
-        component = f"urn:pulumi:{stack}::{PROJECT}::snapset:index:InstanceSnapshots"
-        child = "$pulumi-python:dynamic/snapset:SnapshotSet"
-        names = [self.request.resource_name(each) for each in self.request.instance_ids]
-        return [f"{component}{kind}::{name}" for name in names for kind in ("", child)]
+        kind = f"urn:pulumi:{stack}::{PROJECT}::pulumi-python:dynamic/snapset:SnapshotSet"
+        return [f"{kind}::{self.request.resource_name(each)}" for each in self.request.instance_ids]
 
     def _on_event(self, event: automation.EngineEvent) -> None:
         step = event.resource_pre_event.metadata if event.resource_pre_event else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,11 @@ DEBUG = "SNAPSET_DEBUG"
 
 def read_settings(req: ConfigureRequest) -> AwsSettings:
     """Return the stack's `aws` config, for a provider that has just begun, in a process of its own."""
+    spec = sys.modules["__main__"].__spec__
+    if spec and spec.name == "pulumi.dynamic.__main__":
+        # The engine waits for this process to end, and Python takes a quarter of a second to take itself apart.
+        # By the time this is called, all threads have ended.
+        atexit.register(os._exit, 0)
     if not os.environ.get(DEBUG):
         # Pulumi shows a handler's exception with its traceback; this leaves the message.
         sys.tracebacklimit = 0

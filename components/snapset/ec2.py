@@ -6,6 +6,7 @@ API reference: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 # DescribeSnapshots takes at most 200 values a filter and answers at most 1000 snapshots a page.
 _FILTER_VALUES = 200
 _PAGE = 1000
+# A set is taken right after its inputs were checked; what was described for that holds for both.
+_MOMENT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +69,7 @@ class Ec2:
 
     def __init__(self, settings: AwsSettings) -> None:
         self.settings = settings
+        self._described: dict[str, tuple[float, Instance]] = {}
 
     @cached_property
     def _client(self) -> EC2Client:
@@ -74,6 +78,10 @@ class Ec2:
     @cached_property
     def _client_without_retries(self) -> EC2Client:
         return make_client(self.settings, retries=False)
+
+    def prepare(self) -> None:
+        """Make the client now, which takes a while, and not at the first call."""
+        self._client  # noqa: B018
 
     def describe_instance(self, instance_id: str) -> Instance:
         """Return the instance.
@@ -92,7 +100,7 @@ class Ec2:
             )
         item = found[0]
         mappings = item.get("BlockDeviceMappings", [])
-        return Instance(
+        instance = Instance(
             instance_id=instance_id,
             state=item["State"]["Name"],
             root_device_name=item.get("RootDeviceName"),
@@ -100,6 +108,13 @@ class Ec2:
             availability_zone=item["Placement"]["AvailabilityZone"],
             outpost_arn=item.get("OutpostArn") or None,
         )
+        self._described[instance_id] = (time.monotonic(), instance)
+        return instance
+
+    def recall_instance(self, instance_id: str) -> Instance | None:
+        """Return the instance as it was described a moment ago, or None. Calls nothing."""
+        when, instance = self._described.get(instance_id, (0.0, None))
+        return instance if time.monotonic() - when < _MOMENT_SECONDS else None
 
     def describe_zone_type(self, zone: str) -> str:
         """Return `availability-zone`, `local-zone` or `wavelength-zone`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
@@ -13,20 +14,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pulumi import automation
+from pulumi.automation._stack import StackInitMode
 from pulumi.automation.errors import create_command_error
+from semver import VersionInfo
 
 from snapset import errors
+
+OLDEST = VersionInfo(3, 259, 0)
 
 
 class EngineCommand(automation.PulumiCommand):
     """The `pulumi` command, which can be interrupted while it runs, as Ctrl-C in a terminal does."""
 
     def __init__(self) -> None:
+        # Asking the engine for its version takes a process of its own: `check_version` does, once something failed.
         folder = engine_folder()
-        try:
-            super().__init__(root=os.path.dirname(folder) if folder else None)
-        except automation.InvalidVersionError as error:
-            raise errors.SnapsetError(f"starting the Pulumi engine: {error}") from error
+        self.command = os.path.join(folder, "pulumi") if folder else "pulumi"
+        self.version = OLDEST
         self._running: subprocess.Popen[str] | None = None
 
     def run(
@@ -59,10 +63,49 @@ class EngineCommand(automation.PulumiCommand):
             raise create_command_error(result)
         return result
 
+    def check_version(self) -> None:
+        """Pass if the engine is new enough.
+
+        Raises:
+            SnapsetError: it is too old.
+        """
+        root = os.path.dirname(os.path.dirname(self.command)) or None
+        try:
+            automation.PulumiCommand(root=root, version=OLDEST)
+        except automation.InvalidVersionError as error:
+            raise errors.SnapsetError(f"starting the Pulumi engine: {error}") from error
+
     def interrupt(self) -> None:
         """Ask the engine to end in order, as Ctrl-C does: it writes the state and lets go of the stack."""
         if self._running and self._running.poll() is None:
             self._running.send_signal(signal.SIGINT)
+
+
+class Workspace(automation.LocalWorkspace):
+    """A workspace whose stacks are created when they are selected, by the same process."""
+
+    def select_stack(self, stack_name: str) -> None:
+        """Select the stack, which is created if there is none."""
+        command = ["stack", "select", "--create", "--stack", stack_name]
+        self.pulumi_command.run(command, self.work_dir, self.env_vars)
+
+
+class Stack(automation.Stack):
+    """A stack whose program holds what it wants to know: no process asks for outputs and history once it is up."""
+
+    def __init__(self, name: str, workspace: Workspace) -> None:
+        super().__init__(name, workspace, StackInitMode.SELECT)
+
+    def outputs(self) -> automation.OutputMap:
+        """Return nothing."""
+        return {}
+
+    def info(self, show_secrets: bool = True) -> automation.UpdateSummary:
+        """Return no more than that there was an update."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        return automation.UpdateSummary(
+            kind="update", start_time=now, message="", environment={}, config={}, result="succeeded"
+        )
 
 
 def environment() -> dict[str, str]:

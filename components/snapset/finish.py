@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pulumi
@@ -23,12 +23,16 @@ class Finished(TypedDict):
     are the resource's records with the latest `state`, and with `progress`.
     """
 
+    set_id: str
+    region: str
     completed: bool
     outcome: str
     snapshots: list[dict[str, Any]]
 
 
-def finish(taken: SnapshotSet, *, wait: bool, timeout: float) -> pulumi.Output[Finished]:
+def finish(
+    taken: SnapshotSet, *, wait: bool, timeout: float, recorded: Callable[[Finished], None] = lambda so_far: None
+) -> pulumi.Output[Finished]:
     """Claim the set if it is new, and wait for it to complete if `wait` says so.
 
     Pulumi writes the state before a resource's outputs resolve in the program, so a set that gets here is recorded.
@@ -38,6 +42,7 @@ def finish(taken: SnapshotSet, *, wait: bool, timeout: float) -> pulumi.Output[F
         taken: the resource.
         wait: wait until every snapshot has completed.
         timeout: for how many seconds.
+        recorded: told how the set stands as soon as that is known, and again before the wait.
     """
 
     async def finish_known(known: dict[str, Any]) -> Finished:
@@ -46,7 +51,8 @@ def finish(taken: SnapshotSet, *, wait: bool, timeout: float) -> pulumi.Output[F
             # What `pulumi up` will have waited for.
             expected = [{**each, "state": lifecycle.COMPLETED} for each in records] if wait else records
             completed = all(each["state"] == lifecycle.COMPLETED for each in expected)
-            return _finished(expected, {}, completed=completed, outcome="unchanged")
+            return _finished(known, expected, {}, completed=completed, outcome="unchanged")
+        recorded(_finished(known, records, {}, completed=False, outcome=known["outcome"]))
         settings = AwsSettings.from_config(lambda key: get_config(f"aws:{key}"))
         ec2 = connect(settings.in_region(known["region"]))
         ids = [each["snapshot_id"] for each in records]
@@ -55,6 +61,7 @@ def finish(taken: SnapshotSet, *, wait: bool, timeout: float) -> pulumi.Output[F
             first = await _first_look(poller, ids, taken)
             outcome = await _claim(ec2, taken, known, first)
             seen = first or {}
+            recorded(_finished(known, records, seen, completed=False, outcome=outcome))
             if wait:
                 waiting.end_quietly_on_interrupt()
                 seen = await waiting.wait_for_set(
@@ -72,7 +79,7 @@ def finish(taken: SnapshotSet, *, wait: bool, timeout: float) -> pulumi.Output[F
             gone = ", ".join(each for each in ids if each not in seen)
             pulumi.log.warn(f"{known['set_id']}: {gone} no longer exist; `pulumi refresh` updates the state", taken)
         completed = len(seen) == len(ids) and all(each.state == lifecycle.COMPLETED for each in seen.values())
-        return _finished(records, seen, completed=completed, outcome=outcome)
+        return _finished(known, records, seen, completed=completed, outcome=outcome)
 
     names = ("set_id", "snapshots", "region", "claim", "outcome", "start_time")
     return pulumi.Output.all(**{name: getattr(taken, name) for name in names}).apply(finish_known)
@@ -113,10 +120,17 @@ async def _claim(ec2: Ec2, taken: SnapshotSet, known: dict[str, Any], first: Map
 
 
 def _finished(
-    records: list[dict[str, Any]], seen: Mapping[str, Snapshot], *, completed: bool, outcome: str
+    known: Mapping[str, Any],
+    records: list[dict[str, Any]],
+    seen: Mapping[str, Snapshot],
+    *,
+    completed: bool,
+    outcome: str,
 ) -> Finished:
     latest = [
         {**each, "state": now.state, "progress": now.progress} if (now := seen.get(each["snapshot_id"])) else {**each}
         for each in records
     ]
-    return Finished(completed=completed, outcome=outcome, snapshots=latest)
+    return Finished(
+        set_id=known["set_id"], region=known["region"], completed=completed, outcome=outcome, snapshots=latest
+    )

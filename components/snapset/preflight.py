@@ -9,12 +9,13 @@ from snapset.ec2 import Ec2, Instance
 from snapset.inputs import Problem, SetInputs
 
 
-def find_problems(ec2: Ec2, inputs: SetInputs, *, say: Callable[[str], None]) -> list[Problem]:
+def find_problems(ec2: Ec2, inputs: SetInputs, *, dry_run: bool = True, say: Callable[[str], None]) -> list[Problem]:
     """Return every reason why CreateSnapshots would fail now, by the property that is to blame. Creates nothing.
 
     Args:
         ec2: where.
         inputs: what would be asked for.
+        dry_run: ask AWS, too, whether the call would be allowed.
         say: told in one line what can't be checked for want of a permission or of an answer, which is no problem
             by itself.
     """
@@ -25,7 +26,7 @@ def find_problems(ec2: Ec2, inputs: SetInputs, *, say: Callable[[str], None]) ->
         except errors.NotPermittedError as error:
             say(f"{unchecked}: {error}")
             found = []
-        if not found:
+        if dry_run and not found:
             ec2.check_create_snapshots(inputs, lifecycle.tags_of(inputs, set_id=tags.new_set_id()))
     except (errors.ThrottledError, errors.NoAnswerError) as error:
         # The call itself waits for better times; what only finds problems early must not be one.

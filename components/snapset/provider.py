@@ -50,6 +50,7 @@ class SnapshotSetProvider(ResourceProvider):
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Refuse bad inputs, and inputs that do not fit the instance as it is now."""
         olds, news = with_sentinels(olds), with_sentinels(news)
+        previews = news.pop("previews", True)
         self._wanted[news["scope"]] = news["on_delete"]
         failures: list[CheckFailure] = []
         if isinstance(news.get("tags") or {}, Mapping):
@@ -62,8 +63,7 @@ class SnapshotSetProvider(ResourceProvider):
         is_new = changed_shape(olds, news) and not is_served(olds, news)
         if not failures and not has_unknown(shape_of(news)) and is_new:
             inputs = parse(news)
-            found = preflight.find_problems(self._ec2(inputs.region), inputs, say=say) if self._preflight else []
-            failures = [CheckFailure(each.property, each.reason) for each in found]
+            failures = self._preflight_failures(inputs, previews=previews) if self._preflight else []
         return CheckResult(news, failures)
 
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
@@ -144,12 +144,17 @@ class SnapshotSetProvider(ResourceProvider):
         if others:
             say(f"{id_} stays: another resource has claimed {', '.join(others)}")
 
+    def _preflight_failures(self, inputs: SetInputs, *, previews: bool) -> list[CheckFailure]:
+        # Without a preview the call itself follows at once, and a dry run would count against its rate limit.
+        found = preflight.find_problems(self._ec2(inputs.region), inputs, dry_run=previews, say=say)
+        return [CheckFailure(each.property, each.reason) for each in found]
+
     def _ec2(self, region: str) -> Ec2:
         return connect(self._settings.in_region(region))
 
     def _volumes(self, ec2: Ec2, inputs: SetInputs) -> dict[str, str]:
         try:
-            instance = wait_out_throttling(
+            instance = ec2.recall_instance(inputs.instance_id) or wait_out_throttling(
                 lambda: ec2.describe_instance(inputs.instance_id),
                 doing=f"describing instance {inputs.instance_id}",
                 patience=Patience.from_environment(),

@@ -87,6 +87,8 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             "triggers": triggers,
             "change_id": change_id,
             "on_delete": on_delete or "retain",
+            # For the check of the inputs only: it is no part of them.
+            "previews": pulumi.runtime.is_dry_run(),
         }
         outputs = dict.fromkeys(("set_id", "snapshot_ids", "snapshots", "owner_id", "start_time", "claim", "outcome"))
         super().__init__(SnapshotSetProvider(), name, {**inputs, **outputs}, opts)

@@ -232,7 +232,7 @@ def test_a_missing_permission_ends_with_3_and_names_it(
 def test_a_permission_that_is_refused_only_in_the_call_itself_ends_with_3(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
-    ec2.fault(action="CreateSnapshots", kind="deny", skip=1)
+    ec2.fault(action="CreateSnapshots", kind="deny")
     assert snapset("backup", instance.instance_id).failed().code == 3
 
 
@@ -260,7 +260,7 @@ def test_a_set_that_fails_ends_with_4_and_gives_aws_own_message(
 
 
 def test_another_aws_error_ends_with_1(snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
-    ec2.fault(action="CreateSnapshots", kind="error", code="SnapshotLimitExceeded", message="Too many.", skip=1)
+    ec2.fault(action="CreateSnapshots", kind="error", code="SnapshotLimitExceeded", message="Too many.")
     run = snapset("backup", instance.instance_id).failed()
     assert run.code == 1
     assert run.stderr.splitlines()[-1].startswith(f"snapset: creating snapshots of {instance.instance_id}: Snapshot")

@@ -13,7 +13,7 @@ from support.project import Project
 if TYPE_CHECKING:
     from snapset.demo.ec2.client import EmbeddedEC2
 
-KILLED = {part: Case("create", 4, "CreateSnapshots", part, "after") for part in ("engine", "command")}
+KILLED = {part: Case("create", 2, "CreateSnapshots", part, "after") for part in ("engine", "command")}
 
 
 def urn_of(stack: Project) -> str:

@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from support.project import Project, Run
 
 # A row is a call: its step, its place in the run, its action. A column is a failure. A cell says when it comes:
-# before the call is carried out (b), after it (a). The first two calls of a create are the preflight's.
+# before the call is carried out (b), after it (a). The first call is the check's, which the create relies on.
 #
 # provider, program, engine, command: that process is killed while the call is under way
 # refused: no connection comes about; closed: the connection is closed, after the call: the answer is lost
 # late: the answer comes after the read time-out
 UP = """
                                 provider program engine refused throttled 500 closed late
-create 2 DescribeInstances             b       .      b       b         b   b      a    b
-create 3 DescribeSnapshots             b       .      b       b         b   b      a    b
-create 4 CreateSnapshots              ba       b     ba       b         b  ba     ba   ba
-claim  5 DescribeSnapshots             b       b      b       b         b   b      a    b
-claim  6 CreateTags                    .       b      b       b         b  ba      a    b
-claim  7 CreateTags                    b       b      a       b         b   a      a    a
+check  0 DescribeInstances             b       .      b       .         b   b      a    b
+create 1 DescribeSnapshots             b       .      b       b         b   b      a    b
+create 2 CreateSnapshots              ba       b     ba       b         b  ba     ba   ba
+claim  3 DescribeSnapshots             b       b      b       b         b   b      a    b
+claim  4 CreateTags                    .       b      b       b         b  ba      a    b
+claim  5 CreateTags                    b       b      a       b         b   a      a    a
 """
 COMMAND = """
                                  command
-create 2 DescribeInstances             b
-create 3 DescribeSnapshots             b
-create 4 CreateSnapshots              ba
-claim  5 DescribeSnapshots             b
-claim  6 CreateTags                    b
-claim  7 CreateTags                    b
+check  0 DescribeInstances             b
+create 1 DescribeSnapshots             b
+create 2 CreateSnapshots              ba
+claim  3 DescribeSnapshots             b
+claim  4 CreateTags                    b
+claim  5 CreateTags                    b
 """
 DESTROY = """
                                 provider engine refused throttled 500 closed late
@@ -43,12 +43,12 @@ delete 0 DescribeSnapshots             b      b       b         b   b      a    
 delete 1 DeleteSnapshot                b      a       b         b  ba      a    b
 delete 2 DeleteSnapshot                a      b       .         .   .      b    a
 """
-# The engine checks a replacement twice, so the preflight's four calls come first, and the delete after ten calls.
+# The engine checks a replacement twice, so the delete comes after seven calls.
 REPLACE = """
                                 provider engine throttled 500 closed
-delete 10 DescribeSnapshots            .      b         .   b      .
-delete 11 DeleteSnapshot               a      b         b   a      .
-delete 12 DeleteSnapshot               b      a         .   .      a
+delete 7 DescribeSnapshots             .      b         .   b      .
+delete 8 DeleteSnapshot                a      b         b   a      .
+delete 9 DeleteSnapshot                b      a         .   .      a
 """
 # What the engine adds to the one line that says what is wrong.
 ENGINES_OWN = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WHO = f"{getpass.getuser()}@{socket.gethostname()}"
 SHARED = ("--stack", "shared", "--change-id", "x", "--json")
-ENGINE_KILLED = Case("create", 4, "CreateSnapshots", "engine", "before")
+ENGINE_KILLED = Case("create", 2, "CreateSnapshots", "engine", "before")
 
 
 def assert_says_who_and_what_to_do(said: str, *, pid: int) -> None:
@@ -113,7 +113,7 @@ def test_the_lock_of_a_killed_up_is_named_and_pulumi_cancel_clears_it(
     scene.assert_exactly_one_set()
 
 
-@pytest.mark.parametrize("step", [ENGINE_KILLED, Case("claim", 6, "CreateTags", "engine", "before")])
+@pytest.mark.parametrize("step", [ENGINE_KILLED, Case("claim", 4, "CreateTags", "engine", "before")])
 def test_a_command_whose_engine_is_killed_says_so_in_one_line(
     scene_of_command: Callable[..., Scene], step: Case
 ) -> None:

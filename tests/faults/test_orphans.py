@@ -47,7 +47,7 @@ def test_a_provider_that_was_waiting_to_try_again_when_its_engine_was_killed_doe
     scene_of: Callable[..., Scene], ec2: EmbeddedEC2, processes: Processes
 ) -> None:
     scene = scene_of("up")
-    ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded", skip=1)
+    ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded")
     with scene.start() as process:
         until(lambda: not ec2.faults_left())
         processes.kill("engine")

@@ -47,7 +47,7 @@ def test_a_throttled_call_is_made_again_and_a_line_says_what_is_waited_for(
     scene_of: Callable[..., Scene], ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     scene = scene_of("up")
-    ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded", skip=1)
+    ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded")
     run = scene.run().ok()
     assert f"creating snapshots of {instance.instance_id}: RequestLimitExceeded: trying again in" in run.text
     scene.assert_exactly_one_set()
@@ -56,7 +56,7 @@ def test_a_throttled_call_is_made_again_and_a_line_says_what_is_waited_for(
 def test_the_command_says_what_is_waited_for_on_stderr(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
-    ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded", skip=1)
+    ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded")
     run = snapset("backup", instance.instance_id, "--no-wait", "--json").ok()
     assert f"creating snapshots of {instance.instance_id}: RequestLimitExceeded: trying again in" in run.stderr
 
@@ -75,7 +75,7 @@ def test_when_the_budget_is_spent_the_error_names_the_code_and_nothing_was_taken
 ) -> None:
     scene = scene_of("up")
     scene.env["SNAPSET_THROTTLE_SECONDS"] = "1"
-    ec2.fault(action="CreateSnapshots", kind="error", code=code, status=503, skip=1, times=None)
+    ec2.fault(action="CreateSnapshots", kind="error", code=code, status=503, times=None)
     run = scene.run().failed()
     assert f"error: ThrottledError: creating snapshots of {instance.instance_id}: {code}: " in run.text
     assert scene.taken() == {}
@@ -86,7 +86,7 @@ def test_when_the_budget_is_spent_the_error_names_the_code_and_nothing_was_taken
 
 def test_a_throttled_preflight_does_not_stop_the_backup(scene_of: Callable[..., Scene], ec2: EmbeddedEC2) -> None:
     scene = scene_of("up")
-    ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded", match={"DryRun": "true"}, times=3)
+    ec2.fault(action="DescribeInstances", kind="error", code="RequestLimitExceeded", times=3)
     scene.run().ok()
     assert ec2.faults_left() == []
     scene.assert_exactly_one_set()

@@ -61,9 +61,7 @@ def test_files_stay_small(path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "program", ["import snapset", "import sys; sys.argv[1:] = ['--help']; from snapset.cli import main; main()"]
-)
+@pytest.mark.parametrize("program", ["import snapset", "from snapset.cli.app import app; app(['--help'])"])
 def test_importing_snapset_and_asking_for_help_import_no_sdk(program: str) -> None:
     check = (
         "import atexit, sys\n"

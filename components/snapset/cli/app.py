@@ -174,20 +174,31 @@ def demo() -> None:
 
 def main() -> None:
     """Run the command line; every failure is one line on stderr and an exit code."""
+    code = _run()
+    # The answer is out, and the engine has ended: Python would take half a second to take itself apart.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _run() -> int:
     from snapset.cli.output import print_error
 
     try:
         app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
     except errors.SnapsetError as error:
         if os.environ.get("SNAPSET_DEBUG"):
             raise
         print_error(str(error))
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
         print_error("interrupted")
-        sys.exit(130)
+        return 130
     except Exception as error:
         if os.environ.get("SNAPSET_DEBUG"):
             raise
         print_error(f"{type(error).__name__}: {error}. Set SNAPSET_DEBUG=1 to see where.")
-        sys.exit(1)
+        return 1
+    return 0

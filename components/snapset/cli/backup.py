@@ -50,7 +50,7 @@ def run_backup(
         InputError: the input can't be right; no engine was started.
         SnapsetError: what went wrong in the run.
     """
-    parse_duration(timeout)
+    seconds = parse_duration(timeout)
     _check(instances, inputs, change_id)
 
     from snapset.backup import Backup, BackupRequest, new_change_id
@@ -58,7 +58,9 @@ def run_backup(
     request = BackupRequest(
         instance_ids=tuple(instances),
         change_id=change_id or new_change_id(),
-        inputs={**inputs, "wait": wait, "wait_timeout": timeout},
+        inputs=inputs,
+        wait=wait,
+        timeout=seconds,
         stack=stack,
         preview=preview,
     )
@@ -99,21 +101,24 @@ def _check(instances: Sequence[str], inputs: Mapping[str, Any], change_id: str |
 def _run_to_the_end(run: Any) -> BaseException | None:
     """Run in a thread, so that an interrupt reaches the engine in order and its end is waited for."""
     failures: list[BaseException] = []
+    # Not Thread.join(): once that is interrupted, Python before 3.13 takes the thread for ended.
+    ended = threading.Event()
 
     def work() -> None:
         try:
             run.run()
         except BaseException as error:  # raised again by the caller
             failures.append(error)
+        finally:
+            ended.set()
 
-    worker = threading.Thread(target=work, daemon=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    worker.start()
+    threading.Thread(target=work, daemon=True).start()
     try:
-        worker.join()
+        ended.wait()
     except KeyboardInterrupt as interrupt:
         run.interrupt()
-        worker.join()
+        ended.wait()
         return interrupt
     return failures[0] if failures else None
 

@@ -1,0 +1,201 @@
+"""snapset side by side with what a user would run instead, on the embedded EC2: `make bench`.
+
+Each contender is a process of its own. They take turns, so that a machine that slows down slows all of them; what is
+compared is the ratio within one round, and the median over the rounds. Nothing is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from snapset.demo.ec2.client import EmbeddedEC2
+from snapset.engine import engine_folder
+
+HERE = Path(__file__).resolve().parent
+VOLUMES = [(20, "/dev/sdf", {}), (100, "/dev/sdg", {})]
+SNAPSET = [sys.executable, "-c", "from snapset.cli import main; main()"]
+CONTENDER = [sys.executable, str(HERE / "contenders.py")]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One finished run: wall and processor seconds, and the memory of its largest process in MiB."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What is run, in turn with the others; `prepare` makes its folder ready, and is not timed."""
+
+    name: str
+    command: Sequence[str]
+    prepare: Callable[[Path], None] = lambda folder: None
+
+
+def run(command: Sequence[str], *, env: Mapping[str, str], folder: Path) -> Figures:
+    """Run to the end, and fail loudly where the command fails: a quick failure is no result."""
+    with tempfile.TemporaryDirectory() as scratch:
+        told = Path(scratch, "figures")
+        measure = [sys.executable, "-I", "-S", str(HERE / "measure.py"), str(told), *command]
+        subprocess.run(measure, env=env, cwd=folder, check=True)  # noqa: S603
+        ran = json.loads(told.read_text())
+        if ran["code"]:
+            said = Path(f"{told}.log").read_text(errors="replace")
+            raise SystemExit(f"{' '.join(command)[:200]} ended with {ran['code']}:\n{said[-3000:]}")
+    return Figures(**ran["figures"])
+
+
+def compare(title: str, contenders: Sequence[Contender], *, rounds: int, env: Mapping[str, str]) -> None:
+    """Run the contenders in turn, the first of them being snapset, and print a table of medians and ratios."""
+    figures: dict[str, list[Figures]] = {each.name: [] for each in contenders}
+    for number in range(rounds + 1):
+        for contender in contenders:
+            with tempfile.TemporaryDirectory(prefix="snapset-bench-") as name:
+                folder = Path(name)
+                contender.prepare(folder)
+                taken = run(contender.command, env=env, folder=folder)
+            # The first round fills the caches.
+            if number:
+                figures[contender.name].append(taken)
+    table = Table("", "wall s", "min-max", "cpu s", "MiB", "snapset / it", title=title, title_justify="left")
+    own = figures[contenders[0].name]
+    for name, runs in figures.items():
+        walls = [each.wall for each in runs]
+        ratios = [mine.wall / theirs.wall for mine, theirs in zip(own, runs, strict=True)]
+        table.add_row(
+            name,
+            f"{statistics.median(walls):.2f}",
+            f"{min(walls):.2f}-{max(walls):.2f}",
+            f"{statistics.median(each.cpu for each in runs):.2f}",
+            f"{max(each.memory for each in runs):.0f}",
+            f"{statistics.median(ratios):.2f}",
+        )
+    Console().print(table)
+
+
+def one_instance(ec2: EmbeddedEC2, *, rounds: int, env: Mapping[str, str]) -> None:
+    """One instance with three volumes."""
+    instance = ec2.launch(VOLUMES)
+    contenders = [
+        Contender("snapset backup", [*SNAPSET, "backup", instance.instance_id, "--json"]),
+        Contender("inline pulumi up, empty", [*CONTENDER, "empty_program"]),
+        Contender("boto3 script", [*CONTENDER, "boto3_loop", instance.instance_id]),
+    ]
+    if aws := shutil.which("aws", path=env["PATH"]):
+        script = (
+            f"{aws} ec2 wait snapshot-completed --snapshot-ids $({aws} ec2 create-snapshots --instance-specification "
+            f'InstanceId={instance.instance_id} --query "Snapshots[].SnapshotId" --output text)'
+        )
+        contenders.append(Contender("aws create-snapshots, wait", ["sh", "-ec", script]))
+    if terraform := find_terraform(ec2, instance.volume_ids.values(), env=env):
+        contenders.append(terraform)
+    compare("One instance, three volumes", contenders, rounds=rounds, env=env)
+
+
+def many_instances(ec2: EmbeddedEC2, count: int, *, rounds: int, env: Mapping[str, str]) -> None:
+    """As many instances with a root volume each, in one run."""
+    launched = ec2.ec2().run_instances(ImageId="ami-12345678", MinCount=count, MaxCount=count)["Instances"]
+    ids = [each["InstanceId"] for each in launched]
+    contenders = [
+        Contender("snapset backup", [*SNAPSET, "backup", *ids, "--json"]),
+        Contender("resources that do nothing", [*CONTENDER, "do_nothing", str(count)]),
+        Contender("boto3 loop", [*CONTENDER, "boto3_loop", *ids]),
+    ]
+    compare(f"{count} instances", contenders, rounds=rounds, env=env)
+
+
+def help_text(*, rounds: int, env: Mapping[str, str]) -> None:
+    """What a person waits for first."""
+    contenders = [
+        Contender("snapset --help", [*SNAPSET, "--help"]),
+        Contender("python -c pass", [sys.executable, "-c", "pass"]),
+    ]
+    compare("Help", contenders, rounds=rounds, env=env)
+
+
+def find_terraform(ec2: EmbeddedEC2, volume_ids: object, *, env: Mapping[str, str]) -> Contender | None:
+    """Return the contender where a terraform and its aws provider are on the machine.
+
+    TERRAFORM_PLUGIN_DIR names a folder of unpacked providers; without it, terraform installs the provider as it does.
+    """
+    terraform = shutil.which("terraform", path=env["PATH"])
+    if not terraform:
+        return None
+    plugins = os.environ.get("TERRAFORM_PLUGIN_DIR")
+    init = [terraform, "init", "-input=false", *([f"-plugin-dir={plugins}"] if plugins else [])]
+
+    def prepare(folder: Path) -> None:
+        shutil.copy(HERE / "main.tf", folder)
+        variables = {"endpoint": ec2.endpoint, "volume_ids": list(volume_ids)}  # type: ignore[call-overload]
+        (folder / "terraform.tfvars.json").write_text(json.dumps(variables))
+        subprocess.run(init, cwd=folder, env=env, check=True, capture_output=True)  # noqa: S603
+
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            prepare(Path(folder))
+    except subprocess.CalledProcessError as error:
+        said = " ".join(error.stderr.decode().split())
+        Console().print(f"without terraform, whose aws provider can't be had here: {said[:120]}")
+        return None
+    return Contender("terraform apply", [terraform, "apply", "-auto-approve", "-input=false"], prepare)
+
+
+def environment(ec2: EmbeddedEC2, folder: Path) -> dict[str, str]:
+    """Return an environment with the embedded EC2, a state of its own, and nothing of the user's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_", "SNAPSET_"))}
+    state = folder / "state"
+    state.mkdir()
+    path = [str(Path(sys.executable).parent), *filter(None, [engine_folder()]), os.environ["PATH"]]
+    return {
+        **kept,
+        **ec2.environment(),
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "CHECKPOINT_DISABLE": "1",
+        "PATH": os.pathsep.join(path),
+        "PYTHONPATH": str(HERE),
+        "PULUMI_BACKEND_URL": state.as_uri(),
+        "PULUMI_CONFIG_PASSPHRASE": "",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        "PULUMI_HOME": str(folder / "home"),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one that is not")
+    parser.add_argument("--many", type=int, nargs="*", default=[10, 100, 400], help="how many instances")
+    parser.add_argument("--many-rounds", type=int, default=1, help="counted rounds of those")
+    chosen = parser.parse_args()
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    Console().print(f"{machine}, {platform.system()} {platform.release()}")
+    with tempfile.TemporaryDirectory(prefix="snapset-bench-") as name, EmbeddedEC2() as ec2:
+        env = environment(ec2, Path(name))
+        if chosen.rounds:
+            help_text(rounds=chosen.rounds, env=env)
+            one_instance(ec2, rounds=chosen.rounds, env=env)
+        for count in chosen.many:
+            ec2.reset()
+            many_instances(ec2, count, rounds=chosen.many_rounds, env=env)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""`measure.py FILE COMMAND ...` runs a command and writes what it took to the file.
+
+A process of its own, and a small one: the memory that the system counts for a new process begins with its parent's.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+with open(f"{sys.argv[1]}.log", "wb") as log:
+    began = time.monotonic()
+    process = subprocess.Popen(  # noqa: S603
+        sys.argv[2:], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.monotonic() - began
+figures = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "memory": usage.ru_maxrss / 1024}
+with open(sys.argv[1], "w") as file:
+    json.dump({"code": os.waitstatus_to_exitcode(status), "figures": figures}, file)
