@@ -16,8 +16,9 @@ from snapset import InstanceSnapshots
 config = pulumi.Config()
 
 wanted = config.get_object("filterTags")
-if not wanted:
-    raise pulumi.RunError("reading snapset:filterTags: name a tag at least; without one, every instance would match.")
+if not wanted or not all(isinstance(value, str) for value in wanted.values()):
+    # Without a tag, every instance would match.
+    raise pulumi.RunError("reading snapset:filterTags: name one tag at least, with a text for its value.")
 if (config.get("onDelete") or "retain") != "retain":
     # A terminated instance leaves the fleet, and its last backup must not go with it.
     raise pulumi.RunError("reading snapset:onDelete: the sets of a fleet are always retained; leave it out.")

@@ -66,9 +66,10 @@ def their_python(wheel: Path, tmp_path: Path) -> Path:
     python = home / "bin" / "python"
     [packages] = home.glob("lib/python*/site-packages")
     # A folder that a .pth file names is searched, but the .pth files in it, the editable install's, are not read.
-    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
-    run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=tmp_path).ok()
+    (packages / "dependencies.pth").write_text("\n".join(map(sysconfig.get_path, ("purelib", "platlib"))))
+    # This finds the editable install, which is not its to replace.
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--ignore-installed"]
+    run(*pip, "--no-deps", "--no-index", wheel, cwd=tmp_path).ok()
     return python
 
 

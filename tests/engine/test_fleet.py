@@ -81,7 +81,11 @@ def test_that_no_instance_matches_is_said_in_one_line(stack: Project, ec2: Embed
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
-    [({"filterTags": {}}, "filterTags: name a tag"), ({"onDelete": "delete"}, "onDelete: the sets")],
+    [
+        ({"filterTags": {}}, "filterTags: name one tag"),
+        ({"filterTags": {"version": 2}}, "filterTags: name one tag"),
+        ({"onDelete": "delete"}, "onDelete: the sets of a fleet are always retained"),
+    ],
 )
 def test_a_fleet_of_everything_and_one_whose_backups_go_with_the_instances_are_refused(
     stack: Project, ec2: EmbeddedEC2, wrong: dict[str, object], told: str

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 from support import aws_plugin
-from support.project import REPOSITORY, Project, run_environment
+from support.mocked import NOTHING_LEFT, run_unit_test
+from support.project import REPOSITORY, Project
 from support.sets import find_sets
 
 if TYPE_CHECKING:
@@ -57,41 +56,10 @@ def check_as_a_guard(example: str, make_project: MakeProject, ec2: EmbeddedEC2, 
     assert len(find_sets(ec2)) == 1
 
 
-def check_testing_your_stack(example: str, _make_project: MakeProject, ec2: EmbeddedEC2, folder: Path) -> None:
-    (folder / "test_shop.py").write_text(example)
-    # Looks when the test is over, from outside of it; Pulumi's own event loop keeps its idle workers.
-    (folder / "conftest.py").write_text(
-        "import sys, threading\n"
-        "def pytest_sessionfinish():\n"
-        "    left = [each.name for each in threading.enumerate() if not each.name.startswith('asyncio_')]\n"
-        "    print('left:', left, sorted({'boto3', 'botocore'} & sys.modules.keys()))\n"
-    )
-    ran = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-s",
-            "-W",
-            "error",
-            "-W",
-            "ignore::DeprecationWarning",
-            "-p",
-            "no:cacheprovider",
-            "test_shop.py",
-        ],
-        cwd=folder,
-        env=run_environment(folder, ec2.environment()),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+def check_testing_your_stack(example: str, _make_project: MakeProject, _ec2: EmbeddedEC2, folder: Path) -> None:
+    ran = run_unit_test(folder, example).ok()
     assert "1 passed" in ran.stdout
-    assert "left: ['MainThread'] []" in ran.stdout
-    assert ec2.calls() == []
+    assert NOTHING_LEFT in ran.stdout
 
 
 CASES = {
