@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from snapset import errors, lifecycle, tags, waiting
 from snapset.ec2 import Ec2, Snapshot, connect
+from snapset.mocks import is_mocked
 from snapset.patience import may_be_invisible
 from snapset.resource import SnapshotSet
 from snapset.session import AwsSettings
@@ -36,7 +37,7 @@ def finish(
     """Claim the set if it is new, and wait for it to complete if `wait` says so.
 
     Pulumi writes the state before a resource's outputs resolve in the program, so a set that gets here is recorded.
-    In a preview nothing is called.
+    In a preview, and in a user's unit test, nothing is called.
 
     Args:
         taken: the resource.
@@ -46,8 +47,9 @@ def finish(
     """
 
     async def finish_known(known: dict[str, Any]) -> Finished:
-        records: list[dict[str, Any]] = known["snapshots"]
-        if pulumi.runtime.is_dry_run():
+        # Only a mock leaves them out.
+        records: list[dict[str, Any]] = known["snapshots"] or []
+        if pulumi.runtime.is_dry_run() or is_mocked():
             # What `pulumi up` will have waited for.
             expected = [{**each, "state": lifecycle.COMPLETED} for each in records] if wait else records
             completed = all(each["state"] == lifecycle.COMPLETED for each in expected)

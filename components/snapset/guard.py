@@ -18,6 +18,7 @@ from pulumi.runtime.config import get_config
 from snapset import errors, lifecycle, preflight, tags, waiting
 from snapset.ec2 import Ec2, connect
 from snapset.inputs import SetInputs, parse
+from snapset.mocks import is_mocked
 from snapset.patience import parse_duration
 from snapset.session import AwsSettings, find_region
 
@@ -73,6 +74,9 @@ def backup_before_change(
         blocks=on_failure == "block",
         scope=f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}",
     )
+    if is_mocked():
+        # Nothing calls hooks there, and Pulumi would serve them in a thread that outlives the test.
+        return pulumi.ResourceOptions()
     before = pulumi.ResourceHook(f"{name}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
     after = pulumi.ResourceHook(f"{name}-after", guard.after)
     updates, deletes = "update" in on, "delete" in on

@@ -184,7 +184,7 @@ class RestoredVolumes(pulumi.ComponentResource):
         )
         self.set_id = self.restored.set_id
         self.volume_ids = self.restored.volume_ids
-        self.volumes = self.restored.volumes.apply(lambda volumes: [_record(each) for each in volumes])
+        self.volumes = self.restored.volumes.apply(lambda volumes: [_record(each) for each in volumes or []])
         self.region = self.restored.region
         self.register_outputs(
             {
@@ -206,7 +206,7 @@ def _completed(source: InstanceSnapshots | SnapshotSet) -> pulumi.Output[str]:
 
 
 def _devices(records: Any) -> dict[str, str]:
-    return {each["snapshot_id"]: each["device_name"] for each in records}
+    return {each["snapshot_id"]: each["device_name"] for each in records or []}
 
 
 def _record(raw: dict[str, Any]) -> VolumeRecord:

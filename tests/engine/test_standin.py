@@ -199,6 +199,9 @@ pulumi.export("web", aws.ec2.get_instances(instance_tags={"role": "web"}).ids)
 pulumi.export("database", aws.ec2.get_instance(filters=[{"name": "tag:role", "values": ["db"]}]).id)
 pulumi.export("elsewhere", aws.ec2.get_instances_output(instance_tags={"role": "web"}, region="eu-west-1").ids)
 pulumi.export("region", aws.get_region().region)
+subnet = aws.ec2.get_subnet(filters=[{"name": "availability-zone", "values": ["us-east-1a"]}])
+pulumi.export("subnet", [subnet.availability_zone, subnet.outpost_arn])
+pulumi.export("zone", aws.get_availability_zone(name="us-east-1-bos-1a", all_availability_zones=True).zone_type)
 """
     )
     project.up().ok()
@@ -207,6 +210,8 @@ pulumi.export("region", aws.get_region().region)
         "database": other.instance_id,
         "elsewhere": [],
         "region": ec2.region,
+        "subnet": ["us-east-1a", ""],
+        "zone": "local-zone",
     }
 
 

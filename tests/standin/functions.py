@@ -93,10 +93,54 @@ def get_region(cloud: Cloud, args: Properties) -> Properties:
     }
 
 
+def get_subnet(cloud: Cloud, args: Properties) -> Properties:
+    """https://www.pulumi.com/registry/packages/aws/api-docs/ec2/getsubnet/.
+
+    Raises:
+        LookupError: none or several are found.
+    """
+    ids = [args["id"]] if args.get("id") else []
+    subnet = _only(cloud.ec2(args).describe_subnets(SubnetIds=ids, Filters=_filters(args))["Subnets"])
+    return {
+        **args,
+        "arn": cloud.arn(args, f"subnet/{subnet['SubnetId']}"),
+        "availabilityZone": subnet["AvailabilityZone"],
+        "cidrBlock": subnet["CidrBlock"],
+        "id": subnet["SubnetId"],
+        "outpostArn": subnet.get("OutpostArn", ""),
+        "region": args.get("region") or cloud.region,
+        "vpcId": subnet["VpcId"],
+    }
+
+
+def get_availability_zone(cloud: Cloud, args: Properties) -> Properties:
+    """https://www.pulumi.com/registry/packages/aws/api-docs/getavailabilityzone/.
+
+    Raises:
+        LookupError: none or several are found.
+    """
+    zones = cloud.ec2(args).describe_availability_zones(
+        AllAvailabilityZones=bool(args.get("allAvailabilityZones")),
+        ZoneNames=[args["name"]] if args.get("name") else [],
+        Filters=_filters(args),
+    )
+    zone = _only(zones["AvailabilityZones"])
+    return {
+        **args,
+        "id": zone["ZoneName"],
+        "name": zone["ZoneName"],
+        "region": zone["RegionName"],
+        "zoneId": zone["ZoneId"],
+        "zoneType": zone["ZoneType"],
+    }
+
+
 FUNCTIONS: dict[str, Callable[[Cloud, Properties], Properties]] = {
     "aws:ec2/getAmi:getAmi": get_ami,
     "aws:ec2/getInstance:getInstance": get_instance,
     "aws:ec2/getInstances:getInstances": get_instances,
+    "aws:ec2/getSubnet:getSubnet": get_subnet,
+    "aws:index/getAvailabilityZone:getAvailabilityZone": get_availability_zone,
     "aws:index/getRegion:getRegion": get_region,
 }
 

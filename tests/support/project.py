@@ -68,12 +68,13 @@ class Project:
     environment: Mapping[str, str]
     program: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
+    virtualenv: Path = Path(sys.prefix)
 
     def __post_init__(self) -> None:
         self.env = run_environment(self.folder, self.environment)
         self.cwd = self.folder / "project"
         self.cwd.mkdir()
-        runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": sys.prefix}}
+        runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": str(self.virtualenv)}}
         if self.program is None:
             self.namespace = "snapset"
             settings = yaml.safe_load((REPOSITORY / "Pulumi.yaml").read_text())

@@ -16,7 +16,7 @@ FLOORS = [
     ["backup"],
     ["engine", "component", "guard"],
     ["finish"],
-    ["waiting", "resource"],
+    ["waiting", "resource", "mocks"],
     ["provider"],
     ["preflight"],
     ["lifecycle"],

@@ -1,0 +1,67 @@
+"""Snapshot every instance that has certain tags: one set each, in one run, with a summary.
+
+An instance that joins the fleet gets a set; the set of one that leaves it stays in AWS, as every set here does.
+
+pulumi config set program fleet && pulumi config set --path filterTags.app web && pulumi up
+"""
+
+import io
+
+import pulumi
+import pulumi_aws as aws
+from rich.console import Console
+from rich.table import Table
+from snapset import InstanceSnapshots
+
+config = pulumi.Config()
+
+wanted = config.get_object("filterTags")
+if not wanted or not all(isinstance(value, str) for value in wanted.values()):
+    # Without a tag, every instance would match.
+    raise pulumi.RunError("reading snapset:filterTags: name one tag at least, with a text for its value.")
+if (config.get("onDelete") or "retain") != "retain":
+    # A terminated instance leaves the fleet, and its last backup must not go with it.
+    raise pulumi.RunError("reading snapset:onDelete: the sets of a fleet are always retained; leave it out.")
+
+# Those that have volumes to read, running or not.
+fleet = aws.ec2.get_instances(instance_tags=wanted, instance_state_names=["running", "stopping", "stopped"])
+matching = ", ".join(f"{key}={value}" for key, value in sorted(wanted.items()))
+if not fleet.ids:
+    pulumi.log.warn(f"no instance in {fleet.region} matches {matching}: no set is taken")
+
+sets = {
+    instance_id: InstanceSnapshots(
+        instance_id,
+        instance=instance_id,
+        exclude_boot_volume=config.get_bool("excludeBootVolume"),
+        description=config.get("description") or None,
+        tags=config.get_object("tags"),
+        copy_tags_from_source=config.get("copyTagsFromSource") or None,
+        triggers=config.get("triggers") or None,
+        change_id=config.get("changeId") or None,
+        wait=config.get_bool("wait"),
+        wait_timeout=config.get("waitTimeout") or None,
+    )
+    for instance_id in sorted(fleet.ids)
+}
+summary = pulumi.Output.from_input(
+    {
+        instance_id: {"setId": each.set_id, "snapshotIds": each.snapshot_ids, "completed": each.completed}
+        for instance_id, each in sets.items()
+    }
+)
+
+
+def show(rows: dict) -> None:
+    """Show the summary as a table."""
+    table = Table("instance", "set", "snapshots", "completed", title=f"sets of {matching}", title_justify="left")
+    for instance_id, row in rows.items():
+        table.add_row(instance_id, row["setId"], str(len(row["snapshotIds"])), "yes" if row["completed"] else "no")
+    text = io.StringIO()
+    Console(file=text, width=100).print(table)
+    pulumi.log.info(text.getvalue())
+
+
+if sets:
+    summary.apply(show)
+pulumi.export("sets", summary)

@@ -1,0 +1,119 @@
+"""snapset in somebody else's Pulumi project: installed from a wheel, with no file of this repository beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from support import aws_plugin
+from support.project import REPOSITORY, Project, Run, changes, mutating
+from support.sets import find_sets, find_taken
+
+if TYPE_CHECKING:
+    from snapset.demo.ec2.client import EmbeddedEC2
+
+PROGRAM = """
+import pulumi
+import pulumi_aws as aws
+import snapset
+
+server = aws.ec2.Instance(
+    "server", ami="ami-12345678", instance_type="t3.micro", opts=snapset.backup_before_change()
+)
+backup = snapset.InstanceSnapshots("backup", instance=server)
+restored = snapset.RestoredVolumes("restored", source=backup, availability_zone="us-east-1a")
+pulumi.export("snapset", snapset.__file__)
+pulumi.export("snapshotIds", backup.snapshot_ids)
+pulumi.export("restoredFrom", restored.volumes.apply(lambda volumes: [each["snapshot_id"] for each in volumes]))
+"""
+
+
+def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> Run:
+    ran = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return Run(ran.returncode, ran.stdout, ran.stderr)
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    """The wheel that the pinned backend builds, from a copy: a build leaves files behind."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("LICENSE", "README.md", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, source)
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(REPOSITORY / "components", source / "components", ignore=ignored)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel"]
+    run(*pip, "--no-deps", "--no-index", "--no-build-isolation", "-w", tmp_path, source, cwd=tmp_path).ok()
+    shutil.rmtree(source)
+    [built] = tmp_path.glob("*.whl")
+    return built
+
+
+@pytest.fixture
+def their_python(wheel: Path, tmp_path: Path) -> Path:
+    """A virtual environment with the wheel in it, and with what the wheel needs, but without this repository."""
+    home = tmp_path / "venv"
+    venv.create(home, symlinks=True)
+    python = home / "bin" / "python"
+    [packages] = home.glob("lib/python*/site-packages")
+    # A folder that a .pth file names is searched, but the .pth files in it, the editable install's, are not read.
+    (packages / "dependencies.pth").write_text("\n".join(map(sysconfig.get_path, ("purelib", "platlib"))))
+    # This finds the editable install, which is not its to replace.
+    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--ignore-installed"]
+    run(*pip, "--no-deps", "--no-index", wheel, cwd=tmp_path).ok()
+    return python
+
+
+def test_the_wheel_has_the_types_the_command_and_nothing_of_the_repository_but_the_package(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        [entry_points] = [name for name in names if name.endswith("entry_points.txt")]
+        assert "snapset = snapset.cli:main" in archive.read(entry_points).decode()
+    sources = {
+        str(each.relative_to(REPOSITORY / "components")) for each in REPOSITORY.glob("components/snapset/**/*.py")
+    }
+    assert {name for name in names if ".dist-info/" not in name} == sources | {"snapset/py.typed"}
+    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
+
+
+def test_everything_works_in_a_project_that_has_snapset_from_the_wheel(
+    their_python: Path, ec2: EmbeddedEC2, tmp_path: Path
+) -> None:
+    path = os.pathsep.join([str(their_python.parent), os.environ["PATH"]])
+    project = Project(
+        tmp_path, {**ec2.environment(), "PATH": path}, program=PROGRAM, virtualenv=their_python.parents[1]
+    )
+    aws_plugin.install(project.env)
+    project.preview().ok()
+    assert mutating(ec2.calls()) == []
+
+    project.up().ok()
+    outputs = project.outputs()
+    assert Path(outputs["snapset"]).is_relative_to(their_python.parents[1])
+    [(set_id, taken)] = find_sets(ec2).items()
+    assert set(outputs["snapshotIds"]) == set(outputs["restoredFrom"]) == taken.ids
+
+    ec2.clear_calls()
+    assert changes(project.up().ok()).keys() == {"unchanged"}
+    assert mutating(ec2.calls()) == []
+
+    guarded = project.pulumi("destroy", "--yes", "--skip-preview", "--run-program").ok()
+    assert "before the delete of server" in guarded.text
+    assert len(find_sets(ec2)) == 2
+    assert f"{set_id} stays" in guarded.text
+
+    other = ec2.launch()
+    ec2.clear_calls()
+    command = [their_python.with_name("snapset"), "backup", other.instance_id, "--json"]
+    [made] = json.loads(run(*command, cwd=project.cwd, env=project.env).ok().stdout)["sets"]
+    assert find_taken(ec2) == [made["set_id"]]
+    assert made["instance_id"] == other.instance_id

@@ -1,0 +1,107 @@
+"""`stacks/outpost_server.py` on the real engine: a set goes where its instance is, or to the Region."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support import aws_plugin
+from support.project import Project, changes, mutating
+
+if TYPE_CHECKING:
+    from snapset.demo.ec2.client import EmbeddedEC2
+
+OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+ANOTHER = "arn:aws:outposts:us-east-1:123456789012:outpost/op-fedcba98765432100"
+ZONE, LOCAL_ZONE = "us-east-1a", "us-east-1-bos-1a"
+
+
+@pytest.fixture
+def stack(project: Project) -> Project:
+    aws_plugin.install(project.env)
+    project.config = {"program": "outpost_server"}
+    return project
+
+
+def make_subnet(ec2: EmbeddedEC2, zone: str, **place: str) -> str:
+    client = ec2.ec2()
+    vpc_id = client.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    made = client.create_subnet(VpcId=vpc_id, CidrBlock="10.0.0.0/24", AvailabilityZone=zone, **place)
+    return made["Subnet"]["SubnetId"]
+
+
+def sets_in(ec2: EmbeddedEC2) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+        tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
+        found.setdefault(tags["snapset:set"], []).append(snapshot)
+    return found
+
+
+def test_a_set_of_an_instance_on_an_outpost_stays_there_or_goes_to_the_region_as_the_config_says(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    stack.config |= {"subnetId": make_subnet(ec2, ZONE, OutpostArn=OUTPOST), "outpostArn": OUTPOST}
+    ec2.clear_calls()
+    planned = stack.preview().ok()
+    assert "+ 6 to create" in planned.stdout
+    assert mutating(ec2.calls()) == []
+
+    stack.up().ok()
+    outputs = stack.outputs()
+    [reservation] = ec2.ec2().describe_instances(InstanceIds=[outputs["instanceId"]])["Reservations"]
+    assert reservation["Instances"][0]["OutpostArn"] == OUTPOST
+    [there] = sets_in(ec2).values()
+    assert {each["OutpostArn"] for each in there} == {OUTPOST}
+    assert sorted(each["VolumeSize"] for each in there) == [8, 20]
+    assert {each["SnapshotId"] for each in there} == set(outputs["snapshotIds"])
+    assert outputs["completed"] is True
+
+    ec2.clear_calls()
+    assert changes(stack.up().ok()) == {"unchanged": 6}
+    stack.refresh().ok()
+    assert changes(stack.up().ok()) == {"unchanged": 6}
+    assert mutating(ec2.calls()) == []
+
+    del stack.config["outpostArn"]
+    assert changes(stack.up().ok())["replaced"] == 1
+    set_id = stack.outputs()["setId"]
+    in_region = sets_in(ec2)[set_id]
+    assert len(in_region) == 2
+    assert not any("OutpostArn" in each for each in in_region)
+
+    assert f"{set_id} stays" in stack.destroy().ok().text
+    assert len(sets_in(ec2)) == 2
+
+
+def test_a_set_of_an_instance_in_a_local_zone_stays_there_or_goes_to_the_region(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    stack.config |= {"subnetId": make_subnet(ec2, LOCAL_ZONE), "location": "local"}
+    stack.up().ok()
+    [there] = sets_in(ec2).values()
+    assert [each["AvailabilityZone"] for each in there] == [LOCAL_ZONE] * 2
+    stack.config["location"] = "regional"
+    stack.up().ok()
+    in_region = sets_in(ec2)[stack.outputs()["setId"]]
+    assert len(in_region) == 2
+    assert not any("AvailabilityZone" in each for each in in_region)
+
+
+@pytest.mark.parametrize(
+    ("place", "wanted", "told"),
+    [
+        ({"OutpostArn": OUTPOST}, {"outpostArn": ANOTHER}, rf"outpostArn: subnet-\w+ is on {OUTPOST}"),
+        ({}, {"outpostArn": OUTPOST}, r"outpostArn: subnet-\w+ is not on an Outpost"),
+        ({}, {"location": "local"}, rf"location: subnet-\w+ is in {ZONE}, which is not a Local Zone"),
+    ],
+    ids=["another Outpost", "no Outpost", "no Local Zone"],
+)
+def test_what_does_not_fit_the_subnet_is_refused_before_there_is_an_instance(
+    stack: Project, ec2: EmbeddedEC2, place: dict[str, str], wanted: dict[str, str], told: str
+) -> None:
+    stack.config |= {"subnetId": make_subnet(ec2, ZONE, **place), **wanted}
+    ec2.clear_calls()
+    assert re.search(f"reading snapset:{told}", stack.preview().failed().text)
+    assert mutating(ec2.calls()) == []

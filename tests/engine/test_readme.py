@@ -1,0 +1,86 @@
+"""README's Python examples, run as they are printed: one case for each block, by the heading that it stands under."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from support import aws_plugin
+from support.mocked import NOTHING_LEFT, run_unit_test
+from support.project import REPOSITORY, Project
+from support.sets import find_sets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snapset.demo.ec2.client import EmbeddedEC2
+
+MakeProject = Callable[[str], Project]
+
+
+def find_examples() -> dict[str, str]:
+    """The python blocks by heading; the second one under a heading is `HEADING 2`, and so on."""
+    found: dict[str, str] = {}
+    heading, nth = "", 0
+    text = (REPOSITORY / "README.md").read_text()
+    pieces = r"^#+ ([^\n]+)$|^```(\w+)\n(.*?)^```$"
+    for title, language, block in re.findall(pieces, text, re.MULTILINE | re.DOTALL):
+        if title:
+            heading, nth = title, 0
+        elif language == "python":
+            nth += 1
+            found[heading if nth == 1 else f"{heading} {nth}"] = block
+    return found
+
+
+def check_in_a_stack(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
+    ec2.launch([(20, "/dev/sdf", {})], tags={"Name": "shop-1"})
+    project = make_project(example)
+    project.config["release"] = "42"
+    project.up().ok()
+    [taken] = find_sets(ec2).values()
+    assert set(project.outputs()["snapshotIds"]) == taken.ids
+    assert {each.tags["app"] for each in taken.snapshots.values()} == {"shop"}
+    project.config["release"] = "43"
+    project.up().ok()
+    assert len(find_sets(ec2)) == 2
+
+
+def check_as_a_guard(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
+    project = make_project(example)
+    project.up().ok()
+    assert find_sets(ec2) == {}
+    project.pulumi("destroy", "--yes", "--skip-preview", "--run-program").ok()
+    assert len(find_sets(ec2)) == 1
+
+
+def check_testing_your_stack(example: str, _make_project: MakeProject, _ec2: EmbeddedEC2, folder: Path) -> None:
+    ran = run_unit_test(folder, example).ok()
+    assert "1 passed" in ran.stdout
+    assert NOTHING_LEFT in ran.stdout
+
+
+CASES = {
+    "In a stack": check_in_a_stack,
+    "As a guard": check_as_a_guard,
+    "Testing your stack": check_testing_your_stack,
+}
+
+
+@pytest.mark.parametrize(("heading", "example"), find_examples().items())
+def test_an_example_does_what_the_text_says(
+    program: MakeProject, ec2: EmbeddedEC2, tmp_path: Path, heading: str, example: str
+) -> None:
+    def make_project(text: str) -> Project:
+        project = program(text)
+        aws_plugin.install(project.env)
+        return project
+
+    assert heading in CASES, f"README's example under {heading!r} has no case here"
+    CASES[heading](example, make_project, ec2, tmp_path)
+
+
+def test_every_case_has_its_example() -> None:
+    assert CASES.keys() == find_examples().keys()

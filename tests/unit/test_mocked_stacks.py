@@ -1,0 +1,49 @@
+"""What a user's unit test with Pulumi's mocks sees of snapset, whose resources the mocks know nothing of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from support.mocked import NOTHING_LEFT, run_unit_test
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+THEIRS = """
+import pulumi
+import pulumi_aws as aws
+import pytest
+from snapset import InstanceSnapshots, RestoredVolumes, SnapshotSet, backup_before_change
+
+
+class Mocks(pulumi.runtime.Mocks):
+    def new_resource(self, args):
+        return f"{args.name}-id", args.inputs
+
+    def call(self, args):
+        return {}
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_a_stack(preview):
+    seen = []
+    pulumi.runtime.set_mocks(Mocks(), preview=preview)
+
+    @pulumi.runtime.test
+    def declare():
+        server = aws.ec2.Instance("shop", ami="ami-12345678", instance_type="t3.micro", opts=backup_before_change())
+        backup = InstanceSnapshots("backup", instance=server)
+        restored = RestoredVolumes("restored", source=backup, instance=server)
+        plain = SnapshotSet("plain", instance_id=server.id)
+        RestoredVolumes("again", source=plain, availability_zone="us-east-1a")
+        return pulumi.Output.all(backup.completed, backup.snapshots, restored.volumes).apply(seen.append)
+
+    declare()
+    assert seen == ([] if preview else [[True, [], []]])
+"""
+
+
+def test_a_stack_whose_mocks_know_nothing_of_snapset_can_be_tested(tmp_path: Path) -> None:
+    ran = run_unit_test(tmp_path, THEIRS).ok()
+    assert "2 passed" in ran.stdout
+    assert NOTHING_LEFT in ran.stdout
