@@ -14,16 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from pulumi import automation
 
 from snapset import errors
 from snapset.engine import EngineCommand, environment
 from snapset.patience import age_of
-
-if TYPE_CHECKING:
-    from pulumi.automation import LocalWorkspace
 
 PROJECT = "snapset"
 
@@ -57,7 +54,7 @@ def locks_in(text: str) -> list[Lock]:
 
 
 @contextmanager
-def open_state() -> Iterator[LocalWorkspace]:
+def open_state() -> Iterator[automation.LocalWorkspace]:
     """Open the state that backups are recorded in.
 
     Raises:
@@ -98,12 +95,12 @@ def settle_ties(attempt: Callable[[], _T], *, interrupted: Event) -> _T:
     return attempt()
 
 
-def find_backend(state: LocalWorkspace) -> str:
+def find_backend(state: automation.LocalWorkspace) -> str:
     """Return the URL of the backend, without the credentials that it may hold."""
     return re.sub(r"//[^/@]+@", "//****@", state.who_am_i().url or "")
 
 
-def find_locks(state: LocalWorkspace, stack: str) -> list[Lock]:
+def find_locks(state: automation.LocalWorkspace, stack: str) -> list[Lock]:
     """Return who holds the stack. Changes nothing.
 
     Raises:
@@ -126,18 +123,20 @@ def find_locks(state: LocalWorkspace, stack: str) -> list[Lock]:
     try:
         state.create_stack(stack)
     except automation.ConcurrentUpdateError as error:
-        return locks_in(str(error))
+        if locks := locks_in(str(error)):
+            return locks
+        raise
     except automation.StackAlreadyExistsError:
-        return []
+        pass
     return []
 
 
-def clear_locks(state: LocalWorkspace, stack: str) -> None:
+def clear_locks(state: automation.LocalWorkspace, stack: str) -> None:
     """Clear every lock of the stack: a run that holds one and lives goes on, and no longer excludes others."""
     automation.Stack.select(stack, state).cancel()
 
 
-def check_writable(state: LocalWorkspace) -> None:
+def check_writable(state: automation.LocalWorkspace) -> None:
     """Write to the state and delete what was written.
 
     Raises:

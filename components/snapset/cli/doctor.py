@@ -7,12 +7,8 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from snapset import errors
-from snapset.cli.output import print_json
-from snapset.inputs import problems_of
 
 EXIT_CODES = "Exit codes: 0 all is well; 1 something is to be mended; 2 bad usage or input."
 
@@ -31,6 +27,8 @@ def doctor(
 
     Example: snapset doctor --instance i-0123456789abcdef0
     """
+    from snapset.inputs import problems_of
+
     given = {name: value for name, value in (("instance_id", instance), ("region", region)) if value is not None}
     for problem in problems_of(given):
         if problem.property in given:
@@ -39,6 +37,10 @@ def doctor(
         # For this process and for the engine that it starts.
         os.environ["AWS_PROFILE"] = profile
 
+    from rich.console import Console
+    from rich.text import Text
+
+    from snapset.cli.output import print_json
     from snapset.doctor import examine
     from snapset.session import AwsSettings
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapset import errors
-from snapset.cli.output import print_json
 
 if TYPE_CHECKING:
     from snapset.state import Lock
@@ -34,6 +33,7 @@ def unlock(
         raise errors.InputError("reading the options: name the stack by either --stack or --change-id.")
 
     from snapset.backup import BackupRequest
+    from snapset.cli.output import print_json
     from snapset.state import clear_locks, find_locks, open_state
 
     name = BackupRequest(instance_ids=(), change_id=change_id or "", stack=stack).stack_name
