@@ -30,7 +30,7 @@ lint: .venv/installed ## check style and types
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/mypy --strict tools/engine/*.py
+	.venv/bin/mypy --strict tools/engine/*.py ci/github.py
 
 clean: ## remove .venv, caches and build output
 	rm -rf .venv build dist components/*.egg-info .mypy_cache .pytest_cache .ruff_cache

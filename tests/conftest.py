@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from support.project import Project
 
 # A shell starts its background jobs with Ctrl-C ignored, and everything that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Errors are annotations there, also of these tests if they run there.
+os.environ.pop("GITHUB_ACTIONS", None)
 
 
 @pytest.fixture(scope="session")

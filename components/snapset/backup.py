@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import re
 import secrets
+import shlex
 import tempfile
 import threading
 import time
@@ -24,11 +25,10 @@ from snapset import errors
 from snapset.ec2 import connect
 from snapset.engine import EngineCommand, Stack, Workspace, environment
 from snapset.finish import Finished, finish
-from snapset.patience import age_of
 from snapset.resource import SnapshotSet
 from snapset.session import AwsSettings, find_region
+from snapset.state import PROJECT, last_error, locks_in, settle_ties
 
-PROJECT = "snapset"
 _NAME_LENGTH = 60
 _SNAPSHOT = (
     "snapshot_id",
@@ -98,6 +98,7 @@ class Backup:
         self._report = report
         self._failures: list[str] = []
         self._command = EngineCommand()
+        self._interrupted = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self) -> None:
@@ -120,11 +121,11 @@ class Backup:
             # A killed engine is told of in one line, below.
             warnings.filterwarnings("ignore", message="Error in event stream")
             try:
-                stack = Stack(self.request.stack_name, workspace)
-                if self.request.preview:
-                    stack.preview(on_event=self._on_event, target=self._targets())
-                else:
-                    stack.up(on_event=self._on_event, target=self._targets())
+                stack = settle_ties(lambda: self._open_stack(workspace), interrupted=self._interrupted)
+                run = stack.preview if self.request.preview else stack.up
+                settle_ties(
+                    lambda: run(on_event=self._on_event, target=self._targets()), interrupted=self._interrupted
+                )
             except automation.CommandError as error:
                 self._command.check_version()
                 raise self._failure(error) from error
@@ -133,6 +134,7 @@ class Backup:
 
     def interrupt(self) -> None:
         """End the run in order; a set that was taken is in the state."""
+        self._interrupted.set()
         self._command.interrupt()
 
     def _prepare_ec2(self) -> None:
@@ -142,6 +144,13 @@ class Backup:
         except errors.SnapsetError:
             # The engine meets the same error, and tells it.
             return
+
+    def _open_stack(self, workspace: Workspace) -> Stack:
+        try:
+            return Stack(self.request.stack_name, workspace)
+        except automation.StackAlreadyExistsError:
+            # Another run for the same change made it a moment ago.
+            return Stack(self.request.stack_name, workspace)
 
     def _program(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -215,30 +224,20 @@ class Backup:
             return errors.SnapsetError(
                 f"updating stack {self.request.stack_name}: the Pulumi engine was ended by signal {killed[1]}. A set "
                 f"that was taken is taken up by the next run with --change-id {self.request.change_id}; if the stack "
-                f"is locked then, clear the lock first: {self._cancel_command()}"
+                f"is locked then, clear the lock first: {self._unlock_command()}"
             )
         return errors.SnapsetError(
-            f"updating stack {self.request.stack_name}: {self._failures[0] if self._failures else _last_error(error)}"
+            f"updating stack {self.request.stack_name}: {self._failures[0] if self._failures else last_error(error)}"
         )
 
     def _locked(self, error: automation.CommandError) -> errors.LockedError:
-        found = re.search(r"created by (\S+) \(pid (\d+)\) at (\S+)", str(error))
-        holder = "another run holds it"
-        if found:
-            who, pid, since = found.groups()
-            holder = f"{who} (pid {pid}) holds it since {since}, {age_of(since):.0f} s ago"
+        holders = "; ".join(str(lock) for lock in locks_in(str(error))) or "another run holds it"
         return errors.LockedError(
-            f"updating stack {self.request.stack_name}: {holder}. Wait for that run to end, and run this again; "
-            f"if it was killed, clear its lock first: {self._cancel_command()}"
+            f"updating stack {self.request.stack_name}: {holders}. Wait for that run to end, and run this again; "
+            f"if it was killed, clear its lock first: {self._unlock_command()}"
         )
 
-    def _cancel_command(self) -> str:
-        backend = environment().get("PULUMI_BACKEND_URL")
-        where = f"PULUMI_BACKEND_URL={backend} " if backend else ""
-        stack = self.request.stack_name
-        return f"{where}pulumi cancel --yes --stack {stack if '/' in stack else f'organization/{PROJECT}/{stack}'}"
-
-
-def _last_error(error: automation.CommandError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if "error: " in line]
-    return lines[-1].split("error: ", 1)[1] if lines else " ".join(str(error).split())
+    def _unlock_command(self) -> str:
+        request = self.request
+        which = ["--stack", request.stack] if request.stack else ["--change-id", request.change_id]
+        return shlex.join(["snapset", "unlock", *which])

@@ -168,6 +168,15 @@ class Ec2:
         with calling_aws(f"tagging {', '.join(snapshot_ids)}", needs="ec2:CreateTags"):
             self._client.create_tags(Resources=list(snapshot_ids), Tags=tag_list(tags))
 
+    def check_tag_snapshots(self, snapshot_ids: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Ask AWS, by a dry run, whether the tags could be added. Tags nothing."""
+        try:
+            with calling_aws(f"checking the tags of {', '.join(snapshot_ids)}", needs="ec2:CreateTags"):
+                self._client.create_tags(Resources=list(snapshot_ids), Tags=tag_list(tags), DryRun=True)
+        except errors.SnapsetError as error:
+            if error.code != errors.DRY_RUN_OPERATION:
+                raise
+
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Delete one snapshot. Safe to repeat.
 

@@ -127,16 +127,31 @@ def make_client(settings: AwsSettings, *, retries: bool) -> EC2Client:
     Raises:
         InputError: the profile or the Region is missing.
     """
+    with calling_aws("making an EC2 client", needs="nothing"), _lock:
+        client: EC2Client = _session(settings).client(
+            "ec2", endpoint_url=settings.endpoint_url, config=_config(retries=retries)
+        )
+    return client
+
+
+def make_sts_client(settings: AwsSettings) -> Any:
+    """Return an STS client that retries what failed.
+
+    Raises:
+        InputError: the profile or the Region is missing.
+    """
+    with calling_aws("making an STS client", needs="nothing"), _lock:
+        return _session(settings).client("sts", endpoint_url=settings.sts_endpoint_url, config=_config(retries=True))
+
+
+def _config(*, retries: bool) -> Any:
     from botocore.config import Config
 
-    config = Config(
+    return Config(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=seconds_from_environment("SNAPSET_READ_SECONDS", _READ_SECONDS),
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS if retries else 1},
     )
-    with calling_aws("making an EC2 client", needs="nothing"), _lock:
-        client: EC2Client = _session(settings).client("ec2", endpoint_url=settings.endpoint_url, config=config)
-    return client
 
 
 @lru_cache(maxsize=32)

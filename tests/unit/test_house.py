@@ -13,14 +13,15 @@ PACKAGE = REPOSITORY / "components/snapset"
 # From the top to the bottom; what shares a floor does not import one another, but for `inputs` and its `tags`.
 FLOORS = [
     ["cli"],
-    ["backup"],
+    ["backup", "doctor"],
+    ["state"],
     ["engine", "component", "guard"],
     ["finish"],
     ["waiting", "resource", "mocks"],
     ["provider"],
     ["preflight"],
     ["lifecycle"],
-    ["ec2"],
+    ["ec2", "caller"],
     ["session"],
     ["aws_errors", "inputs"],
     ["patience", "tags"],

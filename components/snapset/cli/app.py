@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from snapset import errors
+from snapset.cli import doctor as _doctor
+from snapset.cli import state as _state
 
 _EXIT_CODES = (
     "Exit codes: 0 the backup exists; 1 failed; 2 bad usage or input; 3 not permitted; 4 the set failed or the "
@@ -155,6 +157,10 @@ def restore(
         "region": region,
     }
     run_restore(inputs, profile=profile, as_json=json_)
+
+
+app.command(epilog=_doctor.EXIT_CODES)(_doctor.doctor)
+app.command(epilog=_state.EXIT_CODES)(_state.unlock)
 
 
 @app.command()

@@ -68,7 +68,7 @@ def run_backup(
     with progress("starting the engine") as say:
         run = Backup(request, report=say)
         failure = _run_to_the_end(run)
-    sets = list(run.sets.values())
+    sets = [run.sets[each] for each in instances if each in run.sets]
     if as_json:
         document: dict[str, Any] = {"sets": sets}
         if isinstance(failure, errors.SnapsetError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -88,5 +89,11 @@ def print_volumes(restored: Mapping[str, Any]) -> None:
 
 
 def print_error(text: str) -> None:
-    """Print one line on stderr."""
+    """Print one line on stderr; on GitHub an annotation of the run beside it.
+
+    https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
+    """
     sys.stderr.write(f"snapset: {text}\n")
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        data = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        sys.stderr.write(f"::error title=snapset::{data}\n")

@@ -1,0 +1,101 @@
+"""What action.yml runs: `snapset backup` with the action's inputs; then the step's outputs and the job's summary.
+
+The runner provides the inputs as JSON in INPUTS, and the files GITHUB_OUTPUT and GITHUB_STEP_SUMMARY:
+https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# What each value of a yes-or-no input stands for on the command line.
+FLAGS = {
+    "exclude-boot": {"true": ["--exclude-boot"], "false": []},
+    "copy-tags": {"true": ["--copy-tags"], "false": []},
+    "preview": {"true": ["--preview"], "false": []},
+    "wait": {"true": ["--wait"], "false": ["--no-wait"]},
+}
+ONE_A_LINE = ("exclude-volume", "tag")
+COLUMNS = ("set", "instance", "outcome", "snapshot", "volume", "device", "GiB", "state")
+
+
+def arguments_of(inputs: Mapping[str, str]) -> list[str]:
+    """Return the arguments of `snapset backup`; an input that is empty is left out."""
+    options: list[str] = []
+    for name, value in inputs.items():
+        if not value or name == "instances":
+            continue
+        if name in FLAGS:
+            if value not in FLAGS[name]:
+                sys.stderr.write(f"::error title=snapset::reading {name}: it is neither true nor false.\n")
+                sys.exit(2)
+            options += FLAGS[name][value]
+        else:
+            lines = value.splitlines() if name in ONE_A_LINE else [value]
+            options += [f"--{name}={line.strip()}" for line in lines if line.strip()]
+    return [*options, "--", *inputs["instances"].split()]
+
+
+def run_backup(arguments: list[str]) -> tuple[int, dict[str, Any]]:
+    """Run the command, and return its exit code and its document; a cancelled job reaches it as a signal."""
+    command = [str(Path(sys.executable).with_name("snapset")), "backup", "--json", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: process.send_signal(number))
+        answer, _ = process.communicate()
+    # A mistake in the usage has no document.
+    return process.returncode, json.loads(answer or '{"sets": []}')
+
+
+def outputs_of(document: Mapping[str, Any]) -> str:
+    """Return the outputs, a line each."""
+    outputs = {
+        "set-id": " ".join(each["set_id"] for each in document["sets"]),
+        "snapshot-ids": " ".join(snapshot for each in document["sets"] for snapshot in each["snapshot_ids"]),
+        "json": json.dumps(document),
+    }
+    return "".join(f"{name}={value}\n" for name, value in outputs.items())
+
+
+def summary_of(document: Mapping[str, Any]) -> str:
+    """Return the summary: a table with a row for each snapshot, and what went wrong."""
+    rows = [
+        (
+            taken["set_id"],
+            taken["instance_id"],
+            taken["outcome"],
+            each["snapshot_id"],
+            each["volume_id"],
+            each["device_name"],
+            each["size_gib"],
+            each["state"],
+        )
+        for taken in document["sets"]
+        for each in taken["snapshots"]
+    ]
+    lines = [f"| {' | '.join(map(str, row))} |" for row in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
+    text = "### snapset backup\n\n" + ("\n".join(lines) if rows else "No set was taken.") + "\n"
+    if "error" in document:
+        text += f"\n<pre>{html.escape(document['error']['message'])}</pre>\n"
+    return text
+
+
+def main() -> int:
+    """Back up, and tell the runner."""
+    code, document = run_backup(arguments_of(json.loads(os.environ["INPUTS"])))
+    for variable, text in (("GITHUB_OUTPUT", outputs_of(document)), ("GITHUB_STEP_SUMMARY", summary_of(document))):
+        with Path(os.environ[variable]).open("a", encoding="utf-8") as file:
+            file.write(text)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""`snapset unlock`: who holds a stack, and the end of a lock that a killed run left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from snapset import errors
+
+if TYPE_CHECKING:
+    from snapset.state import Lock
+
+EXIT_CODES = "Exit codes: 0 there is no lock any more; 1 failed; 2 bad usage or input, or nobody to ask."
+
+
+def unlock(
+    stack: Annotated[str | None, typer.Option(metavar="NAME", help="Stack that the backup named.")] = None,
+    change_id: Annotated[str | None, typer.Option(metavar="ID", help="Else the change that it is for.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Clear the lock without asking.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+) -> None:
+    """Show who holds a stack's lock, and clear it after asking.
+
+    For the lock of a run that was killed: a run that is still at work would no longer keep others out.
+
+    Example: snapset unlock --change-id "$GIT_SHA"
+    """
+    if (stack is None) == (change_id is None):
+        raise errors.InputError("reading the options: name the stack by either --stack or --change-id.")
+
+    from snapset.backup import BackupRequest
+    from snapset.cli.output import print_json
+    from snapset.state import clear_locks, find_locks, open_state
+
+    name = BackupRequest(instance_ids=(), change_id=change_id or "", stack=stack).stack_name
+    document: dict[str, Any] = {"stack": name, "locks": [], "cleared": False}
+    failure: errors.SnapsetError | None = None
+    try:
+        with open_state() as state:
+            locks = find_locks(state, name)
+            document["locks"] = [asdict(lock) for lock in locks]
+            if locks:
+                _agree(name, locks, yes=yes)
+                clear_locks(state, name)
+                document["cleared"] = True
+    except errors.SnapsetError as error:
+        document["error"] = {"type": type(error).__name__, "message": str(error)}
+        failure = error
+    if json_:
+        print_json(document)
+    elif not failure:
+        typer.echo(f"stack {name}: {'the lock is cleared' if document['cleared'] else 'nobody holds it'}")
+    if failure:
+        raise failure
+
+
+def _agree(stack: str, locks: Sequence[Lock], *, yes: bool) -> None:
+    held = "; ".join(str(lock) for lock in locks)
+    if not yes and not sys.stdin.isatty():
+        raise errors.InputError(
+            f"unlocking stack {stack}: {held}, and there is no terminal to ask on. Make sure that the run has ended, "
+            "and add --yes."
+        )
+    typer.echo(f"stack {stack}: {held}", err=True)
+    if not yes and not typer.confirm("Has that run ended, and shall its lock be cleared?", err=True):
+        raise errors.SnapsetError(f"unlocking stack {stack}: nothing was changed, as you asked.")

@@ -1,0 +1,258 @@
+"""The GitHub Action, the GitLab template and the Jenkins pipeline, as their runners run them.
+
+What a runner does is played here: it sets variables and files, writes a step's script to a file, and runs that in its
+shell. The steps that install snapset are left out, for it is installed; those that back up are run as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from snapset.cli.app import app
+from snapset.cli.output import print_error
+from support.project import REPOSITORY, Run, run_environment, until
+from typer.main import get_command
+
+if TYPE_CHECKING:
+    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+
+ACTION = yaml.safe_load((REPOSITORY / "action.yml").read_text())
+[INSTALL, BACK_UP] = ACTION["runs"]["steps"]
+GITLAB = yaml.safe_load((REPOSITORY / "ci/gitlab.yml").read_text())[".snapset-backup"]
+JENKINS = (REPOSITORY / "ci/Jenkinsfile").read_text()
+NOT_THERE = "i-0123456789abcdef0"
+NASTY = """it's "42"; $(touch hacked) `touch hacked` ${{ github.token }} | & %0A"""
+
+
+@dataclass
+class GitHub:
+    """A runner of GitHub's, as far as the steps of a composite action see it."""
+
+    folder: Path
+    env: dict[str, str]
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        (self.folder / "temp").mkdir()
+        (self.folder / "temp/snapset").symlink_to(sys.prefix)
+        self.output, self.summary = self.folder / "output", self.folder / "summary"
+        self.env |= {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_ACTION_PATH": str(REPOSITORY),
+            "GITHUB_OUTPUT": str(self.output),
+            "GITHUB_STEP_SUMMARY": str(self.summary),
+            "RUNNER_TEMP": str(self.folder / "temp"),
+        }
+
+    def start(self) -> subprocess.Popen[str]:
+        for file in (self.output, self.summary):
+            file.write_text("")
+        context = {"github.run_id": "4711"}
+        defaults = {name: each.get("default", "") for name, each in ACTION["inputs"].items()}
+        inputs = {name: evaluate(text, context) for name, text in defaults.items()} | self.inputs
+        context["toJSON(inputs)"] = json.dumps(inputs, indent=2)
+        script = self.folder / "step.sh"
+        script.write_text(BACK_UP["run"])
+        return subprocess.Popen(
+            ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script)],
+            cwd=self.folder,
+            env={**self.env, **{name: evaluate(text, context) for name, text in BACK_UP["env"].items()}},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self) -> Run:
+        with self.start() as process:
+            stdout, stderr = process.communicate(timeout=120)
+        return Run(process.returncode, stdout, stderr)
+
+    def outputs(self) -> dict[str, str]:
+        """The step's outputs, under the names that the action gives them."""
+        pairs = dict(line.split("=", 1) for line in self.output.read_text().splitlines())
+        context = {f"steps.{BACK_UP['id']}.outputs.{name}": value for name, value in pairs.items()}
+        return {name: evaluate(each["value"], context) for name, each in ACTION["outputs"].items()}
+
+
+def evaluate(text: str, context: dict[str, str]) -> str:
+    """The text with its expressions' values; one that the runner would not know fails the test."""
+    return re.sub(r"\$\{\{ (.*?) \}\}", lambda match: context[match[1]], text)
+
+
+def shell(*command: str, folder: Path, env: dict[str, str]) -> Run:
+    ran = subprocess.run(
+        command,
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Run(ran.returncode, ran.stdout, ran.stderr)
+
+
+@pytest.fixture
+def env(ec2: EmbeddedEC2, tmp_path: Path) -> dict[str, str]:
+    return run_environment(tmp_path, ec2.environment())
+
+
+@pytest.fixture
+def github(env: dict[str, str], tmp_path: Path) -> GitHub:
+    return GitHub(tmp_path, env)
+
+
+@pytest.fixture
+def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
+    return ec2.launch([(20, "/dev/sdf", {}), (100, "/dev/sdg", {})])
+
+
+def snapshots_in(ec2: EmbeddedEC2) -> list[Any]:
+    return ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
+
+
+def test_the_action_takes_the_sets_and_a_rerun_gives_the_same(
+    github: GitHub, ec2: EmbeddedEC2, instance: LaunchedInstance, tmp_path: Path
+) -> None:
+    other = ec2.launch().instance_id
+    scratch = instance.volume_ids["/dev/sdg"]
+    github.inputs = {
+        "instances": f"{instance.instance_id}\n{other}",
+        "tag": f"app=shop\n\n  note={NASTY}  \n",
+        "description": NASTY,
+        "stack": "prod",
+    }
+    ran = github.run().ok()
+    assert "::error" not in ran.text
+    there = snapshots_in(ec2)
+    assert {each["Description"] for each in there} == {NASTY}
+    for each in there:
+        tags = {tag["Key"]: tag["Value"] for tag in each["Tags"]}
+        assert (tags["app"], tags["note"], tags["snapset:change"]) == ("shop", NASTY, "github-run-4711")
+    assert not list(tmp_path.rglob("hacked"))
+
+    outputs = github.outputs()
+    document = json.loads(outputs["json"])
+    assert outputs["set-id"].split() == [each["set_id"] for each in document["sets"]]
+    assert sorted(outputs["snapshot-ids"].split()) == sorted(each["SnapshotId"] for each in there)
+    heading, rule, *rows = [line for line in github.summary.read_text().splitlines() if line.startswith("|")]
+    assert heading == "| set | instance | outcome | snapshot | volume | device | GiB | state |"
+    assert {line.count("|") for line in (rule, *rows)} == {heading.count("|")}
+    assert len(rows) == len(there)
+    assert f"| {scratch} | /dev/sdg | 100 | completed |" in github.summary.read_text()
+
+    github.run().ok()
+    assert github.outputs()["snapshot-ids"] == outputs["snapshot-ids"]
+    assert "| unchanged |" in github.summary.read_text()
+    assert len(snapshots_in(ec2)) == len(there)
+
+
+def test_what_fails_on_github_is_an_annotation_and_in_the_summary(github: GitHub, ec2: EmbeddedEC2) -> None:
+    github.inputs = {"instances": NOT_THERE, "exclude-volume": "vol-0123456789abcdef0", "exclude-boot": "true"}
+    ran = github.run().failed()
+    assert ran.code == 2
+    [annotation] = re.findall(r"^::error title=snapset::(.*)$", ran.stderr, re.MULTILINE)
+    assert NOT_THERE in annotation
+    assert f"snapset: {annotation}" in ran.stderr.splitlines()
+    summary = github.summary.read_text()
+    assert "No set was taken." in summary
+    assert "InvalidInstanceID.NotFound" in summary
+    assert github.outputs()["set-id"] == ""
+    assert snapshots_in(ec2) == []
+
+
+def test_a_cancelled_job_ends_in_order_and_names_the_set_that_it_took(
+    github: GitHub, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    github.inputs = {"instances": instance.instance_id}
+    with github.start() as process:
+        until(lambda: ec2.calls("CreateTags"))
+        os.kill(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert github.outputs()["set-id"] in stderr
+    assert len(github.outputs()["snapshot-ids"].split()) == 3
+
+
+@pytest.mark.parametrize("name", ["exclude-boot", "copy-tags", "preview", "wait"])
+def test_an_input_that_is_yes_or_no_is_either(github: GitHub, name: str) -> None:
+    github.inputs = {"instances": NOT_THERE, name: "perhaps"}
+    ran = github.run().failed()
+    assert (ran.code, ran.stderr) == (2, f"::error title=snapset::reading {name}: it is neither true nor false.\n")
+
+
+def test_the_action_has_an_input_for_every_option() -> None:
+    [backup] = [each for name, each in get_command(app).commands.items() if name == "backup"]  # type: ignore[attr-defined]
+    options = {text.removeprefix("--") for option in backup.params for text in option.opts if text[:2] == "--"}
+    assert set(ACTION["inputs"]) == {"instances"} | options - {"json"}
+
+
+def test_no_input_becomes_a_part_of_a_script() -> None:
+    assert [step["run"] for step in (INSTALL, BACK_UP) if "${{" in step["run"]] == []
+    assert {step["shell"] for step in (INSTALL, BACK_UP)} == {"bash"}
+
+
+def test_an_annotation_is_one_line_whatever_it_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    print_error("100 %: a::b,\r\n::error::c")
+    assert capsys.readouterr().err.splitlines()[-1] == "::error title=snapset::100 %25: a::b,%0D%0A::error::c"
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    print_error("100 %")
+    assert capsys.readouterr().err == "snapset: 100 %\n"
+
+
+def test_the_gitlab_job_takes_the_set_and_hands_its_ids_on(
+    env: dict[str, str], ec2: EmbeddedEC2, instance: LaunchedInstance, tmp_path: Path
+) -> None:
+    def job(instances: str) -> Run:
+        variables = {"SNAPSET_INSTANCES": instances, "SNAPSET_OPTIONS": "--tag app=shop --exclude-boot"}
+        given = {**env, **GITLAB["variables"], **variables, "CI_PIPELINE_ID": "815", "CI": "true"}
+        # GitLab's runner joins the lines of a script, and runs them in one shell.
+        script = "\n".join(["set -eo pipefail", *GITLAB["script"]])
+        return shell("bash", "-c", script, folder=tmp_path, env=given)
+
+    assert job(NOT_THERE).failed().code == 2
+    assert not (tmp_path / "snapset.env").exists()
+    job(instance.instance_id).ok()
+    [taken] = json.loads((tmp_path / GITLAB["artifacts"]["paths"][0]).read_text())["sets"]
+    dotenv = (tmp_path / GITLAB["artifacts"]["reports"]["dotenv"]).read_text().splitlines()
+    assert dotenv == [
+        f"SNAPSET_SET_ID={taken['set_id']}",
+        f"SNAPSET_SNAPSHOT_IDS={' '.join(taken['snapshot_ids'])}",
+    ]
+    assert sorted(taken["snapshot_ids"]) == sorted(each["SnapshotId"] for each in snapshots_in(ec2))
+    assert len(taken["snapshot_ids"]) == 2
+
+
+def test_the_jenkins_step_takes_the_set_and_keeps_its_document(
+    env: dict[str, str], ec2: EmbeddedEC2, instance: LaunchedInstance, tmp_path: Path
+) -> None:
+    [script] = re.findall(r"sh '''\n(.*?)'''", JENKINS, re.DOTALL)
+    (tmp_path / ".snapset").symlink_to(sys.prefix)
+    given = {**env, "BUILD_TAG": "jenkins-shop/deploy-42", "INSTANCES": instance.instance_id}
+    # Jenkins runs a step's script with sh -xe.
+    shell("sh", "-xe", "-c", script, folder=tmp_path, env=given).ok()
+    [document] = re.findall(r"archiveArtifacts artifacts: '(.*?)'", JENKINS)
+    [taken] = json.loads((tmp_path / document).read_text())["sets"]
+    assert sorted(taken["snapshot_ids"]) == sorted(each["SnapshotId"] for each in snapshots_in(ec2))
+
+
+@pytest.mark.parametrize("script", [*GITLAB["before_script"], INSTALL["run"]])
+def test_the_steps_that_install_are_valid_shell(script: str, tmp_path: Path) -> None:
+    shell("bash", "-n", "-c", script, folder=tmp_path, env=dict(os.environ)).ok()

@@ -1,0 +1,108 @@
+"""`snapset unlock`: the lock of a killed run is shown, and cleared only by who says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from support.crash import Case
+from support.project import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.command_line import CommandLine
+    from support.crash import Scene
+
+ENGINE_KILLED = Case("create", 4, "CreateSnapshots", "engine", "before")
+LOCK = {"pid": 4242, "username": "ci", "hostname": "runner-7", "timestamp": "2026-01-02T03:04:05.678+01:00"}
+
+
+def answer(snapset: CommandLine, *arguments: str, with_text: str) -> Run:
+    """Run the command on a terminal, and answer what it asks."""
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            ["snapset", *arguments],
+            cwd=snapset.folder,
+            env=snapset.env,
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.write(ours, with_text.encode())
+        stdout, stderr = process.communicate(timeout=60)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return Run(process.returncode, stdout, stderr)
+
+
+def test_the_lock_of_a_killed_run_is_shown_and_cleared_only_when_that_is_confirmed(
+    scene_of_command: Callable[..., Scene], snapset: CommandLine
+) -> None:
+    scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
+    scene.run_with(ENGINE_KILLED).failed()
+    [file] = scene.folder.glob("state/.pulumi/locks/organization/snapset/c/*.json")
+    lock = json.loads(file.read_text())
+    held = f"{lock['username']}@{lock['hostname']} (pid {lock['pid']}) holds it since {lock['timestamp'][:19]}"
+
+    nobody_to_ask = snapset("unlock", "--change-id", "c", "--json")
+    assert nobody_to_ask.code == 2
+    assert held in nobody_to_ask.stderr
+    assert re.search(r", \d+ s ago", nobody_to_ask.stderr)
+    document = json.loads(nobody_to_ask.stdout)
+    assert (document["stack"], document["cleared"], document["locks"][0]["pid"]) == ("c", False, lock["pid"])
+
+    declined = answer(snapset, "unlock", "--change-id", "c", with_text="n\n")
+    assert declined.code == 1
+    assert held in declined.stderr
+    assert file.exists()
+
+    confirmed = answer(snapset, "unlock", "--change-id", "c", with_text="y\n").ok()
+    assert "the lock is cleared" in confirmed.stdout
+    assert not file.exists()
+    assert snapset("unlock", "--change-id", "c").ok().stdout == "stack c: nobody holds it\n"
+    scene.run().ok()
+    scene.assert_exactly_one_set()
+
+
+def test_of_several_old_locks_all_are_named_with_their_age(snapset: CommandLine) -> None:
+    (snapset.folder / "Pulumi.yaml").write_text("name: snapset\nruntime: python\n")
+    subprocess.run(
+        ["pulumi", "stack", "init", "organization/snapset/shared"],
+        cwd=snapset.folder,
+        env=snapset.env,
+        check=True,
+        capture_output=True,
+    )
+    locks = snapset.folder / "state/.pulumi/locks/organization/snapset/shared"
+    locks.mkdir(parents=True, exist_ok=True)
+    for number in (1, 2):
+        (locks / f"{number}.json").write_text(json.dumps({**LOCK, "pid": number, "username": "build agent"}))
+    cleared = snapset("unlock", "--stack", "shared", "--yes").ok()
+    for number in (1, 2):
+        held = rf"build agent@runner-7 \(pid {number}\) holds it since 2026-01-02T03:04:05\+01:00, \d+ d ago"
+        assert re.search(held, cleared.stderr)
+    assert list(locks.iterdir()) == []
+
+
+def test_a_stack_that_is_not_there_is_bad_input_and_is_not_made(snapset: CommandLine) -> None:
+    missing = snapset("unlock", "--change-id", "nobody-ran-this", "--yes").failed()
+    assert missing.code == 2
+    assert missing.stderr.startswith("snapset: looking for stack nobody-ran-this: there is none in file://")
+    assert missing.stderr.count("\n") == 1
+    assert not list(snapset.folder.glob("state/.pulumi/stacks/snapset/*"))
+
+
+@pytest.mark.parametrize("which", [(), ("--stack", "a", "--change-id", "b")])
+def test_the_stack_is_named_in_one_way(snapset: CommandLine, which: tuple[str, ...]) -> None:
+    refused = snapset("unlock", *which, "--yes").failed()
+    assert refused.code == 2
+    assert refused.stderr == "snapset: reading the options: name the stack by either --stack or --change-id.\n"
