@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-from pulumi.runtime.config import get_config
 from typing_extensions import TypedDict
 
 from snapset import errors, lifecycle, tags, waiting
+from snapset.aws_provider import provider_of, settings_of
 from snapset.ec2 import Ec2, Snapshot, connect
 from snapset.patience import may_be_invisible
 from snapset.resource import SnapshotSet
-from snapset.session import AwsSettings
 
 
 class Finished(TypedDict):
@@ -47,7 +46,7 @@ def finish(taken: SnapshotSet, *, wait: bool, timeout: float) -> pulumi.Output[F
             expected = [{**each, "state": lifecycle.COMPLETED} for each in records] if wait else records
             completed = all(each["state"] == lifecycle.COMPLETED for each in expected)
             return _finished(expected, {}, completed=completed, outcome="unchanged")
-        settings = AwsSettings.from_config(lambda key: get_config(f"aws:{key}"))
+        settings = await settings_of(provider_of(taken))
         ec2 = connect(settings.in_region(known["region"]))
         ids = [each["snapshot_id"] for each in records]
         try:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pulumi
-from pulumi.runtime.config import get_config
 
 from snapset import errors, lifecycle, preflight, tags, waiting
+from snapset.aws_provider import settings_of
 from snapset.ec2 import Ec2, connect
 from snapset.inputs import SetInputs, parse
 from snapset.patience import parse_duration
-from snapset.session import AwsSettings, find_region
+from snapset.session import find_region
 
 Change = Literal["update", "delete"]
 
@@ -38,6 +38,7 @@ def backup_before_change(
     description: str | None = None,
     tags: Mapping[str, str] | None = None,
     copy_tags_from_source: Literal["volume"] | None = None,
+    provider: pulumi.ProviderResource | None = None,
 ) -> pulumi.ResourceOptions:
     """Return options that guard an `aws.ec2.Instance`: before a change of it goes ahead, a set of it is taken.
 
@@ -56,6 +57,7 @@ def backup_before_change(
         description: for every snapshot, at most 255 characters; the change if left out.
         tags: for every snapshot, at most 44.
         copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
+        provider: the instance's `aws.Provider`, if it has one of its own; the options give it to the instance, too.
 
     Raises:
         InputError: `wait_timeout` is no duration.
@@ -72,17 +74,19 @@ def backup_before_change(
         timeout=parse_duration(wait_timeout) if wait else None,
         blocks=on_failure == "block",
         scope=f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}",
+        provider=provider,
     )
     before = pulumi.ResourceHook(f"{name}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
     after = pulumi.ResourceHook(f"{name}-after", guard.after)
     updates, deletes = "update" in on, "delete" in on
     return pulumi.ResourceOptions(
+        provider=provider,
         hooks=pulumi.ResourceHookBinding(
             before_update=[before] if updates else None,
             after_update=[after] if updates else None,
             before_delete=[before] if deletes else None,
             after_delete=[after] if deletes else None,
-        )
+        ),
     )
 
 
@@ -101,6 +105,7 @@ class _Guard:
     timeout: float | None
     blocks: bool
     scope: str
+    provider: pulumi.ProviderResource | None
     taken: dict[str, asyncio.Task[_Taken]] = field(default_factory=dict)
 
     async def before(self, args: pulumi.ResourceHookArgs) -> None:
@@ -131,7 +136,7 @@ class _Guard:
         await waiting.run_in_thread(lambda: lifecycle.claim_set(taken.ec2, claim=claim, devices=taken.devices))
 
     async def _take(self, instance_id: str, args: pulumi.ResourceHookArgs, change: Change) -> _Taken:
-        settings = AwsSettings.from_config(lambda key: get_config(f"aws:{key}"))
+        settings = await settings_of(self.provider)
         region = (args.old_outputs or {}).get("region") or find_region(settings)
         ec2 = connect(settings.in_region(region))
         inputs = self._inputs(instance_id, args, change, region=region, default_tags=settings.default_tags)

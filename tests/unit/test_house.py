@@ -17,7 +17,7 @@ FLOORS = [
     ["engine", "component", "guard"],
     ["finish"],
     ["waiting", "resource"],
-    ["provider"],
+    ["provider", "aws_provider"],
     ["preflight"],
     ["lifecycle"],
     ["ec2"],
