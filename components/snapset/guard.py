@@ -10,14 +10,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pulumi
 
 from snapset import errors, lifecycle, preflight, tags, waiting
 from snapset.aws_provider import settings_of
 from snapset.ec2 import Ec2, connect
-from snapset.inputs import SetInputs, parse
+from snapset.inputs import UNKNOWN, SetInputs, parse, problems_of
 from snapset.patience import parse_duration
 from snapset.session import find_region
 
@@ -60,7 +60,7 @@ def backup_before_change(
         provider: the instance's `aws.Provider`, if it has one of its own; the options give it to the instance, too.
 
     Raises:
-        InputError: `wait_timeout` is no duration.
+        RunError: an option is none that there is. Pulumi shows it in one line, where it would show a traceback.
     """
     shape = {
         "exclude_boot_volume": exclude_boot_volume,
@@ -69,15 +69,21 @@ def backup_before_change(
         "tags": dict(tags or {}),
         "copy_tags_from_source": copy_tags_from_source,
     }
+    try:
+        _refuse_problems(shape, on=on, on_failure=on_failure)
+        timeout = parse_duration(wait_timeout)
+    except errors.InputError as error:
+        raise pulumi.RunError(errors.show(error)) from None
     guard = _Guard(
         shape=shape,
-        timeout=parse_duration(wait_timeout) if wait else None,
+        timeout=timeout if wait else None,
         blocks=on_failure == "block",
         scope=f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}",
         provider=provider,
     )
     before = pulumi.ResourceHook(f"{name}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
     after = pulumi.ResourceHook(f"{name}-after", guard.after)
+    attached = pulumi.ResourceHook(f"{name}-attached", guard.attached)
     updates, deletes = "update" in on, "delete" in on
     return pulumi.ResourceOptions(
         provider=provider,
@@ -86,6 +92,7 @@ def backup_before_change(
             after_update=[after] if updates else None,
             before_delete=[before] if deletes else None,
             after_delete=[after] if deletes else None,
+            after_create=[attached] if deletes else None,
         ),
     )
 
@@ -113,12 +120,13 @@ class _Guard:
         instance_id = _instance_of(args)
         change: Change = "update" if args.new_inputs is not None else "delete"
         what = f"before the {change} of {args.name}"
-        if pulumi.runtime.is_dry_run():
-            pulumi.log.info(f"would take a snapshot set of {instance_id} {what}")
-            return
-        if instance_id not in self.taken:
-            self.taken[instance_id] = asyncio.create_task(self._take(instance_id, args, change))
         try:
+            if pulumi.runtime.is_dry_run():
+                await settings_of(self.provider)
+                pulumi.log.info(f"would take a snapshot set of {instance_id} {what}")
+                return
+            if instance_id not in self.taken:
+                self.taken[instance_id] = asyncio.create_task(self._take(instance_id, args, change))
             taken = await self.taken[instance_id]
             pulumi.log.info(f"{taken.found.set_id} of {instance_id} is taken {what}")
         except errors.SnapsetError as error:
@@ -128,12 +136,24 @@ class _Guard:
 
     async def after(self, args: pulumi.ResourceHookArgs) -> None:
         """Claim the set once the change has happened: a later change must not take it for its own."""
-        task = self.taken.get(_instance_of(args))
-        if args.type != _INSTANCE_TYPE or task is None or task.exception() is not None:
+        if args.type == _INSTANCE_TYPE:
+            await self._claim(args.id)
+
+    async def attached(self, args: pulumi.ResourceHookArgs) -> None:
+        """Claim the set once a volume is attached anew: the change was of the attachment, and the instance stays."""
+        if args.type != _INSTANCE_TYPE:
+            await self._claim(str((args.new_outputs or {})["instanceId"]))
+
+    async def _claim(self, instance_id: str) -> None:
+        task = self.taken.get(instance_id)
+        if task is None or task.exception() is not None:
             return
         taken = task.result()
         claim = tags.new_claim()
-        await waiting.run_in_thread(lambda: lifecycle.claim_set(taken.ec2, claim=claim, devices=taken.devices))
+        try:
+            await waiting.run_in_thread(lambda: lifecycle.claim_set(taken.ec2, claim=claim, devices=taken.devices))
+        except errors.SnapsetError as error:
+            pulumi.log.warn(f"{taken.found.set_id} is taken, but its snapshots could not be marked: {error}")
 
     async def _take(self, instance_id: str, args: pulumi.ResourceHookArgs, change: Change) -> _Taken:
         settings = await settings_of(self.provider)
@@ -188,6 +208,16 @@ class _Guard:
                 "change_id": f"{change} of {args.name}" if change == "update" else f"delete of {instance_id}",
             }
         )
+
+
+def _refuse_problems(shape: Mapping[str, Any], *, on: Sequence[str], on_failure: str) -> None:
+    doing = "reading backup_before_change"
+    if isinstance(on, str) or not on or set(on) - set(get_args(Change)):
+        raise errors.InputError(f"{doing}: on is {on!r}. Give a list of {' and '.join(get_args(Change))}, or of one.")
+    if on_failure not in ("block", "warn"):
+        raise errors.InputError(f"{doing}: on_failure is {on_failure!r}. Use block or warn.")
+    for problem in problems_of({**shape, "instance_id": UNKNOWN}):
+        raise errors.InputError(f"{doing}: {problem.property}: {problem.reason}.")
 
 
 def _instance_of(args: pulumi.ResourceHookArgs) -> str:
