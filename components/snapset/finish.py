@@ -46,10 +46,10 @@ def finish(taken: SnapshotSet, *, wait: bool, timeout: float) -> pulumi.Output[F
             expected = [{**each, "state": lifecycle.COMPLETED} for each in records] if wait else records
             completed = all(each["state"] == lifecycle.COMPLETED for each in expected)
             return _finished(expected, {}, completed=completed, outcome="unchanged")
-        settings = await settings_of(provider_of(taken))
-        ec2 = connect(settings.in_region(known["region"]))
         ids = [each["snapshot_id"] for each in records]
         try:
+            settings = await settings_of(provider_of(taken))
+            ec2 = connect(settings.in_region(known["region"]))
             poller = waiting.poller_for(ec2)
             first = await _first_look(poller, ids, taken)
             outcome = await _claim(ec2, taken, known, first)
