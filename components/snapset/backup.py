@@ -127,7 +127,7 @@ class Backup:
                     lambda: run(on_event=self._on_event, target=self._targets()), interrupted=self._interrupted
                 )
             except automation.CommandError as error:
-                self._command.check_version()
+                self._command.find_version()
                 raise self._failure(error) from error
             finally:
                 self._end_program()

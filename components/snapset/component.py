@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import pulumi
 from typing_extensions import Required, TypedDict, Unpack
 
+from snapset import errors
+from snapset.aws_provider import find_provider
 from snapset.finish import finish
 from snapset.patience import parse_duration
 from snapset.resource import SnapshotSet
@@ -103,22 +105,26 @@ class InstanceSnapshots(pulumi.ComponentResource):
         Args:
             name: the resource's name.
             args: the inputs as one value; the same as keywords.
-            opts: Pulumi's resource options.
+            opts: Pulumi's resource options. The calls follow an `aws.Provider` in them, else the instance's own.
             inputs: the inputs as keywords; see `InstanceSnapshotsArgs`.
 
         Raises:
-            InputError: `wait_timeout` is no duration.
+            RunError: `wait_timeout` is no duration.
         """
         super().__init__("snapset:index:InstanceSnapshots", name, {}, opts)
         given: dict[str, Any] = {**(args or {}), **inputs}  # type: ignore[dict-item]
         instance = given.pop("instance")
         wait: bool = given.pop("wait", None) is not False
-        timeout = parse_duration(given.pop("wait_timeout", None) or DEFAULT_TIMEOUT)
+        try:
+            timeout = parse_duration(given.pop("wait_timeout", None) or DEFAULT_TIMEOUT)
+        except errors.InputError as error:
+            raise pulumi.RunError(errors.show(error)) from None
+        provider = find_provider(opts, instance)
         if isinstance(instance, pulumi.CustomResource):
             given["region"] = given.get("region") or getattr(instance, "region", None)
             instance = instance.id
         self.set: SnapshotSet = SnapshotSet(
-            name, instance_id=instance, **given, opts=pulumi.ResourceOptions(parent=self)
+            name, instance_id=instance, **given, opts=pulumi.ResourceOptions(parent=self, provider=provider)
         )
         self.set_id = self.set.set_id
         self.snapshot_ids = self.set.snapshot_ids

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -66,11 +65,8 @@ def _find(check: str, look: Callable[[], str]) -> Finding:
 
 
 def _check_engine() -> str:
-    try:
-        command = EngineCommand()
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise errors.SnapsetError(f"starting the Pulumi engine: {error}. Install it again.") from error
-    return f"pulumi {command.version} at {shutil.which(command.command)}"
+    command = EngineCommand()
+    return f"pulumi {command.find_version()} at {shutil.which(command.command)}"
 
 
 def _check_plugins() -> str:

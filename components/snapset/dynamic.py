@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pulumi.dynamic import ConfigureRequest
+from pulumi.dynamic import CheckFailure, ConfigureRequest
 from pulumi.output import Unknown
 
 from snapset import errors
-from snapset.inputs import UNKNOWN
-from snapset.session import AwsSettings
+from snapset.inputs import UNKNOWN, has_unknown
+from snapset.session import AwsSettings, find_region
 
 DEBUG = "SNAPSET_DEBUG"
 
@@ -31,6 +31,46 @@ def read_settings(req: ConfigureRequest) -> AwsSettings:
         sys.tracebacklimit = 0
     with shown_in_one_line():
         return AwsSettings.from_config(lambda key: req.config.get(f"aws:{key}"))
+
+
+def settings_of(props: Mapping[str, Any], stack: AwsSettings) -> AwsSettings:
+    """Return the settings of the `aws.Provider` in the inputs, as far as they are known, else the stack's.
+
+    Raises:
+        InputError: the provider holds credentials, or a setting can't be read.
+    """
+    given = props.get("aws")
+    if given is None:
+        return stack
+    return AwsSettings.from_provider({key: value for key, value in given.items() if not has_unknown(value)})
+
+
+def follow_provider(news: dict[str, Any], stack: AwsSettings) -> list[CheckFailure]:
+    """Fill in what the `aws.Provider` of the inputs says, or the stack's: Region and default tags.
+
+    Returns:
+        What is wrong with the provider.
+    """
+    given = news.get("aws")
+    if given is not None:
+        given = news["aws"] = {key: value for key, value in given.items() if value}
+    try:
+        settings = settings_of(news, stack)
+    except errors.SnapsetError as error:
+        # Of no property: the engine would print the property's value, with what is secret in it.
+        return [CheckFailure("", errors.show(error))]
+    unknown = {key for key, value in (given or {}).items() if has_unknown(value)}
+    if "defaultTags" in unknown:
+        news["tags"] = UNKNOWN
+    elif isinstance(news.get("tags") or {}, Mapping):
+        news["tags"] = {**settings.default_tags, **(news.get("tags") or {})}
+    if not news.get("region") and "region" in unknown:
+        news["region"] = UNKNOWN
+    try:
+        news["region"] = news.get("region") or find_region(settings)
+    except errors.SnapsetError as error:
+        return [CheckFailure("region", errors.show(error))]
+    return []
 
 
 def wants_preflight(req: ConfigureRequest) -> bool:

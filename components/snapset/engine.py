@@ -27,7 +27,7 @@ class EngineCommand(automation.PulumiCommand):
     """The `pulumi` command, which can be interrupted while it runs, as Ctrl-C in a terminal does."""
 
     def __init__(self) -> None:
-        # Asking the engine for its version takes a process of its own: `check_version` does, once something failed.
+        # Asking the engine for its version takes a process of its own: `find_version` does, once something failed.
         folder = engine_folder()
         self.command = os.path.join(folder, "pulumi") if folder else "pulumi"
         self.version = OLDEST
@@ -63,17 +63,17 @@ class EngineCommand(automation.PulumiCommand):
             raise create_command_error(result)
         return result
 
-    def check_version(self) -> None:
-        """Pass if the engine is new enough.
+    def find_version(self) -> str:
+        """Ask the engine for its version.
 
         Raises:
-            SnapsetError: it is too old.
+            SnapsetError: it is too old, or does not answer.
         """
         root = os.path.dirname(os.path.dirname(self.command)) or None
         try:
-            automation.PulumiCommand(root=root, version=OLDEST)
-        except automation.InvalidVersionError as error:
-            raise errors.SnapsetError(f"starting the Pulumi engine: {error}") from error
+            return str(automation.PulumiCommand(root=root, version=OLDEST).version)
+        except (automation.InvalidVersionError, OSError, subprocess.CalledProcessError) as error:
+            raise errors.SnapsetError(f"starting the Pulumi engine: {error}. Install it again.") from error
 
     def interrupt(self) -> None:
         """Ask the engine to end in order, as Ctrl-C does: it writes the state and lets go of the stack."""

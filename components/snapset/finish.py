@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pulumi
-from pulumi.runtime.config import get_config
 from typing_extensions import TypedDict
 
 from snapset import errors, lifecycle, tags, waiting
+from snapset.aws_provider import provider_of, settings_of
 from snapset.ec2 import Ec2, Snapshot, connect
 from snapset.mocks import is_mocked
 from snapset.patience import may_be_invisible
 from snapset.resource import SnapshotSet
-from snapset.session import AwsSettings
 
 
 class Finished(TypedDict):
@@ -55,10 +54,10 @@ def finish(
             completed = all(each["state"] == lifecycle.COMPLETED for each in expected)
             return _finished(known, expected, {}, completed=completed, outcome="unchanged")
         recorded(_finished(known, records, {}, completed=False, outcome=known["outcome"]))
-        settings = AwsSettings.from_config(lambda key: get_config(f"aws:{key}"))
-        ec2 = connect(settings.in_region(known["region"]))
         ids = [each["snapshot_id"] for each in records]
         try:
+            settings = await settings_of(provider_of(taken))
+            ec2 = connect(settings.in_region(known["region"]))
             poller = waiting.poller_for(ec2)
             first = await _first_look(poller, ids, taken)
             outcome = await _claim(ec2, taken, known, first)

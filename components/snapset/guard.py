@@ -10,17 +10,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pulumi
-from pulumi.runtime.config import get_config
 
 from snapset import errors, lifecycle, preflight, tags, waiting
+from snapset.aws_provider import settings_of
 from snapset.ec2 import Ec2, connect
-from snapset.inputs import SetInputs, parse
+from snapset.inputs import UNKNOWN, SetInputs, parse, problems_of
 from snapset.mocks import is_mocked
 from snapset.patience import parse_duration
-from snapset.session import AwsSettings, find_region
+from snapset.session import find_region
 
 Change = Literal["update", "delete"]
 
@@ -39,6 +39,7 @@ def backup_before_change(
     description: str | None = None,
     tags: Mapping[str, str] | None = None,
     copy_tags_from_source: Literal["volume"] | None = None,
+    provider: pulumi.ProviderResource | None = None,
 ) -> pulumi.ResourceOptions:
     """Return options that guard an `aws.ec2.Instance`: before a change of it goes ahead, a set of it is taken.
 
@@ -57,9 +58,10 @@ def backup_before_change(
         description: for every snapshot, at most 255 characters; the change if left out.
         tags: for every snapshot, at most 44.
         copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
+        provider: the instance's `aws.Provider`, if it has one of its own; the options give it to the instance, too.
 
     Raises:
-        InputError: `wait_timeout` is no duration.
+        RunError: an option is none that there is. Pulumi shows it in one line, where it would show a traceback.
     """
     shape = {
         "exclude_boot_volume": exclude_boot_volume,
@@ -68,25 +70,34 @@ def backup_before_change(
         "tags": dict(tags or {}),
         "copy_tags_from_source": copy_tags_from_source,
     }
+    try:
+        _refuse_problems(shape, on=on, on_failure=on_failure)
+        timeout = parse_duration(wait_timeout)
+    except errors.InputError as error:
+        raise pulumi.RunError(errors.show(error)) from None
     guard = _Guard(
         shape=shape,
-        timeout=parse_duration(wait_timeout) if wait else None,
+        timeout=timeout if wait else None,
         blocks=on_failure == "block",
         scope=f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}",
+        provider=provider,
     )
     if is_mocked():
         # Nothing calls hooks there, and Pulumi would serve them in a thread that outlives the test.
         return pulumi.ResourceOptions()
     before = pulumi.ResourceHook(f"{name}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
     after = pulumi.ResourceHook(f"{name}-after", guard.after)
+    attached = pulumi.ResourceHook(f"{name}-attached", guard.attached)
     updates, deletes = "update" in on, "delete" in on
     return pulumi.ResourceOptions(
+        provider=provider,
         hooks=pulumi.ResourceHookBinding(
             before_update=[before] if updates else None,
             after_update=[after] if updates else None,
             before_delete=[before] if deletes else None,
             after_delete=[after] if deletes else None,
-        )
+            after_create=[attached] if deletes else None,
+        ),
     )
 
 
@@ -105,6 +116,7 @@ class _Guard:
     timeout: float | None
     blocks: bool
     scope: str
+    provider: pulumi.ProviderResource | None
     taken: dict[str, asyncio.Task[_Taken]] = field(default_factory=dict)
 
     async def before(self, args: pulumi.ResourceHookArgs) -> None:
@@ -112,12 +124,13 @@ class _Guard:
         instance_id = _instance_of(args)
         change: Change = "update" if args.new_inputs is not None else "delete"
         what = f"before the {change} of {args.name}"
-        if pulumi.runtime.is_dry_run():
-            pulumi.log.info(f"would take a snapshot set of {instance_id} {what}")
-            return
-        if instance_id not in self.taken:
-            self.taken[instance_id] = asyncio.create_task(self._take(instance_id, args, change))
         try:
+            if pulumi.runtime.is_dry_run():
+                await settings_of(self.provider)
+                pulumi.log.info(f"would take a snapshot set of {instance_id} {what}")
+                return
+            if instance_id not in self.taken:
+                self.taken[instance_id] = asyncio.create_task(self._take(instance_id, args, change))
             taken = await self.taken[instance_id]
             pulumi.log.info(f"{taken.found.set_id} of {instance_id} is taken {what}")
         except errors.SnapsetError as error:
@@ -127,15 +140,27 @@ class _Guard:
 
     async def after(self, args: pulumi.ResourceHookArgs) -> None:
         """Claim the set once the change has happened: a later change must not take it for its own."""
-        task = self.taken.get(_instance_of(args))
-        if args.type != _INSTANCE_TYPE or task is None or task.exception() is not None:
+        if args.type == _INSTANCE_TYPE:
+            await self._claim(args.id)
+
+    async def attached(self, args: pulumi.ResourceHookArgs) -> None:
+        """Claim the set once a volume is attached anew: the change was of the attachment, and the instance stays."""
+        if args.type != _INSTANCE_TYPE:
+            await self._claim(str((args.new_outputs or {})["instanceId"]))
+
+    async def _claim(self, instance_id: str) -> None:
+        task = self.taken.get(instance_id)
+        if task is None or task.exception() is not None:
             return
         taken = task.result()
         claim = tags.new_claim()
-        await waiting.run_in_thread(lambda: lifecycle.claim_set(taken.ec2, claim=claim, devices=taken.devices))
+        try:
+            await waiting.run_in_thread(lambda: lifecycle.claim_set(taken.ec2, claim=claim, devices=taken.devices))
+        except errors.SnapsetError as error:
+            pulumi.log.warn(f"{taken.found.set_id} is taken, but its snapshots could not be marked: {error}")
 
     async def _take(self, instance_id: str, args: pulumi.ResourceHookArgs, change: Change) -> _Taken:
-        settings = AwsSettings.from_config(lambda key: get_config(f"aws:{key}"))
+        settings = await settings_of(self.provider)
         region = (args.old_outputs or {}).get("region") or find_region(settings)
         ec2 = connect(settings.in_region(region))
         inputs = self._inputs(instance_id, args, change, region=region, default_tags=settings.default_tags)
@@ -187,6 +212,16 @@ class _Guard:
                 "change_id": f"{change} of {args.name}" if change == "update" else f"delete of {instance_id}",
             }
         )
+
+
+def _refuse_problems(shape: Mapping[str, Any], *, on: Sequence[str], on_failure: str) -> None:
+    doing = "reading backup_before_change"
+    if isinstance(on, str) or not on or set(on) - set(get_args(Change)):
+        raise errors.InputError(f"{doing}: on is {on!r}. Give a list of {' and '.join(get_args(Change))}, or of one.")
+    if on_failure not in ("block", "warn"):
+        raise errors.InputError(f"{doing}: on_failure is {on_failure!r}. Use block or warn.")
+    for problem in problems_of({**shape, "instance_id": UNKNOWN}):
+        raise errors.InputError(f"{doing}: {problem.property}: {problem.reason}.")
 
 
 def _instance_of(args: pulumi.ResourceHookArgs) -> str:

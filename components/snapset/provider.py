@@ -23,13 +23,20 @@ from pulumi.dynamic import (
 )
 
 from snapset import errors, lifecycle, preflight, tags
-from snapset.dynamic import read_settings, say, shown_in_one_line, wants_preflight, with_sentinels
+from snapset.dynamic import (
+    follow_provider,
+    read_settings,
+    say,
+    settings_of,
+    shown_in_one_line,
+    wants_preflight,
+    with_sentinels,
+)
 from snapset.ec2 import Ec2, Snapshot, connect
 from snapset.inputs import SetInputs, changed_shape, has_unknown, is_served, parse, problems_of, shape_of
 from snapset.patience import Patience, may_be_invisible, wait_out_throttling
-from snapset.session import find_region
 
-BEHAVIOUR = ("on_delete",)
+BEHAVIOUR = ("on_delete", "aws")
 
 
 class SnapshotSetProvider(ResourceProvider):
@@ -52,18 +59,12 @@ class SnapshotSetProvider(ResourceProvider):
         olds, news = with_sentinels(olds), with_sentinels(news)
         previews = news.pop("previews", True)
         self._wanted[news["scope"]] = news["on_delete"]
-        failures: list[CheckFailure] = []
-        if isinstance(news.get("tags") or {}, Mapping):
-            news["tags"] = {**self._settings.default_tags, **(news.get("tags") or {})}
-        try:
-            news["region"] = news.get("region") or find_region(self._settings)
-        except errors.SnapsetError as error:
-            failures.append(CheckFailure("region", errors.show(error)))
+        failures = follow_provider(news, self._settings)
         failures += [CheckFailure(each.property, each.reason) for each in problems_of(news)]
         is_new = changed_shape(olds, news) and not is_served(olds, news)
-        if not failures and not has_unknown(shape_of(news)) and is_new:
+        if not failures and not has_unknown([shape_of(news), news.get("aws")]) and is_new:
             inputs = parse(news)
-            failures = self._preflight_failures(inputs, previews=previews) if self._preflight else []
+            failures = self._preflight_failures(news, inputs, previews=previews) if self._preflight else []
         return CheckResult(news, failures)
 
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
@@ -83,7 +84,7 @@ class SnapshotSetProvider(ResourceProvider):
         """Adopt or create the set: one short transaction."""
         with shown_in_one_line():
             inputs = parse(props)
-            ec2 = self._ec2(inputs.region)
+            ec2 = self._ec2(props)
             volumes = self._volumes(ec2, inputs)
             made = lifecycle.create_set(
                 ec2, inputs, volume_ids=volumes or None, say=say, still_wanted=_engine_is_there
@@ -111,7 +112,7 @@ class SnapshotSetProvider(ResourceProvider):
         """Refresh the states; snapshots that are gone are left out, and an empty set is gone."""
         with shown_in_one_line():
             records = {each["snapshot_id"]: each for each in props["snapshots"]}
-            found = lifecycle.find_set(self._ec2(props["region"]), list(records))
+            found = lifecycle.find_set(self._ec2(props), list(records))
         there = {each.snapshot_id for each in found}
         gone = [each for each in records if each not in there]
         if gone and may_be_invisible(props["start_time"]):
@@ -126,7 +127,8 @@ class SnapshotSetProvider(ResourceProvider):
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         """Take over a changed behaviour knob. Calls nothing."""
-        return UpdateResult({**olds, **{knob: news[knob] for knob in BEHAVIOUR if knob in news}})
+        kept = {name: value for name, value in olds.items() if name not in BEHAVIOUR}
+        return UpdateResult({**kept, **{knob: news[knob] for knob in BEHAVIOUR if knob in news}})
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
         """Delete the snapshots if `on_delete` says so; else say which set stays."""
@@ -139,18 +141,20 @@ class SnapshotSetProvider(ResourceProvider):
             say(f"{id_} stays: {', '.join(props['snapshot_ids'])} (on_delete is retain)")
             return
         with shown_in_one_line():
-            ec2, ids = self._ec2(props["region"]), props["snapshot_ids"]
+            ec2, ids = self._ec2(props), props["snapshot_ids"]
             others = lifecycle.delete_set(ec2, ids, set_id=id_, claim=props["claim"])
         if others:
             say(f"{id_} stays: another resource has claimed {', '.join(others)}")
 
-    def _preflight_failures(self, inputs: SetInputs, *, previews: bool) -> list[CheckFailure]:
+    def _preflight_failures(
+        self, props: Mapping[str, Any], inputs: SetInputs, *, previews: bool
+    ) -> list[CheckFailure]:
         # Without a preview the call itself follows at once, and a dry run would count against its rate limit.
-        found = preflight.find_problems(self._ec2(inputs.region), inputs, dry_run=previews, say=say)
+        found = preflight.find_problems(self._ec2(props), inputs, dry_run=previews, say=say)
         return [CheckFailure(each.property, each.reason) for each in found]
 
-    def _ec2(self, region: str) -> Ec2:
-        return connect(self._settings.in_region(region))
+    def _ec2(self, props: Mapping[str, Any]) -> Ec2:
+        return connect(settings_of(props, self._settings).in_region(props["region"]))
 
     def _volumes(self, ec2: Ec2, inputs: SetInputs) -> dict[str, str]:
         try:

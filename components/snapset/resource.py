@@ -7,6 +7,7 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import Resource
 
+from snapset.aws_provider import find_provider, inputs_of
 from snapset.provider import SnapshotSetProvider
 
 
@@ -71,7 +72,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             change_id: the change that the set is for, such as a commit: while it stays the same, the set is kept
                 whatever else changes; another one means a new set. In the tag `snapset:change`.
             on_delete: `retain` (default) or `delete` the snapshots when the resource goes.
-            opts: Pulumi's resource options.
+            opts: Pulumi's resource options; the calls follow an `aws.Provider` in them, or in the parent's.
         """
         inputs = {
             "scope": f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}",
@@ -87,6 +88,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             "triggers": triggers,
             "change_id": change_id,
             "on_delete": on_delete or "retain",
+            "aws": inputs_of(find_provider(opts)),
             # For the check of the inputs only: it is no part of them.
             "previews": pulumi.runtime.is_dry_run(),
         }

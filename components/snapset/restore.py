@@ -8,6 +8,7 @@ import pulumi
 from pulumi.dynamic import Resource
 from typing_extensions import Required, TypedDict, Unpack
 
+from snapset.aws_provider import find_provider, inputs_of
 from snapset.component import DEFAULT_TIMEOUT, InstanceSnapshots
 from snapset.finish import finish
 from snapset.patience import parse_duration
@@ -113,7 +114,7 @@ class RestoredSet(Resource, module="snapset", name="RestoredSet"):
             tags: for every volume, beside those that its snapshot has.
             devices: the snapshots' devices by snapshot id, where their tags lack them.
             region: where the set is; the stack's `aws:region` if left out.
-            opts: Pulumi's resource options.
+            opts: Pulumi's resource options; the calls follow an `aws.Provider` in them, or in the parent's.
         """
         inputs = {
             "scope": f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}",
@@ -129,6 +130,7 @@ class RestoredSet(Resource, module="snapset", name="RestoredSet"):
             "tags": tags,
             "devices": devices,
             "region": region,
+            "aws": inputs_of(find_provider(opts)),
         }
         # A forced replacement does not ask the provider, and would find the old volumes for the new ones.
         first = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(delete_before_replace=True), opts)
@@ -166,12 +168,15 @@ class RestoredVolumes(pulumi.ComponentResource):
         Args:
             name: the resource's name.
             args: the inputs as one value; the same as keywords.
-            opts: Pulumi's resource options.
+            opts: Pulumi's resource options. The calls follow an `aws.Provider` in them, else the instance's own, else
+                the source's.
             inputs: the inputs as keywords; see `RestoredVolumesArgs`.
         """
         super().__init__("snapset:index:RestoredVolumes", name, {}, opts)
         given: dict[str, Any] = {**(args or {}), **inputs}
         source, instance = given.pop("source"), given.pop("instance", None)
+        taken = source.set if isinstance(source, InstanceSnapshots) else source
+        provider = find_provider(opts, instance, taken)
         if isinstance(instance, pulumi.CustomResource):
             given["region"] = given.get("region") or getattr(instance, "region", None)
             instance = instance.id
@@ -180,7 +185,11 @@ class RestoredVolumes(pulumi.ComponentResource):
             given["devices"] = source.snapshots.apply(_devices)
             source = _completed(source)
         self.restored: RestoredSet = RestoredSet(
-            name, set_id=source, instance_id=instance, **given, opts=pulumi.ResourceOptions(parent=self)
+            name,
+            set_id=source,
+            instance_id=instance,
+            **given,
+            opts=pulumi.ResourceOptions(parent=self, provider=provider),
         )
         self.set_id = self.restored.set_id
         self.volume_ids = self.restored.volume_ids

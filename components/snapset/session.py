@@ -37,6 +37,10 @@ _ROLE_OPTIONS = {
 # The keys whose values are objects or lists.
 _OBJECTS = ("endpoints", "assumeRoles", "assumeRole", "defaultTags", "sharedConfigFiles", "sharedCredentialsFiles")
 
+# What an `aws.Provider` may say, and what of it is, or may hold, a credential.
+PROVIDER_KEYS = ("region", "profile", *_OBJECTS)
+CREDENTIALS = ("accessKey", "secretKey", "token", "assumeRoleWithWebIdentity")
+
 _lock = threading.Lock()
 
 
@@ -94,6 +98,20 @@ class AwsSettings:
             secret_key=get("secretKey") or None,
             session_token=get("token") or None,
         )
+
+    @classmethod
+    def from_provider(cls, given: Mapping[str, Any]) -> AwsSettings:
+        """Read the settings of an `aws.Provider`; of its credentials it is enough to know that there are any.
+
+        Raises:
+            InputError: it holds credentials, or names another way to get them that snapset does not have.
+        """
+        if held := [key for key in ("accessKey", "secretKey", "token") if given.get(key)]:
+            raise errors.InputError(
+                f"reading the aws.Provider: it holds {' and '.join(held)}, and the state must hold no credentials. "
+                "Let it use a profile, a role (assume_roles) or the environment instead."
+            )
+        return cls.from_config(given.get)
 
     @property
     def default_tags(self) -> dict[str, str]:

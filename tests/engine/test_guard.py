@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import aws_plugin
-from support.project import Project
+from support.project import Project, changes, mutating
+from support.sets import find_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from snapset.demo.ec2.client import EmbeddedEC2
+    from support.project import Run
+
+REGION = "eu-west-1"
+ROLE = "arn:aws:iam::123456789012:role/backup"
 
 ALONE = """
 import pulumi
@@ -19,7 +24,11 @@ import pulumi_aws as aws
 from snapset import backup_before_change
 
 config = pulumi.Config()
-guard = backup_before_change(on_failure=config.get("onFailure") or "block", wait=config.get_bool("wait") or False)
+guard = backup_before_change(
+    on_failure=config.get("onFailure") or "block",
+    wait=config.get_bool("wait") or False,
+    on=config.get_object("on") or ["update", "delete"],
+)
 server = aws.ec2.Instance(
     "server", ami=config.get("ami") or "ami-12345678", instance_type=config.get("instanceType") or "t3.micro",
     availability_zone="us-east-1a", opts=guard,
@@ -27,13 +36,39 @@ server = aws.ec2.Instance(
 pulumi.export("instanceId", server.id)
 """
 
+ELSEWHERE = f"""
+import pulumi
+import pulumi_aws as aws
+from snapset import backup_before_change
+
+config = pulumi.Config()
+there = aws.Provider(
+    "there", region="{REGION}", assume_roles=[aws.ProviderAssumeRoleArgs(role_arn="{ROLE}")],
+    default_tags={{"tags": {{"team": "ops"}}}}, access_key=config.get("key"), secret_key=config.get("key"),
+)
+guard = backup_before_change(provider=there)
+server = aws.ec2.Instance(
+    "server", ami=config.get("ami") or "ami-12345678", instance_type="t3.micro", availability_zone="{REGION}a",
+    opts=pulumi.ResourceOptions.merge(guard, pulumi.ResourceOptions(delete_before_replace=True)),
+)
+volume = aws.ebs.Volume(
+    "data", availability_zone="{REGION}a", size=20, opts=pulumi.ResourceOptions(provider=there)
+)
+aws.ec2.VolumeAttachment(
+    "data", device_name=config.get("device") or "/dev/sdf", instance_id=server.id, volume_id=volume.id,
+    opts=pulumi.ResourceOptions.merge(guard, pulumi.ResourceOptions(delete_before_replace=True)),
+)
+pulumi.export("instanceId", server.id)
+"""
+
+CHANGES = {"DetachVolume", "ModifyInstanceAttribute", "RunInstances", "StopInstances", "TerminateInstances"}
+
 
 @pytest.fixture
 def stack(project: Project) -> Project:
-    """`stacks/guarded_server.py`, which is up."""
+    """`stacks/guarded_server.py`."""
     aws_plugin.install(project.env)
     project.config = {"program": "guarded_server"}
-    project.up().ok()
     return project
 
 
@@ -46,96 +81,120 @@ def alone(program: Callable[[str], Project]) -> Project:
     return project
 
 
-def sets_in(ec2: EmbeddedEC2) -> dict[str, list[dict[str, Any]]]:
+def destroy(stack: Project, *arguments: str) -> Run:
+    return stack.pulumi("destroy", "--run-program", *arguments)
+
+
+def sets_in(ec2: EmbeddedEC2, region: str = "us-east-1") -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
-    for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+    for snapshot in ec2.ec2(region=region).describe_snapshots(OwnerIds=["self"])["Snapshots"]:
         tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
         found.setdefault(tags["snapset:set"], []).append({**snapshot, "tags": tags})
     return found
+
+
+def sizes_in(snapshots: list[dict[str, Any]]) -> list[int]:
+    return sorted(each["VolumeSize"] for each in snapshots)
+
+
+def values_of(tag: str, snapshots: list[dict[str, Any]]) -> set[str]:
+    return {each["tags"][tag] for each in snapshots}
 
 
 def actions(ec2: EmbeddedEC2) -> list[str]:
     return [each["action"] for each in ec2.calls() if each["carried_out"] and not each["dry_run"]]
 
 
-def test_creating_a_guarded_instance_takes_no_set(stack: Project, ec2: EmbeddedEC2) -> None:
-    assert sets_in(ec2) == {}
-
-
-def test_an_update_is_preceded_by_one_whole_set_of_the_instance(stack: Project, ec2: EmbeddedEC2) -> None:
-    instance_id = stack.outputs()["instanceId"]
-    stack.config["instanceType"] = "t3.large"
-    ec2.clear_calls()
-    stack.up().ok()
-    [snapshots] = sets_in(ec2).values()
-    assert sorted(each["VolumeSize"] for each in snapshots) == [8, 20, 100]
-    assert {each["tags"]["snapset:instance"] for each in snapshots} == {instance_id}
-    assert {each["tags"]["snapset:change"] for each in snapshots} == {"update of server"}
-    assert sorted(each["tags"]["snapset:device"] for each in snapshots) == ["/dev/sda1", "/dev/sdf", "/dev/sdg"]
-    assert {each["tags"]["app"] for each in snapshots} == {"shop"}
+def the_set_before(ec2: EmbeddedEC2, *changes: str) -> str:
+    """The one set that the log says was taken, before these calls, in this order."""
+    [set_id] = find_taken(ec2)
     done = actions(ec2)
-    assert done.index("CreateSnapshots") < done.index("ModifyInstanceAttribute")
+    assert [done.index(each) for each in changes] == sorted(done.index(each) for each in changes)
+    assert done.index("CreateSnapshots") < done.index(changes[0])
+    return set_id
 
 
-def test_the_same_update_another_time_takes_a_set_of_its_own(stack: Project, ec2: EmbeddedEC2) -> None:
-    for instance_type in ("t3.large", "t3.micro", "t3.large"):
-        stack.config["instanceType"] = instance_type
-        stack.up().ok()
-    assert len(sets_in(ec2)) == 3
+def refuses(ec2: EmbeddedEC2, run: Callable[[], Run], instance_id: str) -> None:
+    """While EC2 refuses the set, the change fails with one line, and nothing of the instance is touched."""
+    ec2.clear_calls()
+    ec2.fault(action="CreateSnapshots", kind="deny", times=None)
+    failed = run().failed()
+    assert f"{instance_id} is not changed: NotPermittedError: creating snapshots of {instance_id}" in failed.text
+    assert not CHANGES & set(actions(ec2))
+    ec2.clear_faults()
+    ec2.clear_calls()
 
 
-def test_a_replacement_is_preceded_by_one_whole_set_of_the_old_instance(stack: Project, ec2: EmbeddedEC2) -> None:
+def test_one_whole_set_precedes_an_update_and_a_destroy_of_the_stack_or_they_do_not_happen(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    stack.preview().ok()
+    assert mutating(ec2.calls()) == []
+    stack.up().ok()
+    instance_id = stack.outputs()["instanceId"]
+    assert sets_in(ec2) == {}
+    ec2.clear_calls()
+    assert changes(stack.up().ok()) == {"unchanged": 6}
+    stack.refresh().ok()
+    assert mutating(ec2.calls()) == []
+
+    stack.config["instanceType"] = "t3.large"
+    assert f"would take a snapshot set of {instance_id} before the update of server" in stack.preview().ok().text
+    assert mutating(ec2.calls()) == []
+    refuses(ec2, stack.up, instance_id)
+    stack.up().ok()
+    updated = the_set_before(ec2, "StopInstances", "ModifyInstanceAttribute")
+    assert stack.outputs()["instanceId"] == instance_id
+    snapshots = sets_in(ec2)[updated]
+    assert sizes_in(snapshots) == [8, 20, 100]
+    assert values_of("snapset:instance", snapshots) == {instance_id}
+    assert values_of("snapset:change", snapshots) == {"update of server"}
+    assert values_of("snapset:device", snapshots) == {"/dev/sda1", "/dev/sdf", "/dev/sdg"}
+    assert values_of("app", snapshots) == {"shop"}
+
+    planned = destroy(stack, "--preview-only").ok()
+    assert f"would take a snapshot set of {instance_id} before the delete of server" in planned.text
+    refuses(ec2, lambda: destroy(stack, "--yes", "--skip-preview"), instance_id)
+    destroy(stack, "--yes", "--skip-preview").ok()
+    destroyed = the_set_before(ec2, "DetachVolume", "TerminateInstances")
+    assert sizes_in(sets_in(ec2)[destroyed]) == [8, 20, 100]
+    assert set(sets_in(ec2)) == {updated, destroyed}
+
+
+def test_a_replacement_is_preceded_by_one_whole_set_of_the_old_instance_or_does_not_happen(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
+    stack.up().ok()
     old = stack.outputs()["instanceId"]
     stack.config["ami"] = "ami-87654321"
-    ec2.clear_calls()
+    refuses(ec2, stack.up, old)
     stack.up().ok()
     assert stack.outputs()["instanceId"] != old
-    [snapshots] = sets_in(ec2).values()
-    assert sorted(each["VolumeSize"] for each in snapshots) == [8, 20, 100]
-    assert {each["tags"]["snapset:instance"] for each in snapshots} == {old}
-    done = actions(ec2)
-    assert done.index("CreateSnapshots") < done.index("DetachVolume") < done.index("TerminateInstances")
+    replaced = the_set_before(ec2, "DetachVolume", "TerminateInstances", "RunInstances")
+    assert sizes_in(sets_in(ec2)[replaced]) == [8, 20, 100]
+    assert values_of("snapset:instance", sets_in(ec2)[replaced]) == {old}
 
 
-def test_a_replacement_that_creates_first_takes_the_set_before_the_old_instance_goes(
+def test_a_guard_of_deletes_lets_updates_be_and_keeps_the_old_instance_where_the_new_one_comes_first(
     alone: Project, ec2: EmbeddedEC2
 ) -> None:
     old = alone.outputs()["instanceId"]
-    alone.config["ami"] = "ami-87654321"
-    ec2.clear_calls()
+    alone.config |= {"on": ["delete"], "instanceType": "t3.large"}
     alone.up().ok()
-    [snapshots] = sets_in(ec2).values()
-    assert {each["tags"]["snapset:instance"] for each in snapshots} == {old}
-    done = actions(ec2)
-    assert done.index("RunInstances") < done.index("CreateSnapshots") < done.index("TerminateInstances")
-
-
-def test_a_destroy_that_runs_the_program_is_preceded_by_one_whole_set(stack: Project, ec2: EmbeddedEC2) -> None:
-    ec2.clear_calls()
-    stack.pulumi("destroy", "--yes", "--skip-preview", "--run-program").ok()
-    [snapshots] = sets_in(ec2).values()
-    assert sorted(each["VolumeSize"] for each in snapshots) == [8, 20, 100]
-    done = actions(ec2)
-    assert done.index("CreateSnapshots") < done.index("DetachVolume") < done.index("TerminateInstances")
-
-
-def test_a_preview_says_that_a_set_would_be_taken_and_takes_none(stack: Project, ec2: EmbeddedEC2) -> None:
-    instance_id = stack.outputs()["instanceId"]
-    stack.config["instanceType"] = "t3.large"
-    assert f"would take a snapshot set of {instance_id} before the update of server" in stack.preview().ok().text
     assert sets_in(ec2) == {}
-
-
-def test_where_ec2_refuses_the_set_the_instance_is_untouched_and_one_line_says_so(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
-    instance_id = stack.outputs()["instanceId"]
-    ec2.fault(action="CreateSnapshots", kind="deny")
-    stack.config["instanceType"] = "t3.large"
+    alone.config["ami"] = "ami-87654321"
+    assert f"would take a snapshot set of {old} before the delete of server" in alone.preview().ok().text
+    ec2.fault(action="CreateSnapshots", kind="deny", times=None)
     ec2.clear_calls()
-    failed = stack.up().failed()
-    assert f"{instance_id} is not changed: NotPermittedError: creating snapshots of {instance_id}" in failed.text
-    assert not {"ModifyInstanceAttribute", "StopInstances"} & set(actions(ec2))
+    failed = alone.up().failed()
+    assert f"{old} is not changed: NotPermittedError" in failed.text
+    assert "RunInstances" in actions(ec2)
+    assert "TerminateInstances" not in actions(ec2)
+    ec2.clear_faults()
+    alone.up().ok()
+    replaced = the_set_before(ec2, "TerminateInstances")
+    assert values_of("snapset:instance", sets_in(ec2)[replaced]) == {old}
+    assert alone.outputs()["instanceId"] != old
 
 
 def test_with_warn_the_change_goes_ahead_without_a_set(alone: Project, ec2: EmbeddedEC2) -> None:
@@ -144,6 +203,7 @@ def test_with_warn_the_change_goes_ahead_without_a_set(alone: Project, ec2: Embe
     alone.config |= {"instanceType": "t3.large", "onFailure": "warn"}
     changed = alone.up().ok()
     assert f"{instance_id} is changed without a backup" in changed.text
+    assert "ModifyInstanceAttribute" in actions(ec2)
     assert sets_in(ec2) == {}
 
 
@@ -156,7 +216,7 @@ def test_with_wait_the_change_comes_after_the_set_has_completed(alone: Project, 
     assert "DescribeSnapshots" in done[done.index("CreateSnapshots") : done.index("ModifyInstanceAttribute")]
 
 
-def test_a_change_that_failed_after_its_set_was_taken_takes_that_set_up_when_it_is_repeated(
+def test_a_change_that_failed_takes_its_set_up_when_it_is_repeated_and_the_same_change_later_takes_its_own(
     alone: Project, ec2: EmbeddedEC2
 ) -> None:
     ec2.fault(action="ModifyInstanceAttribute", kind="error", code="InvalidInstanceAttributeValue", status=400)
@@ -164,5 +224,36 @@ def test_a_change_that_failed_after_its_set_was_taken_takes_that_set_up_when_it_
     alone.up().failed()
     [first] = sets_in(ec2)
     ec2.clear_faults()
-    alone.up().ok()
-    assert list(sets_in(ec2)) == [first]
+    for instance_type, sets in (("t3.large", 1), ("t3.micro", 2), ("t3.large", 3)):
+        alone.config["instanceType"] = instance_type
+        alone.up().ok()
+        assert len(sets_in(ec2)) == sets
+    assert first in sets_in(ec2)
+
+
+def test_a_guard_follows_the_provider_that_it_is_given_and_a_volume_that_moves_is_no_delete_of_the_instance(
+    program: Callable[[str], Project], ec2: EmbeddedEC2
+) -> None:
+    project = program(ELSEWHERE)
+    aws_plugin.install(project.env)
+    project.up().ok()
+    instance_id = project.outputs()["instanceId"]
+    project.config["device"] = "/dev/sdg"
+    ec2.clear_calls()
+    project.up().ok()
+    moved = the_set_before(ec2, "DetachVolume", "AttachVolume")
+    assert {each["region"] for each in ec2.calls("CreateSnapshots")} == {REGION}
+    assert not [each for each in ec2.calls("CreateSnapshots") if not each["access_key"].startswith("ASIA")]
+    assert values_of("team", sets_in(ec2, REGION)[moved]) == {"ops"}
+
+    project.config["ami"] = "ami-87654321"
+    ec2.clear_calls()
+    project.up().ok()
+    replaced = the_set_before(ec2, "DetachVolume", "TerminateInstances")
+    assert replaced != moved
+    assert values_of("snapset:instance", sets_in(ec2, REGION)[replaced]) == {instance_id}
+    assert values_of("snapset:device", sets_in(ec2, REGION)[replaced]) == {"/dev/sda1", "/dev/sdg"}
+
+    project.config |= {"key": "AKIAEXAMPLE1", "ami": "ami-12345678"}
+    refused = project.preview().failed()
+    assert "is not changed: InputError: reading the aws.Provider: it holds accessKey and secretKey" in refused.text

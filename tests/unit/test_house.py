@@ -18,7 +18,7 @@ FLOORS = [
     ["engine", "component", "guard"],
     ["finish"],
     ["waiting", "resource", "mocks"],
-    ["provider"],
+    ["provider", "aws_provider"],
     ["preflight"],
     ["lifecycle"],
     ["ec2", "caller"],

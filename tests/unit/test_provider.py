@@ -160,3 +160,47 @@ def test_a_failed_call_is_shown_as_its_name_and_its_message(
         provider.create(props)
     # Pulumi shows module and class; of what is built in, the class alone.
     assert (type(caught.value).__module__, type(caught.value).__name__) == ("builtins", "NotPermittedError")
+
+
+def test_the_provider_in_the_inputs_takes_the_place_of_the_stacks(configure: Any, props: Props) -> None:
+    provider = configure(**{"aws:defaultTags": '{"tags": {"team": "ops"}}'})
+    aws = {"region": "eu-west-1", "profile": None, "token": False, "defaultTags": '{"tags": {"app": "shop"}}'}
+    checked = provider.check({}, {**props, "instance_id": Unknown(), "region": None, "aws": aws})
+    assert checked.failures == []
+    assert (checked.inputs["region"], checked.inputs["tags"]) == ("eu-west-1", {"app": "shop"})
+    assert checked.inputs["aws"] == {"region": "eu-west-1", "defaultTags": aws["defaultTags"]}
+    own_region = provider.check({}, {**props, "instance_id": Unknown(), "aws": aws})
+    assert own_region.inputs["region"] == "us-east-1"
+
+
+def test_what_is_not_known_yet_of_the_provider_is_not_known_of_the_set(
+    provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props
+) -> None:
+    ec2.clear_calls()
+    aws = {"region": Unknown(), "defaultTags": Unknown(), "assumeRoles": Unknown()}
+    checked = provider.check({}, {**props, "region": None, "aws": aws})
+    assert checked.failures == []
+    assert checked.inputs["region"] == checked.inputs["tags"] == UNKNOWN
+    assert provider.check({}, {**props, "aws": {"assumeRoles": Unknown()}}).failures == []
+    assert ec2.calls() == []
+
+
+def test_another_provider_updates_the_set_and_replaces_nothing(
+    provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props, state: Props
+) -> None:
+    aws = {"region": "us-east-1", "profile": "ops"}
+    diff = provider.diff(state["set_id"], state, {**props, "tags": {}, "aws": aws})
+    assert (diff.changes, diff.replaces) == (True, [])
+    updated = provider.update(state["set_id"], state, {**props, "aws": aws}).outs
+    assert updated == {**state, "aws": aws}
+    assert provider.update(state["set_id"], updated, props).outs == state
+
+
+@pytest.mark.parametrize("name", ["accessKey", "secretKey", "token", "assumeRoleWithWebIdentity"])
+def test_a_provider_with_credentials_is_refused_without_naming_the_property_that_holds_them(
+    provider: SnapshotSetProvider, props: Props, name: str
+) -> None:
+    [failure] = provider.check({}, {**props, "aws": {name: True}}).failures
+    assert failure.property == ""
+    assert failure.reason.startswith("InputError: reading ")
+    assert name in failure.reason

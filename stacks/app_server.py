@@ -1,0 +1,46 @@
+"""An instance with two data volumes, and a backup of it beside it that leaves one of them out.
+
+The backup comes after the attachments, so it has the data. A new instance gets a new set; the old set stays.
+
+pulumi config set program app_server && pulumi up
+"""
+
+import pulumi
+import pulumi_aws as aws
+from snapset import InstanceSnapshots
+
+config = pulumi.Config()
+# A fixed zone: one that comes from the instance would be unknown in its replacement, and replace the volumes too.
+zone = config.get("availabilityZone") or "us-east-1a"
+
+server = aws.ec2.Instance(
+    "server",
+    ami=config.get("ami") or "ami-12345678",
+    instance_type=config.get("instanceType") or "t3.micro",
+    availability_zone=zone,
+    tags={"Name": "app-1"},
+    # Its volumes can be attached to one instance at a time, so the old one goes first.
+    opts=pulumi.ResourceOptions(delete_before_replace=True),
+)
+volumes = {
+    "data": aws.ebs.Volume("data", availability_zone=zone, size=20),
+    "scratch": aws.ebs.Volume("scratch", availability_zone=zone, size=100),
+}
+attachments = [
+    aws.ec2.VolumeAttachment(name, device_name=device, instance_id=server.id, volume_id=volumes[name].id)
+    for name, device in {"data": "/dev/sdf", "scratch": "/dev/sdg"}.items()
+]
+backup = InstanceSnapshots(
+    "server",
+    instance=server,
+    exclude_data_volume_ids=[volumes["scratch"].id],
+    description=config.get("description") or None,
+    tags={"app": "shop"},
+    triggers=config.get("triggers") or None,
+    on_delete=config.get("onDelete") or None,
+    opts=pulumi.ResourceOptions(depends_on=attachments),
+)
+
+pulumi.export("instanceId", server.id)
+pulumi.export("setId", backup.set_id)
+pulumi.export("snapshots", backup.snapshots)

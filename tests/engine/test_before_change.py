@@ -1,0 +1,65 @@
+"""README's "Before a change in the same program", as it is printed: the change waits for a set that has completed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from support import aws_plugin
+from support.project import REPOSITORY, Project, changes, mutating
+from support.sets import find_sets, find_taken
+
+if TYPE_CHECKING:
+    from snapset.demo.ec2.client import EmbeddedEC2
+
+README = (REPOSITORY / "README.md").read_text()
+
+
+def printed() -> str:
+    _, section = README.split("## Before a change in the same program\n")
+    found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_a_change_comes_after_the_set_of_what_runs_now_and_not_at_all_if_that_fails(
+    program: Callable[[str], Project], ec2: EmbeddedEC2
+) -> None:
+    running = ec2.launch([(20, "/dev/sdf", {})])
+    project = program(printed())
+    aws_plugin.install(project.env)
+    project.config = {"instanceId": running.instance_id, "release": "42"}
+    ec2.clear_calls()
+    project.preview().ok()
+    assert mutating(ec2.calls()) == []
+
+    ec2.fault(action="CreateSnapshots", kind="deny", times=None)
+    assert "NotPermittedError" in project.up().failed().text
+    ec2.clear_faults()
+    ec2.settings(snapshot_seconds=60)
+    ec2.fail(message="Given key ID is not accessible")
+    assert "is in error: Given key ID is not accessible" in project.up().failed().text
+    assert ec2.calls("RunInstances") == []
+
+    ec2.settings(snapshot_seconds=1)
+    project.refresh().ok()
+    ec2.clear_calls()
+    project.up().ok()
+    [first] = find_taken(ec2)
+    done = [each["action"] for each in ec2.calls() if not each["dry_run"]]
+    assert "DescribeSnapshots" in done[done.index("CreateSnapshots") : done.index("RunInstances")]
+    assert not find_sets(ec2)[first].failed
+
+    ec2.clear_calls()
+    assert changes(project.up().ok()) == {"unchanged": 4}
+    assert mutating(ec2.calls()) == []
+    project.config["release"] = "43"
+    project.up().ok()
+    [second] = find_taken(ec2)
+    done = mutating(ec2.calls())
+    assert done.index("CreateSnapshots") < done.index("RunInstances") < done.index("TerminateInstances")
+    assert {first, second} <= set(find_sets(ec2))
+    assert {each.tags["snapset:instance"] for each in find_sets(ec2)[second].snapshots.values()} == {
+        running.instance_id
+    }
