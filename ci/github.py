@@ -23,7 +23,7 @@ FLAGS = {
     "preview": {"true": ["--preview"], "false": []},
     "wait": {"true": ["--wait"], "false": ["--no-wait"]},
 }
-ONE_A_LINE = ("exclude-volume", "tag")
+ONE_A_LINE = ("filter", "exclude-volume", "tag")
 COLUMNS = ("set", "instance", "outcome", "snapshot", "volume", "device", "GiB", "state")
 
 

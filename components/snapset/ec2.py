@@ -111,6 +111,21 @@ class Ec2:
         self._described[instance_id] = (time.monotonic(), instance)
         return instance
 
+    def find_instances(self, filters: Mapping[str, Sequence[str]]) -> list[str]:
+        """Return the ids of the instances that have volumes to snapshot and match all filters, sorted.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
+        """
+        wanted = {"instance-state-name": ("running", "stopping", "stopped"), **filters}
+        pages = self._client.get_paginator("describe_instances").paginate(
+            Filters=[{"Name": name, "Values": list(values)} for name, values in wanted.items()]
+        )
+        with calling_aws(f"looking for instances in {self.settings.region}", needs="ec2:DescribeInstances"):
+            found = [
+                each for page in pages for reservation in page["Reservations"] for each in reservation["Instances"]
+            ]
+        return sorted(each["InstanceId"] for each in found)
+
     def recall_instance(self, instance_id: str) -> Instance | None:
         """Return the instance as it was described a moment ago, or None. Calls nothing."""
         when, instance = self._described.get(instance_id, (0.0, None))

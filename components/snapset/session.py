@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from snapset import errors
 from snapset.aws_errors import calling_aws, no_region
+from snapset.call_log import with_calls_shown
 from snapset.patience import parse_duration, seconds_from_environment
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def make_client(settings: AwsSettings, *, retries: bool) -> EC2Client:
         client: EC2Client = _session(settings).client(
             "ec2", endpoint_url=settings.endpoint_url, config=_config(retries=retries)
         )
-    return client
+    return with_calls_shown(client)
 
 
 def make_sts_client(settings: AwsSettings) -> Any:
@@ -159,7 +160,10 @@ def make_sts_client(settings: AwsSettings) -> Any:
         InputError: the profile or the Region is missing.
     """
     with calling_aws("making an STS client", needs="nothing"), _lock:
-        return _session(settings).client("sts", endpoint_url=settings.sts_endpoint_url, config=_config(retries=True))
+        client = _session(settings).client(
+            "sts", endpoint_url=settings.sts_endpoint_url, config=_config(retries=True)
+        )
+    return with_calls_shown(client)
 
 
 def _config(*, retries: bool) -> Any:
@@ -196,9 +200,10 @@ def _assume(core: Any, role: Mapping[str, Any], settings: AwsSettings) -> Any:
     from botocore.session import Session
 
     def create_client(service: str, **options: Any) -> Any:
-        return core.create_client(
+        client = core.create_client(
             service, region_name=settings.region, endpoint_url=settings.sts_endpoint_url, **options
         )
+        return with_calls_shown(client)
 
     options: dict[str, Any] = {name: role[key] for key, name in _ROLE_OPTIONS.items() if role.get(key)}
     if role.get("policyArns"):

@@ -111,6 +111,43 @@ def test_outpost_and_location_and_region_reach_the_call(snapset: CommandLine, ec
     assert second["region"] == "us-west-2"
 
 
+def test_a_filter_backs_up_all_that_match_beside_those_that_are_named(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    web = [ec2.launch(tags={"app": "web", "stage": stage}).instance_id for stage in ("live", "test", "live")]
+    named, gone = ec2.launch().instance_id, ec2.launch(tags={"app": "web"}).instance_id
+    ec2.ec2().terminate_instances(InstanceIds=[gone])
+    ec2.clear_calls()
+    for filters in (["tag:stage=dev"], ["app"], ["tag:app="]):
+        refused = snapset("backup", *(word for each in filters for word in ("--filter", each))).failed()
+        assert refused.code == 2
+        assert len(refused.stderr.splitlines()) == 1
+    assert mutating(ec2.calls()) == []
+    wanted = ("--filter", "tag:app=web", "--filter", "tag:stage=live,test", "--change-id", "c", "--json")
+    taken = document(snapset("backup", named, web[1], *wanted).ok())["sets"]
+    assert [each["instance_id"] for each in taken] == [named, web[1], *sorted([web[0], web[2]])]
+    again = document(snapset("backup", named, *wanted).ok())["sets"]
+    assert {each["set_id"] for each in again} == {each["set_id"] for each in taken}
+    assert len(snapshots_in(ec2)) == 4
+
+
+def test_verbose_shows_each_call_with_its_request_id_and_time_and_the_default_shows_none(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    def shown(run: Run) -> list[str]:
+        return [line for line in run.stderr.splitlines() if line.startswith("aws: ")]
+
+    assert shown(snapset("backup", instance.instance_id, "--change-id", "a").ok()) == []
+    ec2.clear_calls()
+    verbose = snapset("--verbose", "backup", instance.instance_id, "--change-id", "b", "--json").ok()
+    lines = shown(verbose)
+    assert sorted(line.split()[1].rstrip(":") for line in lines) == sorted(each["action"] for each in ec2.calls())
+    assert all(re.fullmatch(r"aws: \w+: HTTP 200, request \S+, \d+\.\d{3} s", line) for line in lines)
+    assert snapset.env["AWS_SECRET_ACCESS_KEY"] not in verbose.stderr
+    json.loads(verbose.stdout)
+    ec2.fault(action="DescribeInstances", kind="close_before", times=3)
+    lines = shown(snapset("--verbose", "backup", instance.instance_id, "--change-id", "c").ok())
+    assert any(re.match(r"aws: DescribeInstances: no answer: \w+, ", line) for line in lines)
+
+
 def test_a_change_that_was_served_gets_no_second_set(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:

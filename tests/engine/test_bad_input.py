@@ -187,3 +187,10 @@ pulumi.export("setId", backup.set_id)
     assert ec2.calls() == []
     theirs.up().ok()
     assert len(theirs.sets()) == 1
+
+
+def test_a_timeout_that_is_no_duration_is_one_line(project: Project, instance: LaunchedInstance) -> None:
+    project.config = {"instanceId": instance.instance_id, "waitTimeout": "soon"}
+    refused = project.preview().failed()
+    assert "InputError: reading the duration 'soon'" in refused.text
+    assert "Traceback" not in refused.text

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from snapset import errors
+from snapset.call_log import VERBOSE
 from snapset.cli import doctor as _doctor
 from snapset.cli import state as _state
 
@@ -41,16 +42,31 @@ class OnDelete(str, Enum):
 
 
 @app.callback()
-def _snapset() -> None:
+def _snapset(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show each AWS call on stderr, with its request id and time.")
+    ] = False,
+) -> None:
     """Crash-consistent snapshot sets of EC2 instances, exactly one for each change.
 
     Example: snapset backup i-0123456789abcdef0 --change-id "$GIT_SHA"
     """
+    if verbose:
+        # For this process and for the engine that it starts.
+        os.environ[VERBOSE] = "1"
 
 
 @app.command(epilog=_EXIT_CODES)
 def backup(
-    instances: Annotated[list[str], typer.Argument(metavar="INSTANCE", help="Instance ids; one set of each.")],
+    instances: Annotated[
+        list[str] | None, typer.Argument(metavar="INSTANCE", help="Instance ids; one set of each.")
+    ] = None,
+    filter_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="NAME=V", help="And all that match, as AWS filters: tag:app=web; repeatable."
+        ),
+    ] = None,
     exclude_boot: Annotated[bool, typer.Option("--exclude-boot", help="Leave the root volume out.")] = False,
     exclude_volume: Annotated[
         list[str] | None, typer.Option(metavar="VOL", help="Leave this data volume out; repeatable, at most 40.")
@@ -98,7 +114,8 @@ def backup(
         "on_delete": on_delete.value,
     }
     command.run_backup(
-        instances,
+        instances or [],
+        filters=filter_ or [],
         inputs=inputs,
         change_id=change_id,
         stack=stack,

@@ -33,9 +33,25 @@ def parse_tags(pairs: Sequence[str]) -> dict[str, str]:
     return tags
 
 
+def parse_filters(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Return the filters in `NAME=VALUE[,VALUE]` texts, those of the same name as one that takes any of the values.
+
+    Raises:
+        InputError: a text has another form.
+    """
+    filters: dict[str, list[str]] = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        if not name or not values:
+            raise errors.InputError(f"reading --filter {text!r}: write it as NAME=VALUE, such as tag:app=web.")
+        filters.setdefault(name, []).extend(values.split(","))
+    return filters
+
+
 def run_backup(
     instances: Sequence[str],
     *,
+    filters: Sequence[str],
     inputs: Mapping[str, Any],
     change_id: str | None,
     stack: str | None,
@@ -51,7 +67,12 @@ def run_backup(
         SnapsetError: what went wrong in the run.
     """
     seconds = parse_duration(timeout)
+    wanted = parse_filters(filters)
+    if not instances and not wanted:
+        raise errors.InputError("reading the instances: there is none. Name one, or a --filter that finds some.")
     _check(instances, inputs, change_id)
+    if wanted:
+        instances = [*instances, *(each for each in _find_instances(wanted, inputs) if each not in instances)]
 
     from snapset.backup import Backup, BackupRequest, new_change_id
 
@@ -96,6 +117,21 @@ def _check(instances: Sequence[str], inputs: Mapping[str, Any], change_id: str |
         raise errors.InputError(
             f"reading --change-id: {change_id!r} can't be printed. Name the change in plain text."
         )
+
+
+def _find_instances(filters: Mapping[str, Sequence[str]], inputs: Mapping[str, Any]) -> list[str]:
+    from snapset.ec2 import connect
+    from snapset.session import AwsSettings, find_region
+
+    settings = AwsSettings()
+    region = inputs.get("region") or find_region(settings)
+    if found := connect(settings.in_region(region)).find_instances(filters):
+        return found
+    shown = " ".join(f"{name}={','.join(values)}" for name, values in filters.items())
+    raise errors.NotFoundError(
+        f"looking for instances in {region}: none that is running or stopped matches {shown}. "
+        "Check the filter, the Region and the account."
+    )
 
 
 def _run_to_the_end(run: Any) -> BaseException | None:
