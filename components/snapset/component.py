@@ -37,7 +37,7 @@ class InstanceSnapshotsArgs(TypedDict, total=False):
         exclude_boot_volume: leave the root volume out.
         exclude_data_volume_ids: data volumes to leave out, at most 40.
         description: for every snapshot, at most 255 characters.
-        tags: for every snapshot, at most 44; `aws:` and `snapset:` keys are reserved.
+        tags: for every snapshot, at most 42; `aws:` and `snapset:` keys are reserved.
         copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
         outpost_arn: the instance's Outpost, to store the snapshots there instead of in its Region.
         location: `regional` or `local`, for an instance in a Local Zone.

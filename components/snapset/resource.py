@@ -62,7 +62,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             exclude_boot_volume: leave the root volume out.
             exclude_data_volume_ids: data volumes to leave out, at most 40.
             description: for every snapshot, at most 255 characters.
-            tags: for every snapshot, at most 44.
+            tags: for every snapshot, at most 42.
             copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
             outpost_arn: the instance's Outpost, to store the snapshots there instead of in its Region.
             location: `regional` or `local`, for an instance in a Local Zone.

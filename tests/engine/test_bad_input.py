@@ -50,9 +50,9 @@ REFUSED: dict[str, tuple[Config, str, str]] = {
         "nothing is left to snapshot",
     ),
     "too many tags with snapset's own": (
-        {"tags": {f"tag{number}": "x" for number in range(45)}},
+        {"tags": {f"tag{number}": "x" for number in range(43)}},
         "tags",
-        "45 tags are too many",
+        "43 tags are too many",
     ),
     "an aws: key": ({"tags": {"aws:x": "y"}}, "tags", "reserved by AWS"),
     "a snapset: key": ({"tags": {"snapset:set": "y"}}, "tags", "snapset's own"),

@@ -19,6 +19,8 @@ FLOORS = [
     ["waiting", "resource"],
     ["provider"],
     ["preflight"],
+    ["pruning"],
+    ["catalog"],
     ["lifecycle"],
     ["ec2"],
     ["session"],
