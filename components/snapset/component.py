@@ -8,6 +8,8 @@ import pulumi
 from typing_extensions import Required, TypedDict, Unpack
 
 from snapset.finish import finish
+from snapset.keeping import keep_last
+from snapset.line import SetLine
 from snapset.patience import parse_duration
 from snapset.resource import SnapshotSet
 
@@ -46,6 +48,8 @@ class InstanceSnapshotsArgs(TypedDict, total=False):
         change_id: the change that the set is for, such as a commit: while it stays the same, the set is kept whatever
             else changes; another one means a new set. In the tag `snapset:change`.
         on_delete: `retain` (default) or `delete` the snapshots when the resource goes.
+        keep_last: once the new set has completed, keep so many completed sets that this resource took, the new one
+            among them, and delete the older ones; never another resource's, nor without `wait`.
         wait: wait until the set has completed (default), or only until it is taken.
         wait_timeout: how long to wait, such as `90s`, `30m` or `2h` (default).
     """
@@ -62,6 +66,7 @@ class InstanceSnapshotsArgs(TypedDict, total=False):
     triggers: Any
     change_id: pulumi.Input[str] | None
     on_delete: pulumi.Input[Literal["retain", "delete"]] | None
+    keep_last: int | None
     wait: bool | None
     wait_timeout: str | None
 
@@ -126,6 +131,9 @@ class InstanceSnapshots(pulumi.ComponentResource):
         self.owner_id = self.set.owner_id
         self.start_time = self.set.start_time
         self.finished = finish(self.set, wait=wait, timeout=timeout)
+        if given.get("keep_last") is not None:
+            line = SetLine(f"{name}-line", opts=pulumi.ResourceOptions(parent=self))
+            keep_last(self.set, line, self.finished, number=given["keep_last"], wait=wait)
         self.snapshots = self.finished.apply(lambda finished: [_record(each) for each in finished["snapshots"]])
         self.completed = self.finished["completed"]
         self.register_outputs(

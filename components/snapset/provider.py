@@ -29,7 +29,7 @@ from snapset.inputs import SetInputs, changed_shape, has_unknown, is_served, par
 from snapset.patience import Patience, may_be_invisible, wait_out_throttling
 from snapset.session import find_region
 
-BEHAVIOUR = ("on_delete",)
+BEHAVIOUR = ("on_delete", "keep_last")
 
 
 class SnapshotSetProvider(ResourceProvider):
@@ -44,6 +44,7 @@ class SnapshotSetProvider(ResourceProvider):
         """Read the stack's `aws` config. Runs once, in the provider's own process only."""
         self._wanted: dict[str, str] = {}
         self._adopted: set[str] = set()
+        self._keeps_last: set[str] = set()
         self._preflight = wants_preflight(req)
         self._settings = read_settings(req)
 
@@ -51,6 +52,8 @@ class SnapshotSetProvider(ResourceProvider):
         """Refuse bad inputs, and inputs that do not fit the instance as it is now."""
         olds, news = with_sentinels(olds), with_sentinels(news)
         self._wanted[news["scope"]] = news["on_delete"]
+        if news.get("keep_last") is not None:
+            self._keeps_last.add(news["scope"])
         failures: list[CheckFailure] = []
         if isinstance(news.get("tags") or {}, Mapping):
             news["tags"] = {**self._settings.default_tags, **(news.get("tags") or {})}
@@ -136,7 +139,9 @@ class SnapshotSetProvider(ResourceProvider):
             return
         # A program that asks for `retain` now keeps the set that it replaces, whatever it asked for before.
         if {props["on_delete"], self._wanted.get(props["scope"], "delete")} != {"delete"}:
-            say(f"{id_} stays: {', '.join(props['snapshot_ids'])} (on_delete is retain)")
+            # With keep_last the program says what goes, and has said so by now.
+            if props["scope"] not in self._keeps_last:
+                say(f"{id_} stays: {', '.join(props['snapshot_ids'])} (on_delete is retain)")
             return
         with shown_in_one_line():
             ec2, ids = self._ec2(props["region"]), props["snapshot_ids"]

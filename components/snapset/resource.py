@@ -52,6 +52,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
         triggers: Any = None,
         change_id: pulumi.Input[str] | None = None,
         on_delete: pulumi.Input[str] | None = None,
+        keep_last: pulumi.Input[int] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Declare the set.
@@ -71,6 +72,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             change_id: the change that the set is for, such as a commit: while it stays the same, the set is kept
                 whatever else changes; another one means a new set. In the tag `snapset:change`.
             on_delete: `retain` (default) or `delete` the snapshots when the resource goes.
+            keep_last: how many completed sets the program keeps; it deletes the others, this resource does not.
             opts: Pulumi's resource options.
         """
         inputs = {
@@ -87,6 +89,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             "triggers": triggers,
             "change_id": change_id,
             "on_delete": on_delete or "retain",
+            "keep_last": keep_last,
         }
         outputs = dict.fromkeys(("set_id", "snapshot_ids", "snapshots", "owner_id", "start_time", "claim", "outcome"))
         super().__init__(SnapshotSetProvider(), name, {**inputs, **outputs}, opts)

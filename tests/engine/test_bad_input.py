@@ -65,6 +65,7 @@ REFUSED: dict[str, tuple[Config, str, str]] = {
     "an unknown location": ({"location": "moon"}, "location", "'moon' is not one of regional, local"),
     "Outpost and location": ({"outpostArn": OUTPOST, "location": "local"}, "location", "give one of them"),
     "an unknown on_delete": ({"onDelete": "keep"}, "on_delete", "'keep' is not one of retain, delete"),
+    "a keep_last that keeps nothing": ({"keepLast": -1}, "keep_last", "-1 is not a whole number from 1 up"),
     "a malformed Region": ({"aws:region": "nowhere"}, "region", "'nowhere' is not a Region"),
 }
 
