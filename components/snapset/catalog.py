@@ -106,11 +106,10 @@ def group(snapshots: Iterable[Snapshot]) -> list[TaggedSet]:
         if _is_taken_by_snapset(each):
             by_set[each.tags[tags.SET]].append(each)
     found = [
-        TaggedSet(set_id=set_id, instance_id=instance_id, snapshots=tuple(sorted(parts, key=_order)))
+        TaggedSet(set_id=set_id, instance_id=parts[0].tags[tags.INSTANCE], snapshots=tuple(sorted(parts, key=_order)))
         for set_id, parts in by_set.items()
-        for instance_id in {each.tags[tags.INSTANCE] for each in parts}
         # What is said to be of two instances was tagged by somebody else.
-        if all(each.tags[tags.INSTANCE] == instance_id for each in parts)
+        if len({each.tags[tags.INSTANCE] for each in parts}) == 1
     ]
     return sorted(found, key=lambda each: (each.start_time, each.set_id), reverse=True)
 

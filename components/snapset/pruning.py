@@ -48,8 +48,8 @@ def choose(
         by_instance[each.instance_id].append(each)
     chosen = [
         each
-        for line in by_instance.values()
-        for each in _choose_of_one(line, keep_last=keep_last, older_than=older_than)
+        for of_one in by_instance.values()
+        for each in _choose_of_one(of_one, keep_last=keep_last, older_than=older_than)
         if each.state != PENDING and (each.is_claimed or age_of(each.start_time) > adoption)
     ]
     return sorted(chosen, key=lambda each: (each.start_time, each.set_id))

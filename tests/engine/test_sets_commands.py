@@ -121,6 +121,7 @@ def test_sets_of_another_region_are_listed_there(snapset: CommandLine, take: Tak
     take(hours=1)
     run = snapset("list", "--region", "eu-central-1", "--json").ok()
     assert (document(run)["sets"], run.stderr) == ([], "")
+    assert snapset("list", "--region", "eu-central-1").ok().stdout == "There are no sets.\n"
 
 
 def test_colours_are_for_terminals_and_no_color_is_honoured(snapset: CommandLine, take: Take) -> None:

@@ -91,7 +91,7 @@ def print_list(sets: Iterable[Mapping[str, Any]], *, last: str = "change_id", st
             Text(each["state"], style=_STYLES.get(each["state"], "")),
             Text(each.get(last, ""), no_wrap=True, overflow="ellipsis"),
         )
-    Console(highlight=False, stderr=stderr).print(table)
+    Console(highlight=False, stderr=stderr).print(table if table.rows else "There are no sets.")
 
 
 def _age(start_time: str) -> str:

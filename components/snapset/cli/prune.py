@@ -16,7 +16,7 @@ from snapset.patience import Patience, parse_duration
 if TYPE_CHECKING:
     from snapset.catalog import TaggedSet
     from snapset.ec2 import Ec2
-    from snapset.pruning import Pruned
+    from snapset.pruning import Choice, Pruned
 
 
 def run_prune(
@@ -72,7 +72,7 @@ def _ask(records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _delete(
-    ec2: Ec2, chosen: Sequence[TaggedSet], records: Mapping[str, dict[str, Any]], *, choice: Any, as_json: bool
+    ec2: Ec2, chosen: Sequence[TaggedSet], records: Mapping[str, dict[str, Any]], *, choice: Choice, as_json: bool
 ) -> None:
     from snapset.pruning import is_refusal, prune
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -152,7 +152,7 @@ def _find_one(ec2: Ec2, set_id: str, *, say: Say, patient_for: float = 0) -> Tag
     return found[0]
 
 
-async def _wait(ec2: Ec2, found: TaggedSet, *, keep: Any, timeout: float, say: Say) -> None:
+async def _wait(ec2: Ec2, found: TaggedSet, *, keep: Callable[[TaggedSet], None], timeout: float, say: Say) -> None:
     from snapset.catalog import INCOMPLETE
     from snapset.waiting import poller_for, wait_for_set
 
