@@ -10,6 +10,8 @@ from typing_extensions import Required, TypedDict, Unpack
 from snapset import errors
 from snapset.aws_provider import find_provider
 from snapset.finish import finish
+from snapset.keeping import keep_last
+from snapset.line import SetLine
 from snapset.patience import parse_duration
 from snapset.resource import SnapshotSet
 
@@ -39,7 +41,7 @@ class InstanceSnapshotsArgs(TypedDict, total=False):
         exclude_boot_volume: leave the root volume out.
         exclude_data_volume_ids: data volumes to leave out, at most 40.
         description: for every snapshot, at most 255 characters.
-        tags: for every snapshot, at most 44; `aws:` and `snapset:` keys are reserved.
+        tags: for every snapshot, at most 42; `aws:` and `snapset:` keys are reserved.
         copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
         outpost_arn: the instance's Outpost, to store the snapshots there instead of in its Region.
         location: `regional` or `local`, for an instance in a Local Zone.
@@ -48,6 +50,8 @@ class InstanceSnapshotsArgs(TypedDict, total=False):
         change_id: the change that the set is for, such as a commit: while it stays the same, the set is kept whatever
             else changes; another one means a new set. In the tag `snapset:change`.
         on_delete: `retain` (default) or `delete` the snapshots when the resource goes.
+        keep_last: once the new set has completed, keep so many completed sets that this resource took, the new one
+            among them, and delete the older ones; never another resource's, nor without `wait`.
         wait: wait until the set has completed (default), or only until it is taken.
         wait_timeout: how long to wait, such as `90s`, `30m` or `2h` (default).
     """
@@ -64,6 +68,7 @@ class InstanceSnapshotsArgs(TypedDict, total=False):
     triggers: Any
     change_id: pulumi.Input[str] | None
     on_delete: pulumi.Input[Literal["retain", "delete"]] | None
+    keep_last: int | None
     wait: bool | None
     wait_timeout: str | None
 
@@ -132,6 +137,9 @@ class InstanceSnapshots(pulumi.ComponentResource):
         self.owner_id = self.set.owner_id
         self.start_time = self.set.start_time
         self.finished = finish(self.set, wait=wait, timeout=timeout)
+        if given.get("keep_last") is not None:
+            line = SetLine(f"{name}-line", opts=pulumi.ResourceOptions(parent=self))
+            keep_last(self.set, line, self.finished, number=given["keep_last"], wait=wait)
         self.snapshots = self.finished.apply(lambda finished: [_record(each) for each in finished["snapshots"]])
         self.completed = self.finished["completed"]
         self.register_outputs(

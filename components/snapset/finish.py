@@ -110,7 +110,9 @@ async def _claim(ec2: Ec2, taken: SnapshotSet, known: dict[str, Any], first: Map
         text = f"adopted {set_id}: an earlier run took it at {known['start_time']} and could not record it"
         pulumi.log.info(text, taken)
     try:
-        await waiting.run_in_thread(lambda: lifecycle.claim_set(ec2, claim=known["claim"], devices=unclaimed))
+        await waiting.run_in_thread(
+            lambda: lifecycle.claim_set(ec2, claim=known["claim"], devices=unclaimed, count=len(known["snapshots"]))
+        )
     except errors.SnapsetError as error:
         if outcome == "adopted":
             # Unclaimed, the set could be deleted with the resource that this one replaces.

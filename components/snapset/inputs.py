@@ -46,7 +46,7 @@ class SetInputs:
         exclude_boot_volume: leave the root volume out.
         exclude_data_volume_ids: data volumes to leave out, sorted, at most 40.
         description: for every snapshot, at most 255 characters.
-        tags: for every snapshot, at most 44.
+        tags: for every snapshot, at most 42.
         copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
         outpost_arn: the instance's Outpost, to store the snapshots there instead of in the Region.
         location: `local` stores them in the instance's Local Zone, `regional` in its Region.
@@ -147,11 +147,7 @@ def parse(props: Mapping[str, Any]) -> SetInputs:
         raise InputError(f"reading {problem.property}: {problem.reason}.")
     shape = shape_of(props)
     shape["exclude_data_volume_ids"] = tuple(shape["exclude_data_volume_ids"])
-    return SetInputs(
-        **shape,
-        scope=props.get("scope") or "",
-        on_delete=props.get("on_delete") or "retain",
-    )
+    return SetInputs(**shape, scope=props.get("scope") or "", on_delete=props.get("on_delete") or "retain")
 
 
 def problems_of(props: Mapping[str, Any]) -> list[Problem]:
@@ -200,6 +196,12 @@ def _text(value: Any) -> str | None:
     return None if isinstance(value, str) else f"{value!r} is not a text"
 
 
+def _from_one_up(value: Any) -> str | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 1 and value % 1 == 0:
+        return None
+    return f"{_as_written(value)!r} is not a whole number from 1 up"
+
+
 def _description(value: Any) -> str | None:
     if isinstance(value, str) and len(value) > MAX_DESCRIPTION:
         return f"it has {len(value)} characters; AWS takes at most {MAX_DESCRIPTION}"
@@ -242,6 +244,7 @@ _RULES: Mapping[str, Callable[[Any], str | None]] = {
     "location": one_of("regional", "local"),
     "region": matches(REGION, "a Region", "us-east-1"),
     "on_delete": one_of("retain", "delete"),
+    "keep_last": _from_one_up,
     "change_id": _text,
 }
 _REQUIRED = ("instance_id",)

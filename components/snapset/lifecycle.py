@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from snapset import errors, tags
 from snapset.ec2 import Ec2, Snapshot
@@ -101,17 +102,19 @@ def tags_of(inputs: SetInputs, *, set_id: str) -> dict[str, str]:
     return {**inputs.tags, **own}
 
 
-def claim_set(ec2: Ec2, *, claim: str, devices: Mapping[str, str]) -> None:
+def claim_set(ec2: Ec2, *, claim: str, devices: Mapping[str, str], count: int | None = None) -> None:
     """Mark each snapshot as held by a state, and with the device that its volume had. Safe to repeat.
 
     Args:
         ec2: where.
         claim: the mark of the resource that holds the set.
         devices: the device of each snapshot's volume, by snapshot id; empty where it is not known.
+        count: how many snapshots the set has; as many as `devices` if left out.
     """
+    marks_of_all = {tags.CLAIM: claim, tags.COUNT: str(count or len(devices))}
     give_up = time.monotonic() + Patience.from_environment().consistency
     for snapshot_id, device in devices.items():
-        marks = {tags.CLAIM: claim, **({tags.DEVICE: device} if device else {})}
+        marks = {**marks_of_all, **({tags.DEVICE: device} if device else {})}
         while True:
             try:
                 ec2.tag_snapshots([snapshot_id], marks)
@@ -133,16 +136,7 @@ def delete_set(ec2: Ec2, snapshot_ids: Sequence[str], *, set_id: str, claim: str
     """
     claimed = {each.snapshot_id: each.tags.get(tags.CLAIM, claim) for each in ec2.describe_snapshots(snapshot_ids)}
     others = [each for each in snapshot_ids if claimed.get(each, claim) != claim]
-    kept: list[errors.SnapsetError] = []
-    for snapshot_id in snapshot_ids:
-        if snapshot_id in others:
-            continue
-        try:
-            ec2.delete_snapshot(snapshot_id)
-        except errors.NotFoundError:
-            continue
-        except errors.SnapsetError as error:
-            kept.append(error)
+    kept = list(delete_snapshots(ec2, [each for each in snapshot_ids if each not in others]).values())
     if kept:
         why = " ".join(str(error) for error in kept)
         raise type(kept[0])(
@@ -151,6 +145,23 @@ def delete_set(ec2: Ec2, snapshot_ids: Sequence[str], *, set_id: str, claim: str
             code=kept[0].code,
         )
     return others
+
+
+def delete_snapshots(
+    ec2: Ec2, snapshot_ids: Sequence[str], *, say: Callable[[str], None] = lambda text: None
+) -> dict[str, errors.SnapsetError]:
+    """Delete each snapshot; return why some stay, by id. What is gone already counts as deleted; all are tried."""
+    stay: dict[str, errors.SnapsetError] = {}
+    patience = Patience.from_environment()
+    for snapshot_id in snapshot_ids:
+        try:
+            call = partial(ec2.delete_snapshot, snapshot_id)
+            wait_out_throttling(call, doing=f"deleting {snapshot_id}", patience=patience, say=say)
+        except errors.NotFoundError:
+            continue
+        except errors.SnapsetError as error:
+            stay[snapshot_id] = error
+    return stay
 
 
 def find_set(ec2: Ec2, snapshot_ids: Sequence[str]) -> tuple[Snapshot, ...]:

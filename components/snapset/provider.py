@@ -36,7 +36,7 @@ from snapset.ec2 import Ec2, Snapshot, connect
 from snapset.inputs import SetInputs, changed_shape, has_unknown, is_served, parse, problems_of, shape_of
 from snapset.patience import Patience, may_be_invisible, wait_out_throttling
 
-BEHAVIOUR = ("on_delete", "aws")
+BEHAVIOUR = ("on_delete", "keep_last", "aws")
 
 
 class SnapshotSetProvider(ResourceProvider):
@@ -51,6 +51,7 @@ class SnapshotSetProvider(ResourceProvider):
         """Read the stack's `aws` config. Runs once, in the provider's own process only."""
         self._wanted: dict[str, str] = {}
         self._adopted: set[str] = set()
+        self._keeps_last: set[str] = set()
         self._preflight = wants_preflight(req)
         self._settings = read_settings(req)
 
@@ -59,6 +60,8 @@ class SnapshotSetProvider(ResourceProvider):
         olds, news = with_sentinels(olds), with_sentinels(news)
         previews = news.pop("previews", True)
         self._wanted[news["scope"]] = news["on_delete"]
+        if news.get("keep_last") is not None:
+            self._keeps_last.add(news["scope"])
         failures = follow_provider(news, self._settings)
         failures += [CheckFailure(each.property, each.reason) for each in problems_of(news)]
         is_new = changed_shape(olds, news) and not is_served(olds, news)
@@ -138,7 +141,9 @@ class SnapshotSetProvider(ResourceProvider):
             return
         # A program that asks for `retain` now keeps the set that it replaces, whatever it asked for before.
         if {props["on_delete"], self._wanted.get(props["scope"], "delete")} != {"delete"}:
-            say(f"{id_} stays: {', '.join(props['snapshot_ids'])} (on_delete is retain)")
+            # With keep_last the program says what goes, and has said so by now.
+            if props["scope"] not in self._keeps_last:
+                say(f"{id_} stays: {', '.join(props['snapshot_ids'])} (on_delete is retain)")
             return
         with shown_in_one_line():
             ec2, ids = self._ec2(props), props["snapshot_ids"]

@@ -53,6 +53,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
         triggers: Any = None,
         change_id: pulumi.Input[str] | None = None,
         on_delete: pulumi.Input[str] | None = None,
+        keep_last: pulumi.Input[int] | None = None,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Declare the set.
@@ -63,7 +64,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             exclude_boot_volume: leave the root volume out.
             exclude_data_volume_ids: data volumes to leave out, at most 40.
             description: for every snapshot, at most 255 characters.
-            tags: for every snapshot, at most 44.
+            tags: for every snapshot, at most 42.
             copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
             outpost_arn: the instance's Outpost, to store the snapshots there instead of in its Region.
             location: `regional` or `local`, for an instance in a Local Zone.
@@ -72,6 +73,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             change_id: the change that the set is for, such as a commit: while it stays the same, the set is kept
                 whatever else changes; another one means a new set. In the tag `snapset:change`.
             on_delete: `retain` (default) or `delete` the snapshots when the resource goes.
+            keep_last: how many completed sets the program keeps; it deletes the others, this resource does not.
             opts: Pulumi's resource options; the calls follow an `aws.Provider` in them, or in the parent's.
         """
         inputs = {
@@ -88,6 +90,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             "triggers": triggers,
             "change_id": change_id,
             "on_delete": on_delete or "retain",
+            "keep_last": keep_last,
             "aws": inputs_of(find_provider(opts)),
             # For the check of the inputs only: it is no part of them.
             "previews": pulumi.runtime.is_dry_run(),

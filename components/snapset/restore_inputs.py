@@ -28,7 +28,6 @@ _IOPS = {"gp3": (3000, 80_000), "io1": (100, 64_000), "io2": (100, 256_000)}
 _NEEDS_IOPS = ("io1", "io2")
 _THROUGHPUT = {"gp3": (125, 2000)}
 
-_SET_ID = re.compile(r"set-[0-9a-f]{17}")
 _ZONE = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+(-[a-z]+-\d+)?[a-z]", re.ASCII)
 
 
@@ -210,7 +209,7 @@ def _text(value: Any) -> str | None:
 
 
 _RULES: Mapping[str, Callable[[Any], str | None]] = {
-    "set_id": matches(_SET_ID, "the id of a set", "set-0123456789abcdef0"),
+    "set_id": matches(tag_rules.SET_ID, "the id of a set", "set-0123456789abcdef0"),
     "instance_id": matches(INSTANCE_ID, "an instance id", "i-0123456789abcdef0"),
     "availability_zone": matches(_ZONE, "an Availability Zone", "us-east-1a"),
     "exclude_boot_volume": boolean,

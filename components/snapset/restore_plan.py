@@ -6,15 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from snapset import errors, tags
+from snapset.catalog import BOOT_DEVICES
 from snapset.ec2 import Instance, Snapshot
 from snapset.inputs import Problem
 from snapset.lifecycle import COMPLETED, ERROR
 from snapset.restore_inputs import RESTORE, RESTORED_FOR, SNAPSHOT, RestoreInputs
 from snapset.volumes import Volume, VolumeEc2
-
-# A set does not say which of its volumes was the root's, but AWS keeps these names for it.
-# https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html#available-ec2-device-names
-BOOT_DEVICES = ("/dev/sda1", "/dev/xvda")
 
 _ATTACHABLE = ("running", "stopped", "stopping")
 _GONE = ("deleting", "deleted", "error")

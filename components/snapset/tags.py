@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
 PREFIX = "snapset:"
+
+SET_ID = re.compile(r"set-[0-9a-f]{17}")
 
 # Applied atomically by CreateSnapshots itself.
 SET = "snapset:set"
@@ -21,8 +24,12 @@ CHANGE = "snapset:change"
 # Applied once a stack's state is known to hold the set. A set without a claim belongs to no state yet.
 CLAIM = "snapset:claim"
 DEVICE = "snapset:device"
+# How many snapshots the set has: without it, a set of which some were deleted would pass for a whole one.
+COUNT = "snapset:count"
+# Which resource's sets `keep_last` counts together.
+LINE = "snapset:line"
 
-OWN_KEYS = (SET, TOKEN, INSTANCE, CHANGE, CLAIM, DEVICE)
+OWN_KEYS = (SET, TOKEN, INSTANCE, CHANGE, CLAIM, DEVICE, COUNT, LINE)
 MAX_TAGS = 50
 MAX_USER_TAGS = MAX_TAGS - len(OWN_KEYS)
 MAX_KEY_LENGTH = 128
@@ -36,6 +43,11 @@ def new_set_id() -> str:
 
 def new_claim() -> str:
     """Return the mark by which one resource tells a set that it holds from one that another holds."""
+    return secrets.token_hex(8)
+
+
+def new_line() -> str:
+    """Return the mark that the sets of one resource, one after the other, have in common."""
     return secrets.token_hex(8)
 
 

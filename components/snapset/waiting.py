@@ -182,5 +182,5 @@ def _failed(set_id: str, snapshot: Snapshot) -> errors.SetFailedError:
     cause = snapshot.state_message or "AWS gives no reason"
     return errors.SetFailedError(
         f"waiting for {set_id}: {snapshot.snapshot_id} of {snapshot.volume_id} is in error: {cause.rstrip('.')}. "
-        "There is no backup: run `pulumi refresh` and `pulumi up` to take a new set."
+        "There is no backup: take a new set; in a stack, with `pulumi refresh` and `pulumi up`."
     )

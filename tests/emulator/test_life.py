@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,3 +142,11 @@ def test_a_life_can_be_ended_and_failed_by_hand():
     assert life.ended(5.0).completed_after(6.0) == 5.0
     assert life.failed(5.0, "why").state(5.0) == "error"
     assert life.failed(5.0, "why").ended(6.0).state(6.0) == "error"
+
+
+def test_a_script_can_make_snapshots_older(create, look, ec2_server):
+    old, new = create(), create()
+    before = look(new)[0]["StartTime"]
+    ec2_server.age(old, seconds=3600)
+    assert [before - each["StartTime"] >= timedelta(minutes=59) for each in look(old)] == [True, True]
+    assert {each["StartTime"] for each in look(new)} == {before}

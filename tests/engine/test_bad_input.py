@@ -50,9 +50,9 @@ REFUSED: dict[str, tuple[Config, str, str]] = {
         "nothing is left to snapshot",
     ),
     "too many tags with snapset's own": (
-        {"tags": {f"tag{number}": "x" for number in range(45)}},
+        {"tags": {f"tag{number}": "x" for number in range(43)}},
         "tags",
-        "45 tags are too many",
+        "43 tags are too many",
     ),
     "an aws: key": ({"tags": {"aws:x": "y"}}, "tags", "reserved by AWS"),
     "a snapset: key": ({"tags": {"snapset:set": "y"}}, "tags", "snapset's own"),
@@ -65,6 +65,7 @@ REFUSED: dict[str, tuple[Config, str, str]] = {
     "an unknown location": ({"location": "moon"}, "location", "'moon' is not one of regional, local"),
     "Outpost and location": ({"outpostArn": OUTPOST, "location": "local"}, "location", "give one of them"),
     "an unknown on_delete": ({"onDelete": "keep"}, "on_delete", "'keep' is not one of retain, delete"),
+    "a keep_last that keeps nothing": ({"keepLast": -1}, "keep_last", "-1 is not a whole number from 1 up"),
     "a malformed Region": ({"aws:region": "nowhere"}, "region", "'nowhere' is not a Region"),
 }
 

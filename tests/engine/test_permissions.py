@@ -47,7 +47,7 @@ def test_taking_sets_calls_what_the_policy_grants_and_nothing_else(project: Proj
 
 
 def test_deleting_sets_calls_delete_snapshot_beside(project: Project, ec2: EmbeddedEC2) -> None:
-    project.config = {"instanceId": ec2.launch().instance_id, "onDelete": "delete"}
+    project.config = {"instanceId": ec2.launch().instance_id, "onDelete": "delete", "keepLast": 1}
     ec2.clear_calls()
     whole_life(project)
     assert called(ec2) == ALWAYS | {"DeleteSnapshot"}

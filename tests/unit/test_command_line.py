@@ -75,6 +75,14 @@ def test_the_help_names_every_option_of_the_design(help_of_backup: str) -> None:
     assert not [option for option in options.split() if f"--{option} " not in f"{help_of_backup} "]
 
 
+@pytest.mark.parametrize("command", ["list", "show", "wait", "prune", "schema"])
+def test_the_help_of_every_command_shows_an_example_and_fits_a_terminal(command: str) -> None:
+    ran = snapset(command, "--help")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert f"Example: snapset {command}" in ran.stdout
+    assert max(len(line.rstrip()) for line in ran.stdout.splitlines()) <= WIDTH
+
+
 def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
     # The command ends without Python's own clean-up, so the last thing that it calls is where to look.
     found = f"print(*sorted({SDKS} & sys.modules.keys()), flush=True)"
@@ -98,6 +106,14 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
             "reading exclude_data_volume_ids: 'vol-1' is not a volume",
         ),
         (["backup", INSTANCE, "--region", "mars"], "reading region: 'mars' is not a Region"),
+        (["list", "--instance", "i-1"], "reading --instance: 'i-1' is not an instance id"),
+        (["list", *["--instance", INSTANCE] * 201], "reading --instance: 201 are too many; give at most 200."),
+        (["list", "--region", "mars"], "reading --region: 'mars' is not a Region"),
+        (["show", "set-1"], "reading SET_ID: 'set-1' is not the id of a set"),
+        (["wait", "set-0123456789abcdef0", "--timeout", "soon"], "reading the duration 'soon'"),
+        (["prune"], "reading the rule: give one of --keep-last and --older-than."),
+        (["prune", "--keep-last", "1", "--older-than", "1d"], "reading the rule: give one of"),
+        (["prune", "--older-than", "old", "--yes"], "reading the duration 'old'"),
         (["backup", INSTANCE, "--description", "d" * 256], "reading description: it has 256 characters"),
     ],
 )
@@ -117,7 +133,13 @@ def test_bad_input_is_one_line_and_exit_code_2_and_starts_no_engine(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["backup"], ["backup", INSTANCE, "--location", "here"], ["backup", INSTANCE, "--nonsense"], ["none"]],
+    [
+        ["backup"],
+        ["prune", "--keep-last", "0"],
+        ["backup", INSTANCE, "--location", "here"],
+        ["backup", INSTANCE, "--nonsense"],
+        ["none"],
+    ],
 )
 def test_bad_usage_is_exit_code_2_without_a_traceback(arguments: list[str]) -> None:
     ran = snapset(*arguments)

@@ -51,7 +51,7 @@ def test_a_claim_marks_each_snapshot_with_its_device_and_keeps_the_other_tags(
     lifecycle.claim_set(aws, claim="mine", devices=devices)
     for snapshot_id, snapshot in look().items():
         device = {"snapset:device": devices[snapshot_id]} if devices[snapshot_id] else {}
-        assert snapshot.tags == {**before[snapshot_id].tags, "snapset:claim": "mine", **device}
+        assert snapshot.tags == {**before[snapshot_id].tags, "snapset:claim": "mine", "snapset:count": "3", **device}
 
 
 def test_a_claim_can_be_repeated(aws: Ec2, taken: list[str], look: Callable[[], dict[str, Snapshot]]) -> None:

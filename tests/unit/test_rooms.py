@@ -14,7 +14,7 @@ DEMO = list((PACKAGE / "demo").rglob("*.py"))
 
 # The dynamic provider speaks Pulumi's protocol; what it stands on does not know Pulumi.
 BELOW_THE_RESOURCE = ["aws_errors", "ec2", "errors", "inputs", "lifecycle", "patience", "preflight", "session"]
-BELOW_THE_RESOURCE += ["tags", "waiting", "caller"]
+BELOW_THE_RESOURCE += ["tags", "waiting", "caller", "catalog", "pruning"]
 
 
 def imports_of(path: Path) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from snapset.cli import sets
 from snapset.cli.app import main
 
-__all__ = ["main"]
+__all__ = ["main", "sets"]

@@ -11,6 +11,11 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from snapset.patience import age_of
+
+_STYLES = {"completed": "green", "pending": "yellow", "error": "red", "incomplete": "red"}
 
 
 class Say(Protocol):
@@ -49,7 +54,9 @@ def print_sets(sets: Iterable[Mapping[str, Any]]) -> None:
     """Print each set as a table of its snapshots that fits 80 columns."""
     console = Console(highlight=False)
     for each in sets:
-        console.print(f"{each['set_id']} of {each['instance_id']}: {each['state']}, {each['outcome']}", style="bold")
+        more = [each[name] for name in ("outcome", "change_id") if name in each]
+        title = f"{each['set_id']} of {each['instance_id']}: {', '.join([each['state'], *more])}"
+        console.print(title, style="bold", markup=False)
         table = Table(box=None, pad_edge=False, header_style="dim")
         for title in ("snapshot", "volume", "device"):
             table.add_column(title, no_wrap=True)
@@ -64,6 +71,36 @@ def print_sets(sets: Iterable[Mapping[str, Any]]) -> None:
                 snapshot["state"],
             )
         console.print(table)
+
+
+def print_list(sets: Iterable[Mapping[str, Any]], *, last: str = "change_id", stderr: bool = False) -> None:
+    """Print the sets as a table that fits 80 columns, a line each; `last` names what the last column shows."""
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
+    for title in ("set", "instance"):
+        table.add_column(title, no_wrap=True)
+    for title in ("age", "GiB"):
+        table.add_column(title, no_wrap=True, justify="right")
+    table.add_column("state", no_wrap=True)
+    # The one column that gives way where the terminal is narrow.
+    table.add_column(last.removesuffix("_id"), max_width=14)
+    for each in sets:
+        table.add_row(
+            each["set_id"],
+            each["instance_id"],
+            _age(min(snapshot["start_time"] for snapshot in each["snapshots"])),
+            str(sum(snapshot["size_gib"] for snapshot in each["snapshots"])),
+            Text(each["state"], style=_STYLES.get(each["state"], "")),
+            Text(each.get(last, ""), no_wrap=True, overflow="ellipsis"),
+        )
+    Console(highlight=False, stderr=stderr).print(table if table.rows else "There are no sets.")
+
+
+def _age(start_time: str) -> str:
+    seconds = age_of(start_time)
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit}"
+    return "now"
 
 
 def print_volumes(restored: Mapping[str, Any]) -> None:

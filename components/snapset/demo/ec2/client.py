@@ -160,6 +160,10 @@ class EmbeddedEC2:
         """Unlock these snapshots."""
         self._ask("POST", "snapshots/unlock", {"snapshot_ids": list(snapshot_ids)})
 
+    def age(self, snapshot_ids: Iterable[str], *, seconds: float) -> None:
+        """Say that these snapshots were taken so long before now."""
+        self._ask("POST", "snapshots/age", {"snapshot_ids": list(snapshot_ids), "seconds": seconds})
+
     def place(
         self, instance_id: str, *, outpost_arn: str | None = None, availability_zone: str | None = None
     ) -> None:

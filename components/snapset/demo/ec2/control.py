@@ -6,6 +6,7 @@
     POST   snapshots/complete      {snapshot_ids}, or all that are pending
     POST   snapshots/fail          {snapshot_ids, message}, or {next: true, message, after_seconds}
     POST   snapshots/lock          {snapshot_ids}, snapshots/unlock likewise
+    POST   snapshots/age           {snapshot_ids, seconds}: taken so long before now
     POST   instances/ID            {outpost_arn, availability_zone}
     POST   reset                   everything as when the server started
 
@@ -59,6 +60,7 @@ class Control:
             ("POST", "snapshots/fail"): _fail_snapshots,
             ("POST", "snapshots/lock"): lambda body: WORLD.locked.update(body["snapshot_ids"]),
             ("POST", "snapshots/unlock"): lambda body: WORLD.locked.difference_update(body["snapshot_ids"]),
+            ("POST", "snapshots/age"): _age_snapshots,
             ("POST", "reset"): lambda body: self._reset(),
         }
 
@@ -158,6 +160,11 @@ def _fail_snapshots(body: Mapping[str, Any]) -> list[str]:
         return []
     snapshot_ids = body["snapshot_ids"]
     return [snapshot_id for backend in _backends() for snapshot_id in backend.fail_sets(snapshot_ids, message)]
+
+
+def _age_snapshots(body: Mapping[str, Any]) -> None:
+    for backend in _backends():
+        backend.age_snapshots(body["snapshot_ids"], _read_seconds(body["seconds"]))
 
 
 def _place_instance(instance_id: str, body: Mapping[str, Any]) -> None:

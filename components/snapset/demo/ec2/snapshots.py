@@ -210,6 +210,11 @@ class SnapshotsBackend:
             snapshot.life = snapshot.life.failed(now, message)
         return [snapshot.id for snapshot in failed]
 
+    def age_snapshots(self, snapshot_ids: Sequence[str], seconds: float) -> None:
+        """Say that these snapshots were taken so long before now; the state of each stays what it is."""
+        for snapshot_id in self.snapshots.keys() & set(snapshot_ids):
+            self.snapshots[snapshot_id].start_time = _start_time() - timedelta(seconds=seconds)
+
     def _image_that_uses(self, snapshot: StrictSnapshot) -> str | None:
         for image in self.amis.values():
             if snapshot.from_ami == image.id or snapshot.id in getattr(image, "mapped_snapshot_ids", ()):

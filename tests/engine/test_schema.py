@@ -1,0 +1,100 @@
+"""What the commands print with `--json` is what `snapset schema` says, after a success and after a failure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from support.command_line import CommandLine
+from support.project import REPOSITORY, run_environment
+from support.restores import launch_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snapset.demo.ec2.client import EmbeddedEC2
+
+SCHEMA = json.loads((REPOSITORY / "components/snapset/schema.json").read_text())
+SET = "set-0123456789abcdef0"
+
+
+@pytest.fixture
+def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
+    env = run_environment(tmp_path, ec2.environment())
+    return CommandLine({**env, "SNAPSET_CONSISTENCY_SECONDS": "1"}, tmp_path)
+
+
+def problems_of(command: str, document: Any) -> list[str]:
+    validator = Draft202012Validator({**SCHEMA, "anyOf": [{"$ref": f"#/$defs/{command}"}]})
+    return [each.message for each in validator.iter_errors(document)]
+
+
+def test_every_document_is_what_the_schema_says(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    def run(command: str, *arguments: str, code: int = 0) -> Any:
+        ran = snapset(command, *arguments, "--json")
+        assert ran.code == code, ran.text
+        document = json.loads(ran.stdout)
+        assert problems_of(command, document) == []
+        assert ("error" in document) == (code != 0)
+        return document
+
+    instance = launch_source(ec2).instance_id
+    [first] = run("backup", instance, "--change-id", "first")["sets"]
+    ec2.settings(snapshot_seconds=float("inf"))
+    [second] = run("backup", instance, "--change-id", "second", "--timeout", "1s", code=4)["sets"]
+    # The same record as the backup's, but for what only its run could tell.
+    assert {**run("list")["sets"][1], "outcome": "created"} == {**first, "change_id": "first"}
+    assert run("show", first["set_id"])["sets"][0]["snapshot_ids"] == first["snapshot_ids"]
+    run("show", SET, code=2)
+    run("wait", second["set_id"], "--timeout", "1s", code=4)
+    ec2.complete()
+    run("wait", second["set_id"])
+    run("restore", first["set_id"], "--availability-zone", "us-east-1a")
+    run("restore", SET, "--availability-zone", "us-east-1a", code=2)
+    run("prune", "--keep-last", "1", code=2)
+    ec2.lock(first["snapshot_ids"][:1])
+    assert [each["result"] for each in run("prune", "--keep-last", "1", "--yes")["sets"]] == ["partly deleted"]
+    ec2.fault(action="DescribeSnapshots", kind="deny")
+    run("list", code=3)
+    run("prune", "--keep-last", "1", code=3)
+
+
+def test_the_schema_is_valid_and_printed_by_a_command_that_needs_nothing(snapset: CommandLine) -> None:
+    Draft202012Validator.check_schema(SCHEMA)
+    snapset.env = {"PATH": ""}
+    assert json.loads(snapset("schema").ok().stdout) == SCHEMA
+
+
+def test_what_the_schema_does_not_say_is_refused() -> None:
+    snapshot = {
+        "snapshot_id": "snap-0123456789abcdef0",
+        "volume_id": "vol-0123456789abcdef0",
+        "device_name": "/dev/sdf",
+        "size_gib": 8,
+        "encrypted": False,
+        "state": "completed",
+        "progress": "100%",
+        "start_time": "2026-11-23T23:15:00.000Z",
+    }
+    record = {
+        "set_id": SET,
+        "instance_id": "i-0123456789abcdef0",
+        "region": "us-east-1",
+        "state": "completed",
+        "snapshot_ids": ["snap-0123456789abcdef0"],
+        "snapshots": [snapshot],
+    }
+    assert problems_of("list", {"sets": [record]}) == []
+    wrong = [
+        *({**record, name: None} for name in record),
+        *({key: value for key, value in record.items() if key != name} for name in record),
+        {**record, "surprise": 1},
+        {**record, "outcome": "created"},
+        *({**record, "snapshots": [{**snapshot, name: []}]} for name in snapshot),
+    ]
+    for each in wrong:
+        assert problems_of("list", {"sets": [each]}), each
+    # Only a run that took or took up the set can say which.
+    assert problems_of("backup", {"sets": [record]})

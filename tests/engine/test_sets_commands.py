@@ -1,0 +1,318 @@
+"""`snapset list`, `show`, `wait` and `prune`: processes, their output, their exit codes; no engine, no state."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.command_line import CommandLine
+from support.project import Run, mutating, run_environment, until
+from support.restores import DATA, ROOT, SCRATCH, launch_source, snapshots_of, take_set, terminate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+
+UNKNOWN = "set-0123456789abcdef0"
+HOUR = 3600.0
+
+Take = Callable[..., str]
+
+
+@pytest.fixture
+def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
+    env = run_environment(tmp_path, ec2.environment())
+    # No engine, and no state.
+    nothing = {"PATH": "", "PULUMI_BACKEND_URL": "file:///nonexistent", "COLUMNS": "80"}
+    return CommandLine({**env, **nothing, "SNAPSET_CONSISTENCY_SECONDS": "1"}, tmp_path)
+
+
+@pytest.fixture
+def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
+    return launch_source(ec2)
+
+
+@pytest.fixture
+def take(ec2: EmbeddedEC2, instance: LaunchedInstance) -> Take:
+    """Take a set that is so many hours old, of the instance or of another."""
+
+    def make(*, hours: float, of: LaunchedInstance | None = None, **inputs: Any) -> str:
+        set_id = take_set(ec2, of or instance, triggers=hours, **inputs)
+        ec2.age(snapshots_of(ec2, set_id), seconds=hours * HOUR)
+        return set_id
+
+    return make
+
+
+def document(run: Run) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(run.stdout)
+    return parsed
+
+
+def ids_in(run: Run) -> list[str]:
+    return [each["set_id"] for each in document(run)["sets"]]
+
+
+def left(ec2: EmbeddedEC2) -> set[str]:
+    return {each["SnapshotId"] for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+
+
+def answer(
+    snapset: CommandLine, *arguments: str, say: str = "", on_terminal: tuple[str, ...] = ("stdin", "stderr")
+) -> Run:
+    """Run the command on a terminal, and answer its question."""
+    ours, theirs = os.openpty()
+    try:
+        streams = {name: theirs if name in on_terminal else subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        with subprocess.Popen(
+            [sys.executable, "-c", "from snapset.cli import main; main()", *arguments],
+            cwd=snapset.folder,
+            env={**snapset.env, "TERM": "xterm"},
+            text=True,
+            **streams,
+        ) as process:
+            os.write(ours, say.encode())
+            stdout, stderr = process.communicate(timeout=60)
+        seen = os.read(ours, 1 << 16).decode()
+        return Run(process.returncode, stdout or seen, stderr or seen)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_sets_are_listed_newest_first_also_where_the_instance_is_gone(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, take: Take
+) -> None:
+    old = take(hours=50, change_id="refs/heads/main@0123456789")
+    other = ec2.launch()
+    new, theirs = take(hours=2), take(hours=1, of=other)
+    ec2.ec2().create_snapshot(VolumeId=other.root_volume_id, Description="somebody else's")
+    terminate(ec2, instance)
+    ec2.clear_calls()
+    listed = snapset("list", "--json").ok()
+    assert ids_in(listed) == [theirs, new, old]
+    assert ids_in(snapset("list", "--json", "--instance", instance.instance_id).ok()) == [new, old]
+    assert {each["action"] for each in ec2.calls()} == {"DescribeSnapshots"}
+
+    record = document(listed)["sets"][2]
+    assert (record["state"], record["change_id"]) == ("completed", "refs/heads/main@0123456789")
+    assert [each["device_name"] for each in record["snapshots"]] == [ROOT, DATA, SCRATCH]
+    assert record == document(snapset("show", old, "--json").ok())["sets"][0]
+
+    table = snapset("list").ok().stdout
+    [line] = [line for line in table.splitlines() if old in line]
+    assert re.fullmatch(rf"{old} {instance.instance_id}\s+2 d\s+128 completed\s+refs/heads/ma…", line.rstrip())
+    assert max(map(len, table.splitlines())) <= 80
+    shown = snapset("show", old).ok().stdout
+    assert all(each in shown for each in record["snapshot_ids"])
+    assert "outcome" not in record
+
+
+def test_sets_of_another_region_are_listed_there(snapset: CommandLine, take: Take) -> None:
+    take(hours=1)
+    run = snapset("list", "--region", "eu-central-1", "--json").ok()
+    assert (document(run)["sets"], run.stderr) == ([], "")
+    assert snapset("list", "--region", "eu-central-1").ok().stdout == "There are no sets.\n"
+
+
+def test_colours_are_for_terminals_and_no_color_is_honoured(snapset: CommandLine, take: Take) -> None:
+    take(hours=1)
+    colour = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
+    assert colour.search(answer(snapset, "list", on_terminal=("stdout",)).ok().stdout)
+    snapset.env["NO_COLOR"] = "1"
+    assert not colour.search(answer(snapset, "list", on_terminal=("stdout",)).ok().stdout)
+    del snapset.env["NO_COLOR"]
+    assert "\x1b" not in snapset("list").ok().text
+
+
+@pytest.mark.parametrize("command", ["show", "wait"])
+def test_an_unknown_set_ends_with_2_and_says_where_it_was_looked_for(snapset: CommandLine, command: str) -> None:
+    run = snapset(command, UNKNOWN, "--json").failed()
+    assert run.code == 2
+    assert document(run)["error"]["type"] == "NotFoundError"
+    assert f"looking for {UNKNOWN}: no snapshot in us-east-1" in run.stderr
+
+
+def test_a_missing_permission_ends_with_3_and_names_it(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    ec2.fault(action="DescribeSnapshots", kind="deny")
+    run = snapset("list", "--json").failed()
+    assert run.code == 3
+    assert "Allow ec2:DescribeSnapshots" in run.stderr
+    assert document(run) == {
+        "sets": [],
+        "error": {"type": "NotPermittedError", "message": run.stderr.removeprefix("snapset: ").strip()},
+    }
+
+
+def test_a_wait_ends_when_the_set_has_completed(snapset: CommandLine, ec2: EmbeddedEC2, take: Take) -> None:
+    # Seen only after a moment, as EC2 has it.
+    snapset.env["SNAPSET_CONSISTENCY_SECONDS"] = "20"
+    ec2.settings(snapshot_seconds=2.5, visibility_seconds=1.5)
+    set_id = take(hours=0)
+    run = snapset("wait", set_id, "--json").ok()
+    assert [(each["set_id"], each["state"]) for each in document(run)["sets"]] == [(set_id, "completed")]
+    assert re.search(r"\d of 3 snapshots completed, \d+%", run.stderr)
+
+
+def test_a_wait_that_runs_out_of_time_ends_with_4_and_the_set_goes_on(
+    snapset: CommandLine, ec2: EmbeddedEC2, take: Take
+) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    run = snapset("wait", take(hours=1), "--timeout", "1s", "--json").failed()
+    assert run.code == 4
+    assert [each["state"] for each in document(run)["sets"]] == ["pending"]
+    assert run.stderr.splitlines()[-1].endswith("The snapshots go on; the next run waits for the same set.")
+
+
+def test_a_wait_for_a_set_that_fails_or_has_lost_a_part_ends_with_4(
+    snapset: CommandLine, ec2: EmbeddedEC2, take: Take
+) -> None:
+    failed, partly = take(hours=2), take(hours=1)
+    ec2.fail(list(snapshots_of(ec2, failed))[:1], message="Given key ID is not accessible")
+    ec2.ec2().delete_snapshot(SnapshotId=next(iter(snapshots_of(ec2, partly))))
+    run = snapset("wait", failed).failed()
+    assert run.code == 4
+    assert "Given key ID is not accessible. There is no backup: take a new set" in run.stderr
+    run = snapset("wait", partly, "--json").failed()
+    assert run.code == 4
+    assert "1 of its 3 snapshots no longer exist" in run.stderr
+    assert [each["state"] for each in document(run)["sets"]] == ["incomplete"]
+
+
+def test_an_interrupt_in_the_wait_is_quiet(snapset: CommandLine, ec2: EmbeddedEC2, take: Take) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    set_id = take(hours=1)
+    ec2.clear_calls()
+    with snapset.start("wait", set_id, "--json") as process:
+        until(lambda: len(ec2.calls("DescribeSnapshots")) > 2)
+        began = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert time.monotonic() - began < 8  # well under a second on an idle machine
+    assert stderr.splitlines() == [f"{set_id}: 0 of 3 snapshots completed, 0%"]
+    assert [each["set_id"] for each in json.loads(stdout)["sets"]] == [set_id]
+
+
+def test_prune_deletes_what_is_old_of_every_instance_and_nothing_else(
+    snapset: CommandLine, ec2: EmbeddedEC2, take: Take
+) -> None:
+    other = ec2.launch()
+    old = [take(hours=90), take(hours=80)]
+    kept = [take(hours=70), take(hours=500, of=other)]
+    ec2.settings(snapshot_seconds=float("inf"))
+    kept.append(take(hours=99))
+    foreign = ec2.ec2().create_snapshot(VolumeId=other.root_volume_id)["SnapshotId"]
+    ec2.clear_calls()
+    run = snapset("prune", "--older-than", "2d", "--yes", "--json").ok()
+    assert ids_in(run) == old
+    assert {each["result"] for each in document(run)["sets"]} == {"deleted"}
+    assert mutating(ec2.calls()) == ["DeleteSnapshot"] * 6
+    assert {each["action"] for each in ec2.calls()} == {"DescribeSnapshots", "DeleteSnapshot"}
+    assert left(ec2) == {foreign, *(each for set_id in kept for each in snapshots_of(ec2, set_id))}
+    assert snapset("prune", "--keep-last", "1", "--yes").ok().stdout == "Nothing is to be deleted.\n"
+
+
+def test_prune_of_one_instance_leaves_the_others_alone(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, take: Take
+) -> None:
+    other = ec2.launch()
+    theirs = [take(hours=9, of=other), take(hours=8, of=other)]
+    old, _ = take(hours=7), take(hours=6)
+    run = snapset("prune", "--keep-last", "1", "--instance", instance.instance_id, "--yes", "--json").ok()
+    assert ids_in(run) == [old]
+    assert all(snapshots_of(ec2, each) for each in theirs)
+
+
+def test_prune_goes_on_past_what_an_image_uses_or_a_lock_keeps_and_says_why(
+    snapset: CommandLine, ec2: EmbeddedEC2, take: Take
+) -> None:
+    partly, whole, gone = take(hours=9), take(hours=8), take(hours=7)
+    take(hours=6)
+    used, *others = snapshots_of(ec2, partly)
+    ec2.lock(snapshots_of(ec2, whole))
+    mapping: Any = {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": used}}
+    image = ec2.ec2().register_image(Name="golden", RootDeviceName="/dev/sda1", BlockDeviceMappings=[mapping])
+    run = snapset("prune", "--keep-last", "1", "--yes", "--json").ok()
+    first, second, third = document(run)["sets"]
+    assert (first["set_id"], first["result"], set(first["deleted_snapshot_ids"])) == (
+        partly,
+        "partly deleted",
+        set(others),
+    )
+    [kept] = first["kept"]
+    assert kept["snapshot_id"] == used
+    assert f"InvalidSnapshot.InUse: The snapshot {used} is currently in use by {image['ImageId']}" in kept["reason"]
+    assert (second["set_id"], second["result"], len(second["kept"])) == (whole, "kept", 3)
+    assert (third["set_id"], third["result"], third["kept"]) == (gone, "deleted", [])
+    assert kept["reason"] in run.stderr
+    table = snapset("prune", "--keep-last", "1", "--yes").ok().stdout
+    assert re.search(rf"{partly} .* incomplete kept", table)
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_prune_without_the_permission_deletes_nothing_and_ends_with_3(
+    snapset: CommandLine, ec2: EmbeddedEC2, take: Take
+) -> None:
+    take(hours=9), take(hours=8)
+    ec2.fault(action="DeleteSnapshot", kind="deny")
+    run = snapset("prune", "--keep-last", "1", "--yes", "--json").failed()
+    assert run.code == 3
+    assert "Allow ec2:DeleteSnapshot" in run.stderr
+    assert document(run)["sets"][0]["result"] == "kept"
+    assert len(left(ec2)) == 6
+
+
+def test_prune_asks_on_a_terminal_and_is_refused_where_nobody_can_be_asked(
+    snapset: CommandLine, ec2: EmbeddedEC2, take: Take
+) -> None:
+    old, _ = take(hours=9), take(hours=8)
+    ec2.clear_calls()
+    refused = snapset("prune", "--keep-last", "1", "--json").failed()
+    assert refused.code == 2
+    assert "1 set with 3 snapshots would be deleted, and nobody is here to be asked. Add --yes." in refused.stderr
+    assert [each["result"] for each in document(refused)["sets"]] == ["chosen"]
+    no = answer(snapset, "prune", "--keep-last", "1", say="n\n")
+    assert (no.code, old in no.stderr) == (1, True)
+    assert mutating(ec2.calls()) == []
+    yes = answer(snapset, "prune", "--keep-last", "1", "--json", say="y\n").ok()
+    assert "Delete 1 set with 3 snapshots for good?" in yes.stderr
+    assert ids_in(yes) == [old]
+    assert snapshots_of(ec2, old) == {}
+
+
+def test_a_set_that_became_the_newest_while_the_question_stood_stays(
+    snapset: CommandLine, ec2: EmbeddedEC2, take: Take
+) -> None:
+    older, old, newest = take(hours=9), take(hours=8), take(hours=7)
+    doomed = list(snapshots_of(ec2, newest))
+    ours, theirs = os.openpty()
+    ec2.clear_calls()
+    with subprocess.Popen(
+        [sys.executable, "-c", "from snapset.cli import main; main()", "prune", "--keep-last", "1", "--json"],
+        cwd=snapset.folder,
+        env=snapset.env,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    ) as process:
+        until(lambda: ec2.calls("DescribeSnapshots"))
+        for each in doomed:
+            ec2.ec2().delete_snapshot(SnapshotId=each)
+        os.write(ours, b"y\n")
+        stdout, _ = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+    results = {each["set_id"]: each["result"] for each in json.loads(stdout)["sets"]}
+    assert (process.returncode, results) == (0, {older: "deleted", old: "kept"})
+    assert len(left(ec2)) == 3

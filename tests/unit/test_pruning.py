@@ -1,0 +1,262 @@
+"""`snapset.pruning`: which sets are too many, and what is deleted of them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from snapset import errors, lifecycle, tags
+from snapset.catalog import TaggedSet, group
+from snapset.demo.ec2.client import EmbeddedEC2
+from snapset.ec2 import Ec2, Snapshot
+from snapset.inputs import SetInputs
+from snapset.pruning import choose, find_sets, is_refusal, prune
+
+INSTANCES = ["i-0123456789abcdef0", "i-0fedcba9876543210", "i-00000000000000001"]
+HOUR = 3600.0
+
+# Everything here is claimed, or older than a rerun would look for, unless a test says otherwise.
+choose_now = partial(choose, adoption=HOUR)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A set as a test wants it: `age` in hours."""
+
+    instance: int = 0
+    age: float = 24
+    state: str = "completed"
+    claimed: bool = True
+    missing: bool = False
+    own: bool = True
+
+
+def sets_of(made: Sequence[Made]) -> list[TaggedSet]:
+    return group(part for number, each in enumerate(made) for part in snapshots_of(each, number))
+
+
+def snapshots_of(made: Made, number: int) -> list[Snapshot]:
+    taken = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=made.age)
+    marks = {tags.SET: set_id_of(number), tags.TOKEN: "t", tags.INSTANCE: INSTANCES[made.instance]}
+    if made.claimed:
+        marks |= {tags.CLAIM: "c", tags.COUNT: "3" if made.missing else "2"}
+    return [
+        Snapshot(
+            snapshot_id=f"snap-{number:016x}{part}",
+            volume_id=f"vol-{part:017x}",
+            size_gib=8,
+            encrypted=False,
+            state=made.state if part else "completed",
+            progress="100%",
+            start_time=taken.isoformat(),
+            owner_id="123456789012",
+            tags=marks if made.own else {"Name": "somebody else's"},
+        )
+        for part in range(2)
+    ]
+
+
+def set_id_of(number: int) -> str:
+    return f"set-{number:017x}"
+
+
+def chosen(made: Sequence[Made], **rule: Any) -> list[int]:
+    return [int(each.set_id.removeprefix("set-"), 16) for each in choose_now(sets_of(made), **rule)]
+
+
+DAYS = [Made(age=24 * day) for day in range(1, 5)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "numbers"),
+    [
+        ({"keep_last": 1}, [3, 2, 1]),
+        ({"keep_last": 3}, [3]),
+        ({"keep_last": 4}, []),
+        ({"keep_last": 9}, []),
+        ({"older_than": 60 * HOUR}, [3, 2]),
+        ({"older_than": HOUR}, [3, 2, 1]),
+        ({"older_than": 1000 * HOUR}, []),
+    ],
+)
+def test_what_a_rule_leaves_no_room_for_goes_the_oldest_first(rule: dict[str, Any], numbers: list[int]) -> None:
+    assert chosen(DAYS, **rule) == numbers
+
+
+def test_each_instance_is_counted_by_itself() -> None:
+    made = [Made(instance=0, age=1), Made(instance=1, age=90), Made(instance=1, age=99), Made(instance=2, age=500)]
+    assert chosen(made, keep_last=1) == [2]
+    assert chosen(made, older_than=HOUR) == [2]
+
+
+@pytest.mark.parametrize("rule", [{"keep_last": 1}, {"older_than": 1.0}])
+@pytest.mark.parametrize(
+    ("newest", "numbers"),
+    [
+        # The one below it is the newest that has completed.
+        (Made(age=2, state="pending"), [2]),
+        (Made(age=2, missing=True), [2]),
+        (Made(age=2), [2, 1]),
+    ],
+)
+def test_only_a_whole_completed_set_makes_older_ones_superfluous(
+    rule: dict[str, Any], newest: Made, numbers: list[int]
+) -> None:
+    assert chosen([newest, Made(age=3), Made(age=4)], **rule) == numbers
+
+
+@pytest.mark.parametrize("rule", [{"keep_last": 1}, {"older_than": 1.0}])
+def test_a_pending_set_stays_however_old(rule: dict[str, Any]) -> None:
+    assert chosen([Made(age=1), Made(age=99, state="pending"), Made(age=100)], **rule) == [2]
+
+
+@pytest.mark.parametrize("rule", [{"keep_last": 1}, {"older_than": 1.0}])
+def test_what_is_left_of_a_set_goes_once_a_newer_one_has_completed(rule: dict[str, Any]) -> None:
+    assert chosen([Made(age=1), Made(age=2, missing=True)], **rule) == [1]
+    assert chosen([Made(age=1, missing=True)], **rule) == []
+
+
+def test_a_failed_set_goes_by_its_age_and_with_what_is_older_than_the_sets_that_are_kept() -> None:
+    made = [Made(age=1, state="error"), Made(age=2), Made(age=3, state="error"), Made(age=4)]
+    assert chosen(made, older_than=1.0) == [3, 2, 0]
+    assert chosen(made, keep_last=1) == [3, 2]
+    assert chosen(made, keep_last=2) == []
+    assert chosen([Made(state="error")], older_than=1.0) == [0]
+
+
+@pytest.mark.parametrize("rule", [{"keep_last": 1}, {"older_than": 1.0}])
+def test_a_set_that_a_rerun_would_still_adopt_stays(rule: dict[str, Any]) -> None:
+    made = [Made(age=0.1), Made(age=0.5, claimed=False), Made(age=2, claimed=False)]
+    assert chosen(made, **rule) == [2]
+
+
+MADE = st.lists(
+    st.builds(
+        Made,
+        instance=st.integers(0, 2),
+        age=st.integers(0, 6).map(float),
+        state=st.sampled_from(["completed", "completed", "pending", "error"]),
+        claimed=st.booleans(),
+        missing=st.booleans(),
+        own=st.booleans(),
+    ),
+    max_size=12,
+)
+RULES = st.one_of(
+    st.fixed_dictionaries({"keep_last": st.integers(1, 4)}),
+    st.fixed_dictionaries({"older_than": st.floats(0, 6 * HOUR)}),
+)
+
+
+@given(MADE, RULES)
+def test_the_newest_completed_set_of_every_instance_is_never_chosen(made: list[Made], rule: dict[str, Any]) -> None:
+    sets = sets_of(made)
+    going = {each.set_id for each in choose_now(sets, **rule)}
+    for instance_id in INSTANCES:
+        completed = [each for each in sets if each.instance_id == instance_id and each.state == "completed"]
+        assert not {each.set_id for each in completed[: rule.get("keep_last", 1)]} & going
+
+
+@given(MADE, RULES)
+def test_nothing_is_chosen_that_is_not_snapsets_or_is_pending_or_may_still_be_adopted(
+    made: list[Made], rule: dict[str, Any]
+) -> None:
+    for number in chosen(made, **rule):
+        each = made[number]
+        assert each.own
+        assert each.state != "pending"
+        assert each.claimed or each.age >= 1
+
+
+@given(MADE, RULES)
+def test_a_second_pass_finds_nothing_more(made: list[Made], rule: dict[str, Any]) -> None:
+    sets = sets_of(made)
+    going = choose_now(sets, **rule)
+    assert choose_now([each for each in sets if each not in going], **rule) == []
+
+
+@pytest.fixture
+def taken(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> list[TaggedSet]:
+    """Three claimed sets of one instance, the oldest first; one that nobody took with snapset beside them."""
+    for number in range(3):
+        made = lifecycle.create_set(aws, replace(inputs, triggers=number), volume_ids=None)
+        ids = [each.snapshot_id for each in made.snapshots]
+        lifecycle.claim_set(aws, claim=str(number), devices=dict.fromkeys(ids, ""))
+        ec2.age(ids, seconds=(9 - number) * HOUR)
+    aws.create_snapshots(inputs, {"a": "b"})
+    return find_sets(aws, {})[::-1]
+
+
+def keep_one(sets: Sequence[TaggedSet]) -> list[TaggedSet]:
+    return choose_now(sets, keep_last=1)
+
+
+def left(aws: Ec2) -> list[str]:
+    return [each.set_id for each in find_sets(aws, {})][::-1]
+
+
+def test_the_chosen_are_deleted_and_no_other(aws: Ec2, ec2: EmbeddedEC2, taken: list[TaggedSet]) -> None:
+    done = list(prune(aws, keep_one(taken[::-1]), choice=keep_one))
+    assert [(each.chosen.set_id, each.stay) for each in done] == [(each.set_id, {}) for each in taken[:2]]
+    assert [sorted(each.deleted) for each in done] == [sorted(each.snapshot_ids) for each in taken[:2]]
+    assert left(aws) == [taken[2].set_id]
+    assert len(ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]) == 6
+
+
+def test_sets_on_whatever_page_are_found_and_deleted(
+    aws: Ec2, taken: list[TaggedSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snapset.ec2._PAGE", 5)
+    assert left(aws) == [each.set_id for each in taken]
+    assert len(list(prune(aws, keep_one(taken[::-1]), choice=keep_one))) == 2
+    assert left(aws) == [taken[2].set_id]
+
+
+def test_a_set_that_became_the_newest_meanwhile_stays(aws: Ec2, taken: list[TaggedSet]) -> None:
+    going = keep_one(taken[::-1])
+    lifecycle.delete_set(aws, taken[2].snapshot_ids, set_id=taken[2].set_id, claim="2")
+    first, second = prune(aws, going, choice=keep_one)
+    assert (first.chosen.set_id, first.stay) == (taken[0].set_id, {})
+    assert (second.deleted, set(second.stay)) == ((), set(taken[1].snapshot_ids))
+    assert left(aws) == [taken[1].set_id]
+
+
+def test_a_set_that_is_gone_by_now_counts_as_deleted(aws: Ec2, ec2: EmbeddedEC2, taken: list[TaggedSet]) -> None:
+    going = keep_one(taken[::-1])
+    lifecycle.delete_set(aws, taken[0].snapshot_ids, set_id=taken[0].set_id, claim="0")
+    ec2.clear_calls()
+    assert [each.stay for each in prune(aws, going, choice=keep_one)] == [{}, {}]
+    assert len(ec2.calls("DeleteSnapshot")) == 3
+
+
+def test_not_now_is_waited_out_and_a_refusal_is_told_from_a_failure(
+    aws: Ec2, ec2: EmbeddedEC2, taken: list[TaggedSet]
+) -> None:
+    used, locked, denied = taken[0].snapshot_ids
+    mapping: Any = {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": used}}
+    ec2.ec2().register_image(Name="golden", RootDeviceName="/dev/sda1", BlockDeviceMappings=[mapping])
+    ec2.lock([locked])
+    ec2.fault(action="DeleteSnapshot", kind="deny", match=denied)
+    busy = {"kind": "error", "code": "RequestLimitExceeded", "times": 4}
+    ec2.fault(action="DeleteSnapshot", match=taken[1].snapshot_ids[0], **busy)
+    said: list[str] = []
+    first, second = prune(aws, keep_one(taken[::-1]), choice=keep_one, say=said.append)
+    assert {each: is_refusal(error) for each, error in first.stay.items()} == {
+        used: True,
+        locked: True,
+        denied: False,
+    }
+    assert second.stay == {}
+    assert [text for text in said if "trying again" in text]
+
+
+def test_no_answer_and_no_connection_are_no_refusals() -> None:
+    assert not is_refusal(errors.NoAnswerError("", code="InternalError"))
+    assert not is_refusal(errors.UnreachableError(""))
+    assert not is_refusal(errors.ThrottledError("", code="RequestLimitExceeded"))
