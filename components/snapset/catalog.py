@@ -46,7 +46,7 @@ class TaggedSet:
     @property
     def is_claimed(self) -> bool:
         """Whether a stack's state holds it, or held it once."""
-        return any(tags.CLAIM in each.tags for each in self.snapshots)
+        return any(tags.claim_of(each.tags) for each in self.snapshots)
 
     @property
     def count(self) -> int | None:

@@ -101,7 +101,7 @@ async def _claim(ec2: Ec2, taken: SnapshotSet, known: dict[str, Any], first: Map
     unclaimed = {
         each["snapshot_id"]: each["device_name"]
         for each in known["snapshots"]
-        if (tags.CLAIM not in seen[each["snapshot_id"]].tags if each["snapshot_id"] in seen else young)
+        if (not tags.claim_of(seen[each["snapshot_id"]].tags) if each["snapshot_id"] in seen else young)
     }
     if not unclaimed:
         return "unchanged"

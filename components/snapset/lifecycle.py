@@ -112,18 +112,29 @@ def claim_set(ec2: Ec2, *, claim: str, devices: Mapping[str, str], count: int | 
         count: how many snapshots the set has; as many as `devices` if left out.
     """
     marks_of_all = {tags.CLAIM: claim, tags.COUNT: str(count or len(devices))}
-    give_up = time.monotonic() + Patience.from_environment().consistency
     for snapshot_id, device in devices.items():
-        marks = {**marks_of_all, **({tags.DEVICE: device} if device else {})}
-        while True:
-            try:
-                ec2.tag_snapshots([snapshot_id], marks)
-                break
-            except errors.NotFoundError:
-                # The snapshot has only just been made, and not every part of EC2 knows it yet.
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(1)
+        _tag_new(ec2, [snapshot_id], {**marks_of_all, **({tags.DEVICE: device} if device else {})})
+
+
+def announce_claim(ec2: Ec2, adopted: SnapshotSet, *, claim: str) -> None:
+    """Mark an adopted set as about to be held by another resource than the one that took it.
+
+    That one's record, if it has one after all, must not take the set along. Until it is claimed, the set can still be
+    adopted by a rerun.
+    """
+    _tag_new(ec2, [each.snapshot_id for each in adopted.snapshots], {tags.CLAIM: tags.announced(claim)})
+
+
+def _tag_new(ec2: Ec2, snapshot_ids: Sequence[str], marks: Mapping[str, str]) -> None:
+    give_up = time.monotonic() + Patience.from_environment().consistency
+    while True:
+        try:
+            return ec2.tag_snapshots(snapshot_ids, marks)
+        except errors.NotFoundError:
+            # The snapshots have only just been made, and not every part of EC2 knows them yet.
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(1)
 
 
 def delete_set(ec2: Ec2, snapshot_ids: Sequence[str], *, set_id: str, claim: str) -> list[str]:
@@ -134,8 +145,8 @@ def delete_set(ec2: Ec2, snapshot_ids: Sequence[str], *, set_id: str, claim: str
     Raises:
         SnapsetError: some could not be deleted; it names each with AWS's reason.
     """
-    claimed = {each.snapshot_id: each.tags.get(tags.CLAIM, claim) for each in ec2.describe_snapshots(snapshot_ids)}
-    others = [each for each in snapshot_ids if claimed.get(each, claim) != claim]
+    holders = {each.snapshot_id: tags.holder_of(each.tags) for each in ec2.describe_snapshots(snapshot_ids)}
+    others = [each for each in snapshot_ids if holders.get(each) not in (None, claim)]
     kept = list(delete_snapshots(ec2, [each for each in snapshot_ids if each not in others]).values())
     if kept:
         why = " ".join(str(error) for error in kept)
@@ -203,7 +214,7 @@ def _find_candidates(ec2: Ec2, inputs: SetInputs, patience: Patience) -> list[Sn
     fit = [
         SnapshotSet(set_id=set_id, snapshots=tuple(snapshots), adopted=True)
         for set_id, snapshots in sets.items()
-        if not any(tags.CLAIM in each.tags or each.state == ERROR for each in snapshots)
+        if not any(tags.claim_of(each.tags) or each.state == ERROR for each in snapshots)
         if age_of(snapshots[0].start_time) <= patience.adoption
     ]
     return sorted(fit, key=lambda each: each.snapshots[0].start_time, reverse=True)

@@ -85,6 +85,7 @@ class SnapshotSetProvider(ResourceProvider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Adopt or create the set: one short transaction."""
+        claim = tags.new_claim()
         with shown_in_one_line():
             inputs = parse(props)
             ec2 = self._ec2(props)
@@ -92,8 +93,9 @@ class SnapshotSetProvider(ResourceProvider):
             made = lifecycle.create_set(
                 ec2, inputs, volume_ids=volumes or None, say=say, still_wanted=_engine_is_there
             )
-        if made.adopted:
-            self._adopted.add(made.set_id)
+            if made.adopted:
+                self._adopted.add(made.set_id)
+                lifecycle.announce_claim(ec2, made, claim=claim)
         by_volume = {each.volume_id: each for each in made.snapshots}
         order = [*(each for each in volumes if each in by_volume), *(by_volume.keys() - volumes.keys())]
         snapshots = [_record(by_volume[each], device=volumes.get(each, "")) for each in order]
@@ -106,7 +108,7 @@ class SnapshotSetProvider(ResourceProvider):
                 "snapshots": snapshots,
                 "owner_id": made.snapshots[0].owner_id,
                 "start_time": made.snapshots[0].start_time,
-                "claim": tags.new_claim(),
+                "claim": claim,
                 "outcome": "adopted" if made.adopted else "created",
             },
         )

@@ -23,6 +23,7 @@ INSTANCE = "snapset:instance"
 CHANGE = "snapset:change"
 # Applied once a stack's state is known to hold the set. A set without a claim belongs to no state yet.
 CLAIM = "snapset:claim"
+_ANNOUNCED = "announced-"
 DEVICE = "snapset:device"
 # How many snapshots the set has: without it, a set of which some were deleted would pass for a whole one.
 COUNT = "snapset:count"
@@ -44,6 +45,23 @@ def new_set_id() -> str:
 def new_claim() -> str:
     """Return the mark by which one resource tells a set that it holds from one that another holds."""
     return secrets.token_hex(8)
+
+
+def announced(claim: str) -> str:
+    """Return the mark of a resource that is about to hold the set: until it does, the set belongs to no state yet."""
+    return f"{_ANNOUNCED}{claim}"
+
+
+def claim_of(marks: Mapping[str, str]) -> str | None:
+    """Return the claim of the resource that holds the snapshot, or None."""
+    claim = marks.get(CLAIM)
+    return None if claim is None or claim.startswith(_ANNOUNCED) else claim
+
+
+def holder_of(marks: Mapping[str, str]) -> str | None:
+    """Return the claim of the resource that holds the snapshot, or is about to, or None."""
+    claim = marks.get(CLAIM)
+    return claim and claim.removeprefix(_ANNOUNCED)
 
 
 def new_line() -> str:

@@ -156,7 +156,8 @@ class Engine:
         async def program(known: Mapping[str, Any]) -> None:
             # asyncio runs this in a context of its own, and Pulumi keeps the config in the context.
             pulumi.runtime.set_all_config(dict(self._config))
-            await finish(SimpleNamespace(**known), wait=False, timeout=1).future()  # type: ignore[arg-type]
+            taken = SimpleNamespace(**known, get_provider=lambda _: None)
+            await finish(taken, wait=False, timeout=1).future()  # type: ignore[arg-type]
 
         assert self.live
         asyncio.run(program(_over_the_wire(self.live.outputs)))

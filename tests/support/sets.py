@@ -21,7 +21,7 @@ class Snapshot:
 
     @property
     def claim(self) -> str | None:
-        return self.tags.get(tags.CLAIM)
+        return tags.claim_of(self.tags)
 
 
 @dataclass(frozen=True)
