@@ -1,32 +1,42 @@
-"""The README's policy is what snapset calls: no less, and no more."""
+"""The permissions in the README are what snapset calls, for each way of use: no less, and no more."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from support.project import REPOSITORY, Project
+import pytest
+from support.command_line import CommandLine
+from support.project import REPOSITORY, Project, run_environment
+from support.restores import launch_source, take_set
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from snapset.demo.ec2.client import EmbeddedEC2
 
 README = (REPOSITORY / "README.md").read_text()
-TABLE = dict(re.findall(r"^\| `ec2:(\w+)` \| (.+) \|$", README, re.MULTILINE))
-ALWAYS = {action for action, use in TABLE.items() if not use.startswith("only with")}
+ROWS = dict(re.findall(r"^\| (.+?) \| (.*`(?:ec2|sts):.+) \|$", README, re.MULTILINE))
 
 
-def granted() -> set[str]:
-    [policy] = [json.loads(text) for text in re.findall(r"```json\n(\{\n  \"Version\".*?)```", README, re.DOTALL)]
-    return {action.removeprefix("ec2:") for each in policy["Statement"] for action in each["Action"]}
+def allowed(way: str) -> set[str]:
+    """The actions in a way's row of the table, with those of the row that it builds on."""
+    actions = set(re.findall(r"`\w+:(\w+)`", ROWS[way]))
+    base = re.match(r"as (.+?), and", ROWS[way])
+    return actions | (allowed(next(each for each in ROWS if each.startswith(base[1]))) if base else set())
 
 
-def called(ec2: EmbeddedEC2) -> set[str]:
-    return {each["action"] for each in ec2.calls()}
+@pytest.fixture
+def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
+    env = run_environment(tmp_path, ec2.environment())
+    return CommandLine({**env, "SNAPSET_CONSISTENCY_SECONDS": "1"}, tmp_path)
 
 
-def whole_life(project: Project) -> None:
-    project.up().ok()
+def whole_life(project: Project, ec2: EmbeddedEC2) -> None:
+    ec2.clear_calls()
+    project.preview().ok()
     project.up().ok()
     project.config["triggers"] = "again"
     project.up().ok()
@@ -34,38 +44,113 @@ def whole_life(project: Project) -> None:
     project.destroy().ok()
 
 
-def test_the_readmes_policy_grants_what_the_readmes_table_needs() -> None:
-    assert granted() == ALWAYS
-    assert TABLE.keys() - ALWAYS == {"DescribeAvailabilityZones", "DeleteSnapshot"}
+def test_the_policy_grants_what_taking_sets_needs() -> None:
+    [policy] = [json.loads(text) for text in re.findall(r"```json\n(\{\n  \"Version\".*?)```", README, re.DOTALL)]
+    granted = {action.removeprefix("ec2:") for each in policy["Statement"] for action in each["Action"]}
+    [taking] = [each for each in ROWS if each.startswith("taking sets")]
+    assert granted == allowed(taking)
 
 
-def test_taking_sets_calls_what_the_policy_grants_and_nothing_else(project: Project, ec2: EmbeddedEC2) -> None:
-    project.config = {"instanceId": ec2.launch([(20, "/dev/sdf", {})]).instance_id}
+IN_STACKS = {
+    "taking sets": {},
+    "… with `location`": {"location": "local", "aws:region": "us-west-2"},
+    "… with `on_delete": {"onDelete": "delete", "keepLast": 1},
+}
+
+
+@pytest.mark.parametrize("way", IN_STACKS)
+def test_a_set_in_a_stack_calls_what_its_row_says(project: Project, ec2: EmbeddedEC2, way: str) -> None:
+    local = {"zone": "us-west-2-lax-1a", "region": "us-west-2"} if "location" in IN_STACKS[way] else {}
+    project.config = {"instanceId": ec2.launch([(20, "/dev/sdf", {})], **local).instance_id, **IN_STACKS[way]}
+    whole_life(project, ec2)
+    [row] = [each for each in ROWS if each.startswith(way)]
+    assert called(ec2) == allowed(row)
+
+
+def restore_in_a_stack(project: Project, ec2: EmbeddedEC2) -> None:
+    set_id, target = take_set(ec2, launch_source(ec2)), ec2.launch().instance_id
     ec2.clear_calls()
-    whole_life(project)
-    assert called(ec2) == ALWAYS
+    restored = {"program": "restore", "setId": set_id, "excludeBootVolume": True}
+    project.config = {**restored, "availabilityZone": "us-east-1a", "tags": {"a": "b"}}
+    project.up().ok()
+    project.config["tags"] = {"b": "c"}
+    project.up().ok()
+    project.config = {**restored, "instanceId": target}
+    project.up().ok()
+    project.refresh().ok()
+    project.destroy().ok()
 
 
-def test_deleting_sets_calls_delete_snapshot_beside(project: Project, ec2: EmbeddedEC2) -> None:
-    project.config = {"instanceId": ec2.launch().instance_id, "onDelete": "delete", "keepLast": 1}
+def test_restored_volumes_in_a_stack_call_what_their_row_says(project: Project, ec2: EmbeddedEC2) -> None:
+    restore_in_a_stack(project, ec2)
+    assert called(ec2) == allowed("`RestoredVolumes` in a stack")
+
+
+def backup(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    instance = ec2.launch([(20, "/dev/sdf", {})]).instance_id
     ec2.clear_calls()
-    whole_life(project)
-    assert called(ec2) == ALWAYS | {"DeleteSnapshot"}
+    snapset("backup", instance, "--preview").ok()
+    snapset("backup", "--filter", f"instance-id={instance}").ok()
 
 
-def test_a_location_calls_describe_availability_zones_beside(project: Project, ec2: EmbeddedEC2) -> None:
-    instance = ec2.launch(zone="us-west-2-lax-1a", region="us-west-2")
-    project.config = {"instanceId": instance.instance_id, "location": "local", "aws:region": "us-west-2"}
+def read(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    set_id = take_set(ec2, ec2.launch())
     ec2.clear_calls()
-    whole_life(project)
-    assert called(ec2) == ALWAYS | {"DescribeAvailabilityZones"}
+    for command in (["list"], ["show", set_id], ["wait", set_id]):
+        snapset(*command).ok()
+
+
+def prune(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    instance = ec2.launch()
+    for number in (1, 2):
+        take_set(ec2, instance, triggers=number)
+    ec2.clear_calls()
+    snapset("prune", "--keep-last", "1", "--yes").ok()
+    assert ec2.calls("DeleteSnapshot")
+
+
+def restore(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    set_id, target = take_set(ec2, launch_source(ec2)), ec2.launch().instance_id
+    ec2.clear_calls()
+    snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
+    snapset("restore", set_id, "--availability-zone", "us-east-1a").ok()
+
+
+def doctor(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    ec2.clear_calls()
+    snapset("doctor").ok()
+
+
+COMMANDS: dict[str, Callable[[CommandLine, EmbeddedEC2], None]] = {
+    "taking sets: in a stack, with a guard, `snapset backup`": backup,
+    "`snapset list`, `show`, `wait`": read,
+    "`snapset prune`": prune,
+    "`snapset restore`": restore,
+    "`snapset doctor`": doctor,
+}
+
+
+@pytest.mark.parametrize("way", COMMANDS)
+def test_a_command_calls_what_its_row_says(snapset: CommandLine, ec2: EmbeddedEC2, way: str) -> None:
+    COMMANDS[way](snapset, ec2)
+    assert called(ec2) == allowed(way)
+
+
+def called(ec2: EmbeddedEC2) -> set[str]:
+    return {each["action"] for each in ec2.calls()}
+
+
+def test_every_way_is_tried() -> None:
+    tried = [*COMMANDS, *IN_STACKS, "`RestoredVolumes` in a stack"]
+    assert [row for row in ROWS if not any(row.startswith(each) for each in tried)] == []
 
 
 def test_every_permission_that_an_error_asks_for_is_in_the_table() -> None:
-    source = (REPOSITORY / "components/snapset/ec2.py").read_text()
-    needed = {
+    calls = [(REPOSITORY / f"components/snapset/{name}.py").read_text() for name in ("ec2", "volumes", "caller")]
+    asked = {
         action
+        for source in calls
         for text in re.findall(r"needs\s*=\s*\"([^\"]+)\"", source)
-        for action in re.findall(r"ec2:(\w+)", text)
+        for action in re.findall(r"(?:ec2|sts):(\w+)", text)
     }
-    assert needed == TABLE.keys()
+    assert asked == set().union(*map(allowed, ROWS))

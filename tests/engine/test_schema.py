@@ -56,6 +56,9 @@ def test_every_document_is_what_the_schema_says(snapset: CommandLine, ec2: Embed
     run("prune", "--keep-last", "1", code=2)
     ec2.lock(first["snapshot_ids"][:1])
     assert [each["result"] for each in run("prune", "--keep-last", "1", "--yes")["sets"]] == ["partly deleted"]
+    run("doctor")
+    assert run("unlock", "--change-id", "first")["locks"] == []
+    run("unlock", "--change-id", "nonesuch", code=2)
     ec2.fault(action="DescribeSnapshots", kind="deny")
     run("list", code=3)
     run("prune", "--keep-last", "1", code=3)

@@ -15,23 +15,24 @@ FLOORS = [
     ["cli"],
     ["backup", "doctor"],
     ["state"],
-    ["engine", "component", "guard"],
+    ["engine", "restore"],
+    ["component", "guard"],
     ["keeping"],
     ["finish"],
-    ["waiting", "resource", "line", "mocks"],
-    ["provider", "aws_provider"],
-    ["preflight"],
-    ["pruning"],
-    ["catalog"],
+    ["waiting", "resource", "restore_provider", "line", "mocks"],
+    ["provider", "restoring", "aws_provider"],
+    ["preflight", "restore_plan", "attaching", "dynamic"],
+    ["pruning", "volumes"],
+    ["catalog", "restore_inputs"],
     ["lifecycle"],
     ["ec2", "caller"],
     ["session"],
-    ["aws_errors", "inputs"],
+    ["aws_errors", "call_log", "inputs"],
     ["patience", "tags"],
     ["errors"],
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-FILES = [*PACKAGE.glob("cli/*.py"), *(path for path in PACKAGE.glob("*.py") if path.stem in HEIGHT)]
+FILES = [*PACKAGE.glob("cli/*.py"), *(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")]
 
 
 def imported(source: str) -> set[str]:
