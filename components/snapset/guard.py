@@ -84,7 +84,7 @@ def backup_before_change(
     )
     if is_mocked():
         # Nothing calls hooks there, and Pulumi would serve them in a thread that outlives the test.
-        return pulumi.ResourceOptions()
+        return pulumi.ResourceOptions(provider=provider)
     before = pulumi.ResourceHook(f"{name}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
     after = pulumi.ResourceHook(f"{name}-after", guard.after)
     attached = pulumi.ResourceHook(f"{name}-attached", guard.attached)
