@@ -5,7 +5,8 @@ engine_files := $(wildcard tools/engine/*.py tools/engine/*/go.mod tools/engine/
 engine_gone := $(shell test -x "$$(cat .venv/engine-path 2>/dev/null)/pulumi" || echo look-again)
 
 # .venv comes first: Pulumi runs the python3 that it finds on PATH, and the engine's folder may hold another one.
-in_venv = PATH="$(CURDIR)/.venv/bin:$$(cat .venv/engine-path):$$PATH" \
+# Python keeps what it has compiled, whatever the machine says: every engine run starts it several times.
+in_venv = PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/.venv/bin:$$(cat .venv/engine-path):$$PATH" \
 	PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION=true PULUMI_SKIP_UPDATE_CHECK=true
 
 .DEFAULT_GOAL := help
@@ -44,6 +45,8 @@ clean-engine: ## remove the Pulumi that setup installed
 		echo "snapset needs Python 3.10 or newer, and $(PYTHON) is not. Name one: make setup PYTHON=python3.12" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv --clear .venv
+	@# The engine has pip list the packages in every run, and the pip that comes with Python 3.11 takes twice as long.
+	.venv/bin/python -m pip install --disable-pip-version-check --quiet pip==25.3
 	@touch $@
 
 .venv/installed: .venv/created requirements.lock pyproject.toml

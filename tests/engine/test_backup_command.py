@@ -234,7 +234,7 @@ def test_a_preview_says_what_would_be_done_and_does_nothing(
         (["{id}", "--exclude-volume", "{root}"], "is the root volume"),
         (["{id}", "--location", "moon"], "Invalid value for '--location'"),
         (["{id}", "--nonesuch"], "No such option"),
-        ([], "Missing argument"),
+        ([], "there is none. Name one, or a --filter"),
     ],
 )
 def test_bad_usage_and_bad_input_end_with_2_and_create_nothing(

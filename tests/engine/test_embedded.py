@@ -81,7 +81,10 @@ def test_the_wheel_has_the_types_the_command_and_nothing_of_the_repository_but_t
     sources = {
         str(each.relative_to(REPOSITORY / "components")) for each in REPOSITORY.glob("components/snapset/**/*.py")
     }
-    assert {name for name in names if ".dist-info/" not in name} == sources | {"snapset/py.typed"}
+    assert {name for name in names if ".dist-info/" not in name} == sources | {
+        "snapset/py.typed",
+        "snapset/schema.json",
+    }
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 

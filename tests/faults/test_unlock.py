@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from support.command_line import CommandLine
     from support.crash import Scene
 
-ENGINE_KILLED = Case("create", 4, "CreateSnapshots", "engine", "before")
+ENGINE_KILLED = Case("create", 2, "CreateSnapshots", "engine", "before")
 LOCK = {"pid": 4242, "username": "ci", "hostname": "runner-7", "timestamp": "2026-01-02T03:04:05.678+01:00"}
 
 

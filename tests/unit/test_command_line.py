@@ -94,6 +94,7 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["backup"], "reading the instances: there is none. Name one, or a --filter that finds some."),
         (["backup", "i-1"], "reading instance_id: 'i-1' is not an instance id (like i-0123456789abcdef0)."),
         (["backup", INSTANCE, INSTANCE], f"reading the instances: {INSTANCE} is listed twice."),
         (["backup", INSTANCE, "--tag", "app"], "reading --tag 'app': there is no '='. Write it as KEY=VALUE."),
@@ -134,7 +135,7 @@ def test_bad_input_is_one_line_and_exit_code_2_and_starts_no_engine(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["backup"],
+        ["restore"],
         ["prune", "--keep-last", "0"],
         ["backup", INSTANCE, "--location", "here"],
         ["backup", INSTANCE, "--nonsense"],
