@@ -158,7 +158,8 @@ def find_terraform(ec2: EmbeddedEC2, volume_ids: object, *, env: Mapping[str, st
 
 def environment(ec2: EmbeddedEC2, folder: Path) -> dict[str, str]:
     """Return an environment with the embedded EC2, a state of its own, and nothing of the user's."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_", "SNAPSET_"))}
+    theirs = ("AWS_", "PULUMI_", "SNAPSET_", "TF_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     state = folder / "state"
     state.mkdir()
     path = [str(Path(sys.executable).parent), *filter(None, [engine_folder()]), os.environ["PATH"]]

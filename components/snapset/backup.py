@@ -6,22 +6,20 @@ https://www.pulumi.com/docs/iac/automation-api/
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
-import secrets
 import shlex
 import tempfile
 import threading
-import time
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from pulumi import automation
 
 from snapset import errors
+from snapset.backup_request import BackupRequest
 from snapset.ec2 import connect
 from snapset.engine import EngineCommand, Stack, Workspace, environment
 from snapset.finish import Finished, finish
@@ -29,7 +27,8 @@ from snapset.resource import SnapshotSet
 from snapset.session import AwsSettings, find_region
 from snapset.state import PROJECT, last_error, locks_in, settle_ties
 
-_NAME_LENGTH = 60
+# More than the four that the provider's process works at.
+_AT_ONCE = 16
 _SNAPSHOT = (
     "snapshot_id",
     "volume_id",
@@ -40,52 +39,6 @@ _SNAPSHOT = (
     "progress",
     "start_time",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackupRequest:
-    """What to back up, and under which name.
-
-    Attributes:
-        instance_ids: one set is taken of each.
-        inputs: the inputs of `SnapshotSet` that all sets share.
-        change_id: the change that the backup is for; a change that was served gets no second set.
-        wait: wait until the sets have completed.
-        timeout: for how many seconds.
-        stack: the Pulumi stack that keeps the record; one of its own for each change if None.
-        preview: only find out what the backup would do.
-    """
-
-    instance_ids: tuple[str, ...]
-    change_id: str
-    inputs: Mapping[str, Any] = field(default_factory=dict)
-    wait: bool = True
-    timeout: float = 7200.0
-    stack: str | None = None
-    preview: bool = False
-
-    @property
-    def slug(self) -> str:
-        """The change id as a part of names: what Pulumi does not take is replaced, told apart by a hash."""
-        # What looks as if a hash had been put to it gets one of its own.
-        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}(?<!-[0-9a-f]{8})", self.change_id):
-            return self.change_id
-        readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.change_id)[:_NAME_LENGTH].strip("-.") or "change"
-        return f"{readable}-{hashlib.sha256(self.change_id.encode()).hexdigest()[:8]}"
-
-    @property
-    def stack_name(self) -> str:
-        """The name of the stack."""
-        return self.stack or self.slug
-
-    def resource_name(self, instance_id: str) -> str:
-        """The name of an instance's set in the stack."""
-        return f"{instance_id}-{self.slug}"
-
-
-def new_change_id() -> str:
-    """Return an id for a run that names no change, such as `20261123-231500-1f3a`."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
 
 
 class Backup:
@@ -146,15 +99,19 @@ class Backup:
             return
 
     def _open_stack(self, workspace: Workspace) -> Stack:
-        try:
+        # Another run for the same change may have made it a moment ago.
+        with suppress(automation.StackAlreadyExistsError):
             return Stack(self.request.stack_name, workspace)
-        except automation.StackAlreadyExistsError:
-            # Another run for the same change made it a moment ago.
-            return Stack(self.request.stack_name, workspace)
+        return Stack(self.request.stack_name, workspace)
 
-    def _program(self) -> None:
+    async def _program(self) -> None:
         self._loop = asyncio.get_running_loop()
-        for instance_id in self.request.instance_ids:
+        # Pulumi looks at all that is not yet known each time that something is: with hundreds of sets, too often.
+        room = asyncio.Semaphore(_AT_ONCE)
+        await asyncio.gather(*(self._declare(each, room) for each in self.request.instance_ids))
+
+    async def _declare(self, instance_id: str, room: asyncio.Semaphore) -> None:
+        async with room:
             # Without the component around it, the engine has half as much to record.
             taken = SnapshotSet(
                 self.request.resource_name(instance_id),
@@ -164,6 +121,7 @@ class Backup:
             )
             keep = partial(self._keep, instance_id)
             finish(taken, wait=self.request.wait, timeout=self.request.timeout, recorded=keep).apply(keep)
+            await taken.set_id.future()
 
     def _end_program(self) -> None:
         # An interrupted engine is gone while the program still waits for a set, and would go on with that for hours.

@@ -95,5 +95,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             # For the check of the inputs only: it is no part of them.
             "previews": pulumi.runtime.is_dry_run(),
         }
-        outputs = dict.fromkeys(("set_id", "snapshot_ids", "snapshots", "owner_id", "start_time", "claim", "outcome"))
-        super().__init__(SnapshotSetProvider(), name, {**inputs, **outputs}, opts)
+        # Pulumi tracks each property on its own, for as long as the program runs.
+        given = {key: value for key, value in inputs.items() if value is not None}
+        outputs = ("set_id", "snapshot_ids", "snapshots", "region", "owner_id", "start_time", "claim", "outcome")
+        super().__init__(SnapshotSetProvider(), name, {**dict.fromkeys(outputs), **given}, opts)

@@ -163,8 +163,9 @@ async def wait_for_set(
             report(f"{set_id}: {said}")
         if time.monotonic() > give_up:
             raise errors.WaitTimeoutError(
-                f"waiting for {set_id}: {said} when the {timeout:.0f} s were up. The snapshots go on; "
-                "the next run waits for the same set."
+                f"waiting for {set_id}: {said} when the {timeout:.0f} s were up. The snapshots go on: "
+                f"`snapset show {set_id}` looks at them, and `snapset wait {set_id}` or the next run waits for them "
+                "again."
             )
         try:
             seen, trouble = await look(snapshot_ids), ""

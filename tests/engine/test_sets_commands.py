@@ -170,7 +170,7 @@ def test_a_wait_that_runs_out_of_time_ends_with_4_and_the_set_goes_on(
     run = snapset("wait", take(hours=1), "--timeout", "1s", "--json").failed()
     assert run.code == 4
     assert [each["state"] for each in document(run)["sets"]] == ["pending"]
-    assert run.stderr.splitlines()[-1].endswith("The snapshots go on; the next run waits for the same set.")
+    assert run.stderr.splitlines()[-1].endswith(" or the next run waits for them again.")
 
 
 def test_a_wait_for_a_set_that_fails_or_has_lost_a_part_ends_with_4(

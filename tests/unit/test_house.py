@@ -28,7 +28,7 @@ FLOORS = [
     ["ec2", "caller"],
     ["session"],
     ["aws_errors", "call_log", "inputs"],
-    ["patience", "tags"],
+    ["patience", "tags", "backup_request"],
     ["errors"],
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}

@@ -140,8 +140,8 @@ def test_when_the_time_is_up_it_says_how_far_the_set_is_and_that_it_goes_on(
     with pytest.raises(errors.WaitTimeoutError) as caught:
         wait(print, timeout=0)
     assert str(caught.value) == (
-        "waiting for set-1: 1 of 3 snapshots completed, 33% when the 0 s were up. The snapshots go on; "
-        "the next run waits for the same set."
+        "waiting for set-1: 1 of 3 snapshots completed, 33% when the 0 s were up. The snapshots go on: "
+        "`snapset show set-1` looks at them, and `snapset wait set-1` or the next run waits for them again."
     )
     assert caught.value.exit_code == 4
 

@@ -74,7 +74,8 @@ def run_backup(
     if wanted:
         instances = [*instances, *(each for each in _find_instances(wanted, inputs) if each not in instances)]
 
-    from snapset.backup import Backup, BackupRequest, new_change_id
+    from snapset.backup import Backup
+    from snapset.backup_request import BackupRequest, new_change_id
 
     request = BackupRequest(
         instance_ids=tuple(instances),

@@ -32,7 +32,7 @@ def unlock(
     if (stack is None) == (change_id is None):
         raise errors.InputError("reading the options: name the stack by either --stack or --change-id.")
 
-    from snapset.backup import BackupRequest
+    from snapset.backup_request import BackupRequest
     from snapset.cli.output import print_json
     from snapset.state import clear_locks, find_locks, open_state
 

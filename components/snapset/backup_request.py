@@ -1,0 +1,59 @@
+"""What to back up, and under which names its record is kept. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_NAME_LENGTH = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupRequest:
+    """What to back up, and under which name.
+
+    Attributes:
+        instance_ids: one set is taken of each.
+        inputs: the inputs of `SnapshotSet` that all sets share.
+        change_id: the change that the backup is for; a change that was served gets no second set.
+        wait: wait until the sets have completed.
+        timeout: for how many seconds.
+        stack: the Pulumi stack that keeps the record; one of its own for each change if None.
+        preview: only find out what the backup would do.
+    """
+
+    instance_ids: tuple[str, ...]
+    change_id: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    wait: bool = True
+    timeout: float = 7200.0
+    stack: str | None = None
+    preview: bool = False
+
+    @property
+    def slug(self) -> str:
+        """The change id as a part of names: what Pulumi does not take is replaced, told apart by a hash."""
+        # What looks as if a hash had been put to it gets one of its own.
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}(?<!-[0-9a-f]{8})", self.change_id):
+            return self.change_id
+        readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.change_id)[:_NAME_LENGTH].strip("-.") or "change"
+        return f"{readable}-{hashlib.sha256(self.change_id.encode()).hexdigest()[:8]}"
+
+    @property
+    def stack_name(self) -> str:
+        """The name of the stack."""
+        return self.stack or self.slug
+
+    def resource_name(self, instance_id: str) -> str:
+        """The name of an instance's set in the stack."""
+        return f"{instance_id}-{self.slug}"
+
+
+def new_change_id() -> str:
+    """Return an id for a run that names no change, such as `20261123-231500-1f3a`."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
