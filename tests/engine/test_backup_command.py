@@ -6,42 +6,17 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.command_line import CommandLine
 from support.project import Run, mutating, run_environment, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
-
-
-@dataclass
-class CommandLine:
-    env: dict[str, str]
-    folder: Path
-
-    def __call__(self, *arguments: str) -> Run:
-        with self.start(*arguments) as process:
-            stdout, stderr = process.communicate(timeout=120)
-        return Run(process.returncode, stdout, stderr)
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", "from snapset.cli import main; main()", *arguments],
-            cwd=self.folder,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
 
 
 @pytest.fixture
