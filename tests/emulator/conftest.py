@@ -13,7 +13,7 @@ from snapset.demo.ec2.client import EmbeddedEC2
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-DEADLINE_SECONDS = 10
+DEADLINE_SECONDS = 30
 
 
 @pytest.fixture(scope="session")

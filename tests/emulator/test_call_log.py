@@ -90,7 +90,7 @@ def test_it_says_what_became_of_a_call(ec2, ec2_server, instance, script, parame
 def test_a_call_under_way_is_in_it(ec2_server, instance):
     ec2_server.fault(kind="delay", action="CreateSnapshots", seconds=3600)
     spec = {"InstanceId": instance.instance_id}
-    attempt(ec2_server.ec2(timeout=0.2).create_snapshots, InstanceSpecification=spec)
+    attempt(ec2_server.ec2(timeout=2).create_snapshots, InstanceSpecification=spec)
     (call,) = ec2_server.calls()
     assert (call["action"], call["status"], call["carried_out"]) == ("CreateSnapshots", None, False)
 

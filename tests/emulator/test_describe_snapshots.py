@@ -241,7 +241,7 @@ class TestVisibility:
         assert found(("tag:team", "web")) == [old, young]
 
     def test_it_shows_after_that_time(self, ec2_server, snapshot, found, eventually):
-        ec2_server.settings(visibility_seconds=0.3)
+        ec2_server.settings(visibility_seconds=2)
         young = snapshot()
         assert found(OwnerIds=["self"]) == []
         eventually(lambda: found(OwnerIds=["self"]), lambda now: now == [young])

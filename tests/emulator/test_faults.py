@@ -119,7 +119,7 @@ class TestDelays:
         assert time.monotonic() - begun >= 0.2
 
     def test_do_not_hold_other_calls_back(self, ec2_server, ec2, request_of):
-        ec2_server.fault(kind="delay", action="CreateSnapshots", seconds=0.5)
+        ec2_server.fault(kind="delay", action="CreateSnapshots", seconds=3)
         slow = threading.Thread(target=ec2.create_snapshots, kwargs=request_of)
         slow.start()
         assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []

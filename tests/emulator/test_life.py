@@ -84,7 +84,7 @@ def test_the_next_set_fails_and_the_one_after_it_does_not(create, look, ec2_serv
 
 def test_the_next_set_can_fail_on_its_way(create, look, ec2_server, eventually):
     ec2_server.settings(snapshot_seconds=FOREVER)
-    ec2_server.fail(after_seconds=0.3)
+    ec2_server.fail(after_seconds=2)
     snapshot_ids = create()
     assert states(look(snapshot_ids)) == ["pending"] * 2
     eventually(lambda: states(look(snapshot_ids)), lambda now: now == ["error"] * 2)

@@ -51,11 +51,11 @@ def test_it_prints_one_line_and_ends_cleanly_when_told(start, number):
     process, line = start("--snapshot-seconds", "forever", "--visibility-seconds", "1.5", "--region", "eu-west-1")
     assert list(line) == ["endpoint"]
     assert answers(line["endpoint"])
-    with urlopen(f"{line['endpoint']}/_snapset/settings", timeout=10) as answer:
+    with urlopen(f"{line['endpoint']}/_snapset/settings", timeout=30) as answer:
         settings = json.load(answer)
     assert settings == {"snapshot_seconds": "forever", "visibility_seconds": 1.5, "volume_seconds": {}}
     process.send_signal(number)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
     assert not answers(line["endpoint"])
 
@@ -163,7 +163,7 @@ def test_a_reset_forgets_everything(ec2_server, ec2):
 def test_what_can_not_be_controlled_is_said(ec2_server, method, path, body, status):
     request = Request(f"{ec2_server.endpoint}/_snapset/{path}", data=body and body.encode(), method=method)
     with pytest.raises(HTTPError) as caught:
-        urlopen(request, timeout=10)
+        urlopen(request, timeout=30)
     with caught.value as answer:
         assert answer.code == status
         assert json.load(answer)["error"]
