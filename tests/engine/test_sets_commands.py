@@ -156,9 +156,14 @@ def test_a_missing_permission_ends_with_3_and_names_it(snapset: CommandLine, ec2
 def test_a_wait_ends_when_the_set_has_completed(snapset: CommandLine, ec2: EmbeddedEC2, take: Take) -> None:
     # Seen only after a moment, as EC2 has it.
     snapset.env["SNAPSET_CONSISTENCY_SECONDS"] = "20"
-    ec2.settings(snapshot_seconds=2.5, visibility_seconds=1.5)
+    ec2.settings(snapshot_seconds=float("inf"), visibility_seconds=1.5)
     set_id = take(hours=0)
-    run = snapset("wait", set_id, "--json").ok()
+    ec2.clear_calls()
+    with snapset.start("wait", set_id, "--json") as process:
+        until(lambda: any("snapshot-id" in each["params"].values() for each in ec2.calls("DescribeSnapshots")))
+        ec2.complete()
+        stdout, stderr = process.communicate(timeout=60)
+    run = Run(process.returncode, stdout, stderr).ok()
     assert [(each["set_id"], each["state"]) for each in document(run)["sets"]] == [(set_id, "completed")]
     assert re.search(r"\d of 3 snapshots completed, \d+%", run.stderr)
 
