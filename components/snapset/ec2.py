@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from snapset import errors
-from snapset.aws_errors import calling_aws
+from snapset.aws_errors import calling_aws, dry_run
 from snapset.session import AwsSettings, make_client
 
 if TYPE_CHECKING:
@@ -151,12 +151,8 @@ class Ec2:
     def check_create_snapshots(self, inputs: SetInputs, tags: Mapping[str, str]) -> None:
         """Ask AWS, by a dry run, whether the call would be allowed. Creates nothing."""
         needs = "ec2:CreateSnapshots and ec2:CreateTags"
-        try:
-            with calling_aws(f"checking snapshots of {inputs.instance_id}", needs=needs):
-                self._client.create_snapshots(**_create_request(inputs, tags), DryRun=True)
-        except errors.SnapsetError as error:
-            if error.code != errors.DRY_RUN_OPERATION:
-                raise
+        with dry_run(f"checking snapshots of {inputs.instance_id}", needs=needs):
+            self._client.create_snapshots(**_create_request(inputs, tags), DryRun=True)
 
     def describe_snapshots(self, snapshot_ids: Sequence[str]) -> list[Snapshot]:
         """Return those of the snapshots that EC2 can see now; the others are left out, without an error."""
@@ -185,12 +181,8 @@ class Ec2:
 
     def check_tag_snapshots(self, snapshot_ids: Sequence[str], tags: Mapping[str, str]) -> None:
         """Ask AWS, by a dry run, whether the tags could be added. Tags nothing."""
-        try:
-            with calling_aws(f"checking the tags of {', '.join(snapshot_ids)}", needs="ec2:CreateTags"):
-                self._client.create_tags(Resources=list(snapshot_ids), Tags=tag_list(tags), DryRun=True)
-        except errors.SnapsetError as error:
-            if error.code != errors.DRY_RUN_OPERATION:
-                raise
+        with dry_run(f"checking the tags of {', '.join(snapshot_ids)}", needs="ec2:CreateTags"):
+            self._client.create_tags(Resources=list(snapshot_ids), Tags=tag_list(tags), DryRun=True)
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Delete one snapshot. Safe to repeat.

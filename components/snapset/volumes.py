@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from snapset import errors
-from snapset.aws_errors import calling_aws
+from snapset.aws_errors import calling_aws, dry_run
 from snapset.ec2 import Ec2, tag_list
 from snapset.restore_inputs import RestoreInputs
 from snapset.session import AwsSettings
@@ -89,12 +88,8 @@ class VolumeEc2(Ec2):
         """Ask AWS, by a dry run, whether the call would be allowed. Creates nothing."""
         request = _create_request(inputs, snapshot_id=snapshot_id, zone=zone, tags=tags)
         needs = "ec2:CreateVolume and ec2:CreateTags"
-        try:
-            with calling_aws(f"checking the volume of {snapshot_id}", needs=needs):
-                self._client.create_volume(**request, DryRun=True)
-        except errors.SnapsetError as error:
-            if error.code != errors.DRY_RUN_OPERATION:
-                raise
+        with dry_run(f"checking the volume of {snapshot_id}", needs=needs):
+            self._client.create_volume(**request, DryRun=True)
 
     def attach_volume(self, volume_id: str, *, instance_id: str, device: str) -> None:
         """Begin to attach an available volume. Once it is attached, AWS refuses another time."""

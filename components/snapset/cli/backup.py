@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from snapset import errors
-from snapset.cli.output import print_error, print_json, print_sets, progress
+from snapset.cli.output import error_record, print_error, print_json, print_sets, progress
+from snapset.cli.reading import connect_to
 from snapset.inputs import problems_of
 from snapset.patience import parse_duration
 
@@ -94,7 +95,7 @@ def run_backup(
     if as_json:
         document: dict[str, Any] = {"sets": sets}
         if isinstance(failure, errors.SnapsetError):
-            document["error"] = {"type": type(failure).__name__, "message": str(failure)}
+            document["error"] = error_record(failure)
         print_json(document)
     else:
         print_sets(sets)
@@ -121,16 +122,12 @@ def _check(instances: Sequence[str], inputs: Mapping[str, Any], change_id: str |
 
 
 def _find_instances(filters: Mapping[str, Sequence[str]], inputs: Mapping[str, Any]) -> list[str]:
-    from snapset.ec2 import connect
-    from snapset.session import AwsSettings, find_region
-
-    settings = AwsSettings()
-    region = inputs.get("region") or find_region(settings)
-    if found := connect(settings.in_region(region)).find_instances(filters):
+    ec2 = connect_to(inputs.get("region"), None)
+    if found := ec2.find_instances(filters):
         return found
     shown = " ".join(f"{name}={','.join(values)}" for name, values in filters.items())
     raise errors.NotFoundError(
-        f"looking for instances in {region}: none that is running or stopped matches {shown}. "
+        f"looking for instances in {ec2.settings.region}: none that is running or stopped matches {shown}. "
         "Check the filter, the Region and the account."
     )
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from snapset import errors
 from snapset.patience import age_of
 
 _STYLES = {"completed": "green", "pending": "yellow", "error": "red", "incomplete": "red"}
@@ -48,6 +49,11 @@ def print_json(document: Mapping[str, Any]) -> None:
     """Print the one document of a `--json` run on stdout."""
     sys.stdout.write(json.dumps(document, indent=2) + "\n")
     sys.stdout.flush()
+
+
+def error_record(error: errors.SnapsetError) -> dict[str, str]:
+    """Return the error as `--json` documents have it."""
+    return {"type": type(error).__name__, "message": str(error)}
 
 
 def print_sets(sets: Iterable[Mapping[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from snapset import errors, tags
-from snapset.cli.output import Say, print_json, print_list, print_sets, progress
+from snapset.cli.output import Say, error_record, print_json, print_list, print_sets, progress
 from snapset.inputs import INSTANCE_ID, REGION, matches
 from snapset.patience import Patience, may_be_invisible, parse_duration
 
@@ -86,7 +86,7 @@ def answering(*, as_json: bool) -> Iterator[dict[str, Any]]:
     try:
         yield document
     except errors.SnapsetError as error:
-        document["error"] = {"type": type(error).__name__, "message": str(error)}
+        document["error"] = error_record(error)
         raise
     finally:
         if as_json:

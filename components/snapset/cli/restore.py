@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from snapset import errors
-from snapset.cli.output import print_json, print_volumes, progress
+from snapset.cli.output import error_record, print_json, print_volumes, progress
 from snapset.restore_inputs import parse_restore, restore_problems_of
 
 # Whom the volumes are for: the same set and target again is the same restore, whoever asks.
@@ -39,7 +39,7 @@ def run_restore(inputs: Mapping[str, Any], *, profile: str | None, as_json: bool
             made = restore_set(connect_for_volumes(settings.in_region(region)), wanted, say=say)
             document["volumes"] = [asdict(each) for each in made]
         except errors.SnapsetError as error:
-            document["error"] = {"type": type(error).__name__, "message": str(error)}
+            document["error"] = error_record(error)
             failure = error
     if as_json:
         print_json(document)

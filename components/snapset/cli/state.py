@@ -33,7 +33,7 @@ def unlock(
         raise errors.InputError("reading the options: name the stack by either --stack or --change-id.")
 
     from snapset.backup_request import BackupRequest
-    from snapset.cli.output import print_json
+    from snapset.cli.output import error_record, print_json
     from snapset.state import clear_locks, find_locks, open_state
 
     name = BackupRequest(instance_ids=(), change_id=change_id or "", stack=stack).stack_name
@@ -48,7 +48,7 @@ def unlock(
                 clear_locks(state, name)
                 document["cleared"] = True
     except errors.SnapsetError as error:
-        document["error"] = {"type": type(error).__name__, "message": str(error)}
+        document["error"] = error_record(error)
         failure = error
     if json_:
         print_json(document)
