@@ -19,7 +19,7 @@ help: ## list the targets
 setup: .venv/engine-path ## install the package into .venv, and find or install Pulumi
 
 demo: setup ## show the whole story on an embedded EC2, without an AWS account
-	$(in_venv) .venv/bin/snapset demo
+	$(in_venv) .venv/bin/python demo/story.py
 
 test: setup ## run every test; PYTEST_ARGS='-k guard' chooses
 	$(in_venv) .venv/bin/python -m pytest $(PYTEST_ARGS)

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
-from snapset.demo.ec2.client import EmbeddedEC2
-from snapset.engine import engine_folder
+from snapset.emulator.client import EmbeddedEC2
+from snapset.pipeline.engine import engine_folder
 
 HERE = Path(__file__).resolve().parent
 VOLUMES = [(20, "/dev/sdf", {}), (100, "/dev/sdg", {})]

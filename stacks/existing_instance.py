@@ -21,7 +21,6 @@ backup = InstanceSnapshots(
     triggers=config.get("triggers") or None,
     change_id=config.get("changeId") or None,
     on_delete=config.get("onDelete") or None,
-    keep_last=config.get_int("keepLast") or None,
     wait=config.get_bool("wait"),
     wait_timeout=config.get("waitTimeout") or None,
 )

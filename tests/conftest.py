@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from snapset.demo.ec2.client import EmbeddedEC2
+from snapset.emulator.client import EmbeddedEC2
 
 sys.path.insert(0, str(Path(__file__).parent))
 

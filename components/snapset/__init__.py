@@ -9,10 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snapset.component import InstanceSnapshots, InstanceSnapshotsArgs, SnapshotRecord
-    from snapset.guard import backup_before_change
-    from snapset.resource import SnapshotSet
-    from snapset.restore import RestoredVolumes, RestoredVolumesArgs, VolumeRecord
+    from snapset.resources.guard import backup_before_change
+    from snapset.resources.instance_snapshots import InstanceSnapshots, InstanceSnapshotsArgs, SnapshotRecord
+    from snapset.resources.restored_volumes import RestoredVolumes, RestoredVolumesArgs, VolumeRecord
+    from snapset.resources.snapshot_set import SnapshotSet
 
 __all__ = [
     "InstanceSnapshots",
@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "InstanceSnapshots": "snapset.component",
-    "InstanceSnapshotsArgs": "snapset.component",
-    "RestoredVolumes": "snapset.restore",
-    "RestoredVolumesArgs": "snapset.restore",
-    "SnapshotRecord": "snapset.component",
-    "SnapshotSet": "snapset.resource",
-    "VolumeRecord": "snapset.restore",
-    "backup_before_change": "snapset.guard",
+    "InstanceSnapshots": "snapset.resources.instance_snapshots",
+    "InstanceSnapshotsArgs": "snapset.resources.instance_snapshots",
+    "RestoredVolumes": "snapset.resources.restored_volumes",
+    "RestoredVolumesArgs": "snapset.resources.restored_volumes",
+    "SnapshotRecord": "snapset.resources.instance_snapshots",
+    "SnapshotSet": "snapset.resources.snapshot_set",
+    "VolumeRecord": "snapset.resources.restored_volumes",
+    "backup_before_change": "snapset.resources.guard",
 }
 
 

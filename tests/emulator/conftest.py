@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from snapset.demo.ec2.client import EmbeddedEC2
+from snapset.emulator.client import EmbeddedEC2
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

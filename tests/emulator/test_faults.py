@@ -7,8 +7,8 @@ import time
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
-from snapset.demo.ec2.client import EmbeddedEC2Error
-from snapset.demo.ec2.faults import KINDS, Fault, Script, read_fault
+from snapset.emulator.client import EmbeddedEC2Error
+from snapset.emulator.faults import KINDS, Fault, Script, read_fault
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapset.demo.ec2.life import FOREVER, Failure, Life
+from snapset.emulator.life import FOREVER, Failure, Life
 
 SECONDS = st.floats(min_value=0, max_value=1e6)
 

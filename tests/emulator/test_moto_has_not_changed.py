@@ -102,8 +102,8 @@ def test_every_override_overrides_something(seen):
 
 
 def test_moto_builds_the_strict_backend_and_finds_its_answers(seen):
-    assert seen["backend"] == "snapset.demo.ec2.models.StrictEC2Backend"
-    assert seen["urls"] == "snapset.demo.ec2.urls"
+    assert seen["backend"] == "snapset.emulator.models.StrictEC2Backend"
+    assert seen["urls"] == "snapset.emulator.urls"
     assert seen["handler"] == "StrictEC2Response"
 
 
@@ -120,8 +120,8 @@ def look_at_moto():
 
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
     from moto.ec2.models import ec2_backends
-    from snapset.demo.ec2 import models
-    from snapset.demo.ec2.responses import StrictEC2Response
+    from snapset.emulator import models
+    from snapset.emulator.responses import StrictEC2Response
 
     def parameters(where, name):
         module, _, class_name = where.partition(":")

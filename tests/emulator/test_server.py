@@ -14,9 +14,9 @@ from urllib.request import Request, urlopen
 
 import boto3
 import pytest
-from snapset.demo.ec2.client import EmbeddedEC2, EmbeddedEC2Error
+from snapset.emulator.client import EmbeddedEC2, EmbeddedEC2Error
 
-COMMAND = [sys.executable, "-m", "snapset.demo.ec2"]
+COMMAND = [sys.executable, "-m", "snapset.emulator"]
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_it_ends_when_its_parent_dies(eventually):
         [
             sys.executable,
             "-c",
-            "import sys; from snapset.demo.ec2.client import EmbeddedEC2\n"
+            "import sys; from snapset.emulator.client import EmbeddedEC2\n"
             "with EmbeddedEC2() as ec2: print(ec2.endpoint, flush=True); sys.stdin.read()",
         ],
         stdin=subprocess.PIPE,
@@ -183,5 +183,5 @@ def test_a_client_outside_its_block_says_so():
 
 
 def test_the_client_needs_no_moto():
-    check = "import sys; import snapset.demo.ec2.client; sys.exit('moto' in sys.modules)"
+    check = "import sys; import snapset.emulator.client; sys.exit('moto' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False, env={**os.environ}).returncode == 0

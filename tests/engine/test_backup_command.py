@@ -16,7 +16,7 @@ from support.project import Run, mutating, run_environment, until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from support.project import REPOSITORY, Project, changes, mutating
 from support.sets import find_sets, find_taken
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 README = (REPOSITORY / "README.md").read_text()
 

@@ -24,7 +24,7 @@ from support.project import REPOSITORY, Run, run_environment, until
 from typer.main import get_command
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 ACTION = yaml.safe_load((REPOSITORY / "action.yml").read_text())
 [INSTALL, BACK_UP] = ACTION["runs"]["steps"]

@@ -8,7 +8,7 @@ import pytest
 from support.project import Project
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 
 @pytest.fixture

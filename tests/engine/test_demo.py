@@ -1,4 +1,4 @@
-"""`snapset demo` tells the main job from beginning to end, and leaves nothing behind."""
+"""`make demo` tells the main job from beginning to end, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.project import run_environment, until
+from support.project import REPOSITORY, run_environment, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEMO = [sys.executable, "-c", "from snapset.cli import main; main()", "demo"]
+DEMO = [sys.executable, str(REPOSITORY / "demo/story.py")]
 
 
 @pytest.fixture

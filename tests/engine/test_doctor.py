@@ -13,7 +13,7 @@ from support.command_line import CommandLine
 from support.project import Run, mutating, run_environment
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 CHECKS = ["engine", "plugins", "state", "region", "credentials"]
 PERMISSIONS = ["ec2:DescribeInstances", "ec2:DescribeSnapshots", "ec2:CreateSnapshots", "ec2:CreateTags"]

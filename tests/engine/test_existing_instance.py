@@ -12,7 +12,7 @@ import pytest
 from support.project import Project, changes, mutating, until
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 DATA, SCRATCH = "/dev/sdf", "/dev/sdg"
 

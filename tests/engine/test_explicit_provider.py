@@ -11,7 +11,7 @@ from support.project import Project, changes
 from support.sets import find_taken
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 REGION = "eu-west-1"
 ROLE, SECOND_ROLE = (f"arn:aws:iam::123456789012:role/{name}" for name in ("backup", "second"))

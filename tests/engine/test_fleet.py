@@ -10,7 +10,7 @@ from support.project import Project, changes, mutating
 from support.sets import find_sets, find_taken
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 WEB = {"app": "web"}
 

@@ -12,7 +12,7 @@ from support.sets import find_taken
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
     from support.project import Run
 
 REGION = "eu-west-1"

@@ -10,7 +10,7 @@ from support import aws_plugin
 from support.project import Project, changes, mutating
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
 ANOTHER = "arn:aws:outposts:us-east-1:123456789012:outpost/op-fedcba98765432100"

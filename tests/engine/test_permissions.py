@@ -15,7 +15,7 @@ from support.restores import launch_source, take_set
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 README = (REPOSITORY / "README.md").read_text()
 ROWS = dict(re.findall(r"^\| (.+?) \| (.*`(?:ec2|sts):.+) \|$", README, re.MULTILINE))
@@ -44,7 +44,7 @@ def test_the_policy_grants_what_taking_sets_needs() -> None:
 IN_STACKS = {
     "taking sets": {},
     "… with `location`": {"location": "local", "aws:region": "us-west-2"},
-    "… with `on_delete": {"onDelete": "delete", "keepLast": 1},
+    "… with `on_delete": {"onDelete": "delete"},
 }
 
 

@@ -16,7 +16,7 @@ from support.sets import find_sets
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 MakeProject = Callable[[str], Project]
 

@@ -22,7 +22,7 @@ from support.restores import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 ZONE = "us-east-1a"
 

@@ -14,7 +14,7 @@ from support.restores import launch_source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 SCHEMA = json.loads((REPOSITORY / "components/snapset/schema.json").read_text())
 SET = "set-0123456789abcdef0"

@@ -9,7 +9,7 @@ import pytest
 from support.project import Project, changes, mutating
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 ROLE = "arn:aws:iam::123456789012:role/backup"
 SECOND_ROLE = "arn:aws:iam::123456789012:role/second"

@@ -20,7 +20,7 @@ from support.restores import DATA, ROOT, SCRATCH, launch_source, snapshots_of, t
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 UNKNOWN = "set-0123456789abcdef0"
 HOUR = 3600.0

@@ -14,7 +14,7 @@ from support import aws_plugin
 from support.project import Project, changes, mutating
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 REGION = "eu-west-1"
 AMI, NEWER_AMI = "ami-12345678", "ami-87654321"

@@ -15,7 +15,7 @@ from support.project import STACK, Project, run_environment
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 DEVICE = "/dev/sdf"
 # How long look-ups after a lost answer go on; the twenty seconds that are usual would make the tests slow.

@@ -11,7 +11,7 @@ from support.crash import Case, Scene
 from support.project import Project
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 KILLED = {part: Case("create", 2, "CreateSnapshots", part, "after") for part in ("engine", "command")}
 

@@ -15,7 +15,7 @@ from support.crash import Case, Scene
 from support.project import Project, Run, until
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
     from support.command_line import CommandLine
     from support.processes import Processes
 

@@ -9,7 +9,7 @@ from support.crash import Scene
 from support.project import until
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
     from support.processes import Processes
 
 # Longer than it takes to run again, on a busy machine too.

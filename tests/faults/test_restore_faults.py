@@ -24,7 +24,7 @@ from support.sets import wait_for_calls
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 ZONE = "us-east-1a"
 NO_ANSWERS = ["error", "error_after", "close_before", "close_after"]

@@ -15,7 +15,7 @@ from support.project import Run, run_environment, until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
     from support.processes import Processes
 
 BUCKET = "their-state"

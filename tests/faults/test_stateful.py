@@ -17,8 +17,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
-from snapset import tags
-from snapset.ec2 import connect
+from snapset.aws.ec2 import connect
+from snapset.sets import tags
 from support.accidents import (
     KILLS,
     NO_ANSWERS,
@@ -36,7 +36,7 @@ from support.engine_model import RECORDED, Engine, Run
 from support.sets import SetInEC2, find_sets, find_taken, wait_for_calls
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 SETTINGS = settings(

@@ -10,7 +10,7 @@ from support.crash import Scene
 from support.project import Project, changes
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
     from support.command_line import CommandLine
 
 MANY = """

@@ -9,7 +9,7 @@ import pytest
 from support.project import Project, until
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2
 
 WAITING = """
 import pulumi

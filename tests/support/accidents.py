@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snapset.demo.ec2.client import EmbeddedEC2
+from snapset.emulator.client import EmbeddedEC2
 
 from support.engine_model import CREATED, DELETED, PROGRAM_ENDED, RECORDED, Killed
 

@@ -15,7 +15,7 @@ from support.project import Run, until
 from support.relay import refusing
 
 if TYPE_CHECKING:
-    from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 # The SDK tries a call three times, all but CreateSnapshots, which it must not.
 ATTEMPTS = 3

@@ -30,8 +30,8 @@ import pulumi
 from botocore.httpsession import URLLib3Session
 from pulumi.runtime import rpc
 from snapset.errors import InputError, SnapsetError
-from snapset.finish import finish
-from snapset.provider import SnapshotSetProvider
+from snapset.resources.claim_and_wait import finish
+from snapset.resources.snapshot_set_provider import SnapshotSetProvider
 
 # The boundaries of a run, besides `before ACTION` and `after ACTION` of each EC2 call that changes something.
 CREATED = "create has returned, the state is not written"

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snapset import lifecycle, preflight, tags
-from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
-from snapset.ec2 import connect
-from snapset.inputs import parse
-from snapset.session import AwsSettings
+from snapset.aws.ec2 import connect
+from snapset.aws.session import AwsSettings
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.sets import create as lifecycle
+from snapset.sets import preflight, tags
+from snapset.sets.inputs import parse
 
 ROOT, DATA, SCRATCH = "/dev/sda1", "/dev/sdf", "/dev/sdg"
 SIZES = {ROOT: 8, DATA: 20, SCRATCH: 100}

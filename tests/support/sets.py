@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from snapset import tags
-from snapset.demo.ec2.client import EmbeddedEC2
+from snapset.emulator.client import EmbeddedEC2
+from snapset.sets import tags
 
 from support.project import until
 

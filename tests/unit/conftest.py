@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
-from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
-from snapset.ec2 import Ec2, connect
-from snapset.inputs import SetInputs, parse
-from snapset.session import AwsSettings, _session
+from snapset.aws.ec2 import Ec2, connect
+from snapset.aws.session import AwsSettings, _session
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.sets.inputs import SetInputs, parse
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from snapset import errors
-from snapset.aws_errors import calling_aws
-from snapset.demo.ec2.client import EmbeddedEC2
-from snapset.ec2 import Ec2
-from snapset.inputs import SetInputs
-from snapset.session import AwsSettings
+from snapset.aws.ec2 import Ec2
+from snapset.aws.errors import calling_aws
+from snapset.aws.session import AwsSettings
+from snapset.emulator.client import EmbeddedEC2
+from snapset.sets.inputs import SetInputs
 
 SNAPSHOT = "snap-0123456789abcdef0"
 NEEDS = "ec2:CreateSnapshots and ec2:CreateTags"

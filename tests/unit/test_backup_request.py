@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from snapset.backup_request import BackupRequest, new_change_id
+from snapset.pipeline.request import BackupRequest, new_change_id
 
 INSTANCE = "i-0123456789abcdef0"
 # https://www.pulumi.com/docs/iac/concepts/stacks/: alphanumeric, hyphens, underscores and periods; at most 100.

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapset import tags
-from snapset.catalog import TaggedSet, group
-from snapset.ec2 import Snapshot
+from snapset.aws.ec2 import Snapshot
+from snapset.sets import tags
+from snapset.sets.model import TaggedSet, group
 
 WEB, DB = "i-0123456789abcdef0", "i-0fedcba9876543210"
 SET_IDS = [f"set-{number:017x}" for number in range(6)]
@@ -71,13 +71,6 @@ def test_the_count_is_known_from_any_snapshot_that_was_claimed() -> None:
     found = one(snapshot(SET_IDS[0]), claimed)
     assert (found.count, found.is_claimed, found.state) == (3, True, "incomplete")
     assert (one(snapshot(SET_IDS[0])).count, one(snapshot(SET_IDS[0])).is_claimed) == (None, False)
-
-
-def test_a_set_is_in_a_line_only_as_a_whole() -> None:
-    marked = [snapshot(SET_IDS[0], number=number, more={tags.LINE: "mine"}) for number in range(2)]
-    assert one(*marked).is_in_line("mine")
-    assert not one(*marked).is_in_line("theirs")
-    assert not one(*marked, snapshot(SET_IDS[0], number=2)).is_in_line("mine")
 
 
 @pytest.mark.parametrize(

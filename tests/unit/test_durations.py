@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from snapset.errors import InputError
-from snapset.patience import parse_duration
+from snapset.retry import parse_duration
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 

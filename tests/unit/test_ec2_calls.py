@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from snapset import ec2 as ec2_module
 from snapset import errors
-from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
-from snapset.ec2 import Ec2, Instance, Snapshot
-from snapset.inputs import SetInputs
+from snapset.aws import ec2 as ec2_module
+from snapset.aws.ec2 import Ec2, Instance, Snapshot
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.sets.inputs import SetInputs
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

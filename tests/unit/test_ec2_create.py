@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from snapset import errors
-from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
-from snapset.ec2 import Ec2
-from snapset.inputs import SetInputs
-from snapset.session import AwsSettings, make_client
+from snapset.aws.ec2 import Ec2
+from snapset.aws.session import AwsSettings, make_client
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.sets.inputs import SetInputs
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from snapset import lifecycle
-from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
-from snapset.ec2 import Ec2
-from snapset.inputs import SetInputs
-from snapset.patience import Patience
+from snapset.aws.ec2 import Ec2
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.retry import Patience
+from snapset.sets import create as lifecycle
+from snapset.sets.inputs import SetInputs
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

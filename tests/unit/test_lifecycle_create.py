@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from snapset import errors, lifecycle
-from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
-from snapset.ec2 import Ec2
-from snapset.inputs import SetInputs
-from snapset.patience import Patience
+from snapset import errors
+from snapset.aws.ec2 import Ec2
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.retry import Patience
+from snapset.sets import create as lifecycle
+from snapset.sets.inputs import SetInputs
 
 SHORT = Patience(consistency=0.4, throttle=20)
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from snapset import errors, lifecycle
-from snapset.demo.ec2.client import EmbeddedEC2
-from snapset.ec2 import Ec2, Snapshot
-from snapset.inputs import SetInputs
+from snapset import errors
+from snapset.aws.ec2 import Ec2, Snapshot
+from snapset.emulator.client import EmbeddedEC2
+from snapset.sets import create as lifecycle
+from snapset.sets.inputs import SetInputs
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

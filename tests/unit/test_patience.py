@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from snapset import errors
-from snapset.patience import Patience, age_of, may_be_invisible, throttle_pause
+from snapset.retry import Patience, age_of, may_be_invisible, throttle_pause
 
 VARIABLES = {
     "consistency": "SNAPSET_CONSISTENCY_SECONDS",

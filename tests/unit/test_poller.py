@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import pytest
-from snapset import errors, waiting
-from snapset.demo.ec2.client import EmbeddedEC2
-from snapset.ec2 import Ec2
-from snapset.inputs import SetInputs
-from snapset.waiting import Poller, poller_for, run_in_thread
+from snapset import errors
+from snapset.aws.ec2 import Ec2
+from snapset.emulator.client import EmbeddedEC2
+from snapset.sets import wait as waiting
+from snapset.sets.inputs import SetInputs
+from snapset.sets.wait import Poller, poller_for, run_in_thread
 
 GONE = "snap-0123456789abcdef0"
 DEADLINE = 20.0

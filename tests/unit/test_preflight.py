@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
-from snapset.ec2 import Ec2, Instance
-from snapset.inputs import SetInputs
-from snapset.preflight import check_instance, find_problems, volumes_of
+from snapset.aws.ec2 import Ec2, Instance
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.sets.inputs import SetInputs
+from snapset.sets.preflight import check_instance, find_problems, volumes_of
 
 ROOT, DATA, SCRATCH, STRANGE = (f"vol-{number:017x}" for number in range(4))
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"

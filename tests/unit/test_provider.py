@@ -9,9 +9,9 @@ import pytest
 from pulumi.dynamic import Config, ConfigureRequest
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.output import Unknown
-from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
-from snapset.inputs import UNKNOWN
-from snapset.provider import SnapshotSetProvider
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.resources.snapshot_set_provider import SnapshotSetProvider
+from snapset.sets.inputs import UNKNOWN
 
 Props = dict[str, Any]
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapset import errors, lifecycle, tags
-from snapset.catalog import TaggedSet, group
-from snapset.demo.ec2.client import EmbeddedEC2
-from snapset.ec2 import Ec2, Snapshot
-from snapset.inputs import SetInputs
-from snapset.pruning import choose, find_sets, is_refusal, prune
+from snapset import errors
+from snapset.aws.ec2 import Ec2, Snapshot
+from snapset.emulator.client import EmbeddedEC2
+from snapset.sets import create as lifecycle
+from snapset.sets import tags
+from snapset.sets.inputs import SetInputs
+from snapset.sets.model import TaggedSet, group
+from snapset.sets.prune import choose, find_sets, is_refusal, prune
 
 INSTANCES = ["i-0123456789abcdef0", "i-0fedcba9876543210", "i-00000000000000001"]
 HOUR = 3600.0
@@ -212,7 +214,7 @@ def test_the_chosen_are_deleted_and_no_other(aws: Ec2, ec2: EmbeddedEC2, taken: 
 def test_sets_on_whatever_page_are_found_and_deleted(
     aws: Ec2, taken: list[TaggedSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snapset.ec2._PAGE", 5)
+    monkeypatch.setattr("snapset.aws.ec2._PAGE", 5)
     assert left(aws) == [each.set_id for each in taken]
     assert len(list(prune(aws, keep_one(taken[::-1]), choice=keep_one))) == 2
     assert left(aws) == [taken[2].set_id]

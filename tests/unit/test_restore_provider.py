@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from pulumi.dynamic import Config, ConfigureRequest
-from snapset.demo.ec2.client import EmbeddedEC2
-from snapset.inputs import UNKNOWN
-from snapset.restore_provider import RestoredSetProvider
+from snapset.emulator.client import EmbeddedEC2
+from snapset.resources.restored_set import RestoredSetProvider
+from snapset.sets.inputs import UNKNOWN
 
 STATE: dict[str, Any] = {
     "scope": "org/shop/prod/web",

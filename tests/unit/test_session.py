@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from snapset import errors
-from snapset.demo.ec2.client import EmbeddedEC2, LaunchedInstance
-from snapset.ec2 import Ec2, connect
-from snapset.inputs import SetInputs
-from snapset.session import AwsSettings, find_region, make_client
+from snapset.aws.ec2 import Ec2, connect
+from snapset.aws.session import AwsSettings, find_region, make_client
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.sets.inputs import SetInputs
 
 ENDPOINT = "http://127.0.0.1:4566"
 SECRETS = {"accessKey": "AKIAEXAMPLE1", "secretKey": "topsecretexample", "token": "sessiontokenexample"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from snapset import errors
-from snapset.session import AwsSettings, make_client
+from snapset.aws.session import AwsSettings, make_client
 
 pytestmark = pytest.mark.usefixtures("no_account", "no_memory")
 

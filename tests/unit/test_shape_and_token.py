@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from snapset.inputs import UNKNOWN, changed_shape, parse, shape_of
+from snapset.sets.inputs import UNKNOWN, changed_shape, parse, shape_of
 
 INSTANCE = "i-0123456789abcdef0"
 VOLUMES = [f"vol-{number:017x}" for number in range(6)]

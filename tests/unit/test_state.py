@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 from pulumi import automation
 from pulumi.automation.errors import create_command_error
-from snapset.state import Lock, _locks_of_cloud, locks_in, settle_ties
+from snapset.pipeline.state import Lock, _locks_of_cloud, locks_in, settle_ties
 
 MINE = "s3://state/.pulumi/locks/organization/snapset/c/6f0.json?region=us-east-1: created by ci@runner-7 (pid 7) at "
 SINCE = "2026-01-02T03:04:05Z"

@@ -7,7 +7,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapset import tags
+from snapset.sets import tags
 
 RESERVED = {"aws:": "keys that start with 'aws:' are reserved by AWS", "snapset:": "are snapset's own"}
 
@@ -20,7 +20,7 @@ def any_case(text: str) -> st.SearchStrategy[str]:
     "allowed",
     [
         {},
-        {f"k{number}": "" for number in range(42)},
+        {f"k{number}": "" for number in range(40)},
         {"k" * 128: "v"},
         {"ü" * 128: "v"},
         {"k": "v" * 256},
@@ -35,8 +35,8 @@ def test_tags_up_to_the_limit_are_allowed(allowed: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("refused", "said"),
     [
-        ({f"k{number}": "" for number in range(43)}, "43 tags are too many"),
-        ({f"k{number}": "" for number in range(43)}, "give at most 42"),
+        ({f"k{number}": "" for number in range(41)}, "41 tags are too many"),
+        ({f"k{number}": "" for number in range(41)}, "give at most 40"),
         ({"": "v"}, "a tag key is empty"),
         ({"k" * 129: "v"}, "has 129 characters; AWS takes at most 128"),
         ({"k": "v" * 257}, "the value of tag 'k' has 257 characters; AWS takes at most 256"),
@@ -65,7 +65,7 @@ def test_the_users_tags_leave_room_for_all_of_snapsets_own() -> None:
     own = {value for name, value in vars(tags).items() if name.isupper() and str(value).startswith(tags.PREFIX)}
     own.discard(tags.PREFIX)
     assert own == set(tags.OWN_KEYS)
-    assert tags.MAX_USER_TAGS + len(own) == tags.MAX_TAGS == 50
+    assert tags.MAX_USER_TAGS + len(own) <= tags.MAX_TAGS == 50
     assert all(tags.problem_of({key: "x"}) for key in own)
 
 

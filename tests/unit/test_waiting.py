@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from snapset import errors, waiting
-from snapset.demo.ec2.client import EmbeddedEC2
-from snapset.ec2 import Ec2, Snapshot
-from snapset.inputs import SetInputs
+from snapset import errors
+from snapset.aws.ec2 import Ec2, Snapshot
+from snapset.emulator.client import EmbeddedEC2
+from snapset.sets import wait as waiting
+from snapset.sets.inputs import SetInputs
 
 LONG_AGO = "2020-01-01T00:00:00.000Z"
 FOREVER = float("inf")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from snapset import errors
-from snapset.call_log import VERBOSE
+from snapset.aws.call_log import VERBOSE
 from snapset.cli import doctor as _doctor
 from snapset.cli import state as _state
 
@@ -72,7 +72,7 @@ def backup(
         list[str] | None, typer.Option(metavar="VOL", help="Leave this data volume out; repeatable, at most 40.")
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="Tag every snapshot; repeatable, at most 42.")
+        list[str] | None, typer.Option(metavar="K=V", help="Tag every snapshot; repeatable, at most 40.")
     ] = None,
     copy_tags: Annotated[bool, typer.Option("--copy-tags", help="Copy each volume's tags to its snapshot.")] = False,
     description: Annotated[str | None, typer.Option(help="Description of every snapshot.")] = None,
@@ -178,21 +178,6 @@ def restore(
 
 app.command(epilog=_doctor.EXIT_CODES)(_doctor.doctor)
 app.command(epilog=_state.EXIT_CODES)(_state.unlock)
-
-
-@app.command()
-def demo() -> None:
-    """Tell the whole story on an embedded EC2; no AWS account is needed.
-
-    Example: snapset demo
-    """
-    try:
-        from snapset.demo.story import run_demo
-    except ModuleNotFoundError as error:
-        raise errors.InputError(
-            f"running the demo: {error}. Install it with: pip install 'snapset[demo]'."
-        ) from error
-    run_demo()
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 from snapset import errors
 from snapset.cli.output import error_record, print_error, print_json, print_sets, progress
 from snapset.cli.reading import connect_to
-from snapset.inputs import problems_of
-from snapset.patience import parse_duration
+from snapset.retry import parse_duration
+from snapset.sets.inputs import problems_of
 
 INTERRUPTED = 130
 
@@ -75,8 +75,8 @@ def run_backup(
     if wanted:
         instances = [*instances, *(each for each in _find_instances(wanted, inputs) if each not in instances)]
 
-    from snapset.backup import Backup
-    from snapset.backup_request import BackupRequest, new_change_id
+    from snapset.pipeline.backup import Backup
+    from snapset.pipeline.request import BackupRequest, new_change_id
 
     request = BackupRequest(
         instance_ids=tuple(instances),

@@ -27,7 +27,7 @@ def doctor(
 
     Example: snapset doctor --instance i-0123456789abcdef0
     """
-    from snapset.inputs import problems_of
+    from snapset.sets.inputs import problems_of
 
     given = {name: value for name, value in (("instance_id", instance), ("region", region)) if value is not None}
     for problem in problems_of(given):
@@ -40,9 +40,9 @@ def doctor(
     from rich.console import Console
     from rich.text import Text
 
+    from snapset.aws.session import AwsSettings
     from snapset.cli.output import print_json
-    from snapset.doctor import examine
-    from snapset.session import AwsSettings
+    from snapset.pipeline.doctor import examine
 
     console = Console(highlight=False)
     findings = []

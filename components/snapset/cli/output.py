@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snapset import errors
-from snapset.patience import age_of
+from snapset.retry import age_of
 
 _STYLES = {"completed": "green", "pending": "yellow", "error": "red", "incomplete": "red"}
 

@@ -11,12 +11,12 @@ import typer
 from snapset import errors
 from snapset.cli.output import print_error, print_list, progress
 from snapset.cli.reading import answering, connect_to, filters_of, record_of
-from snapset.patience import Patience, parse_duration
+from snapset.retry import Patience, parse_duration
 
 if TYPE_CHECKING:
-    from snapset.catalog import TaggedSet
-    from snapset.ec2 import Ec2
-    from snapset.pruning import Choice, Pruned
+    from snapset.aws.ec2 import Ec2
+    from snapset.sets.model import TaggedSet
+    from snapset.sets.prune import Choice, Pruned
 
 
 def run_prune(
@@ -41,7 +41,7 @@ def run_prune(
     filters = filters_of(instances)
     adoption = Patience.from_environment().adoption
 
-    from snapset.pruning import choose, find_sets
+    from snapset.sets.prune import choose, find_sets
 
     def choice(sets: Iterable[TaggedSet]) -> list[TaggedSet]:
         return choose(sets, adoption=adoption, keep_last=keep_last, older_than=age)
@@ -74,7 +74,7 @@ def _ask(records: Sequence[Mapping[str, Any]]) -> None:
 def _delete(
     ec2: Ec2, chosen: Sequence[TaggedSet], records: Mapping[str, dict[str, Any]], *, choice: Choice, as_json: bool
 ) -> None:
-    from snapset.pruning import is_refusal, prune
+    from snapset.sets.prune import is_refusal, prune
 
     stay: dict[str, errors.SnapsetError] = {}
     try:

@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from snapset import errors, tags
+from snapset import errors
 from snapset.cli.output import Say, error_record, print_json, print_list, print_sets, progress
-from snapset.inputs import INSTANCE_ID, REGION, matches
-from snapset.patience import Patience, may_be_invisible, parse_duration
+from snapset.retry import Patience, may_be_invisible, parse_duration
+from snapset.sets import tags
+from snapset.sets.inputs import INSTANCE_ID, REGION, matches
 
 if TYPE_CHECKING:
-    from snapset.catalog import TaggedSet
-    from snapset.ec2 import Ec2, Snapshot
+    from snapset.aws.ec2 import Ec2, Snapshot
+    from snapset.sets.model import TaggedSet
 
 # DescribeSnapshots takes at most so many values a filter.
 _MAX_INSTANCES = 200
@@ -32,7 +33,7 @@ def run_list(instances: Sequence[str], *, region: str | None, profile: str | Non
     """
     filters = filters_of(instances)
     with answering(as_json=as_json) as document, progress("looking for sets") as say:
-        from snapset.pruning import find_sets
+        from snapset.sets.prune import find_sets
 
         ec2 = connect_to(region, profile)
         document["sets"] = [record_of(each, ec2) for each in find_sets(ec2, filters, say=say)]
@@ -99,8 +100,8 @@ def connect_to(region: str | None, profile: str | None) -> Ec2:
     Raises:
         InputError: the Region is none, or no Region is set anywhere.
     """
-    from snapset.ec2 import connect
-    from snapset.session import AwsSettings, find_region
+    from snapset.aws.ec2 import connect
+    from snapset.aws.session import AwsSettings, find_region
 
     if region is not None:
         _check("--region", region, REGION, "a Region", "us-east-1")
@@ -133,7 +134,7 @@ def _check(name: str, value: str, pattern: re.Pattern[str], what: str, example: 
 
 def _find_one(ec2: Ec2, set_id: str, *, say: Say, patient_for: float = 0) -> TaggedSet:
     """Find the set; one that is only just taken may take a while to be seen, or to be seen as a whole."""
-    from snapset.pruning import find_sets
+    from snapset.sets.prune import find_sets
 
     give_up = time.monotonic() + min(patient_for, Patience.from_environment().consistency)
     pause = 0.5
@@ -153,8 +154,8 @@ def _find_one(ec2: Ec2, set_id: str, *, say: Say, patient_for: float = 0) -> Tag
 
 
 async def _wait(ec2: Ec2, found: TaggedSet, *, keep: Callable[[TaggedSet], None], timeout: float, say: Say) -> None:
-    from snapset.catalog import INCOMPLETE
-    from snapset.waiting import poller_for, wait_for_set
+    from snapset.sets.model import INCOMPLETE
+    from snapset.sets.wait import poller_for, wait_for_set
 
     latest, poller = found, poller_for(ec2)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from snapset import errors
 from snapset.cli.output import error_record, print_json, print_volumes, progress
-from snapset.restore_inputs import parse_restore, restore_problems_of
+from snapset.restore.inputs import parse_restore, restore_problems_of
 
 # Whom the volumes are for: the same set and target again is the same restore, whoever asks.
 SCOPE = "snapset restore"
@@ -24,9 +24,9 @@ def run_restore(inputs: Mapping[str, Any], *, profile: str | None, as_json: bool
     for problem in restore_problems_of(inputs):
         raise errors.InputError(f"reading {problem.property}: {problem.reason}.")
 
-    from snapset.restoring import restore_set
-    from snapset.session import AwsSettings, find_region
-    from snapset.volumes import connect_for_volumes
+    from snapset.aws.session import AwsSettings, find_region
+    from snapset.aws.volumes import connect_for_volumes
+    from snapset.restore.volumes import restore_set
 
     settings = AwsSettings(region=inputs.get("region"), profile=profile)
     region = find_region(settings)

@@ -12,7 +12,7 @@ import typer
 from snapset import errors
 
 if TYPE_CHECKING:
-    from snapset.state import Lock
+    from snapset.pipeline.state import Lock
 
 EXIT_CODES = "Exit codes: 0 there is no lock any more; 1 failed; 2 bad usage or input, or nobody to ask."
 
@@ -32,9 +32,9 @@ def unlock(
     if (stack is None) == (change_id is None):
         raise errors.InputError("reading the options: name the stack by either --stack or --change-id.")
 
-    from snapset.backup_request import BackupRequest
     from snapset.cli.output import error_record, print_json
-    from snapset.state import clear_locks, find_locks, open_state
+    from snapset.pipeline.request import BackupRequest
+    from snapset.pipeline.state import clear_locks, find_locks, open_state
 
     name = BackupRequest(instance_ids=(), change_id=change_id or "", stack=stack).stack_name
     document: dict[str, Any] = {"stack": name, "locks": [], "cleared": False}

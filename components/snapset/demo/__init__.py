@@ -1,1 +1,0 @@
-"""The embedded EC2, and the demo on it."""

@@ -1,0 +1,1 @@
+"""One backup from a pipeline, as an inline Pulumi program."""

@@ -1,0 +1,113 @@
+"""What a backup needs, checked part by part: engine, state, Region, credentials, permissions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from snapset import errors
+from snapset.aws.caller import find_caller
+from snapset.aws.ec2 import Ec2, connect
+from snapset.aws.session import AwsSettings, find_region
+from snapset.pipeline.engine import EngineCommand
+from snapset.pipeline.state import check_writable, find_backend, open_state
+from snapset.sets.inputs import parse
+
+_PLUGINS = ("pulumi-language-python", "pulumi-resource-pulumi-python")
+
+# Ids that nothing has. assumption: AWS holds a caller's permission against the policies before it looks an id up.
+_NO_INSTANCE = "i-00000000000000000"
+_NO_SNAPSHOT = "snap-00000000000000000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What one check found: all is well with it, or what is not and how to mend it."""
+
+    check: str
+    ok: bool
+    message: str
+
+
+def examine(settings: AwsSettings, *, instance_id: str | None) -> Iterator[Finding]:
+    """Check what a backup needs, and leave out what can't be checked before something else is mended.
+
+    Args:
+        settings: where calls go and as whom.
+        instance_id: the instance that the permissions are asked for; without one, policies that allow only some
+            instances may be found too strict.
+    """
+    engine = _find("engine", _check_engine)
+    yield engine
+    if engine.ok:
+        yield _find("plugins", _check_plugins)
+        yield _find("state", _check_state)
+    region = _find("region", partial(find_region, settings))
+    yield region
+    if not region.ok:
+        return
+    settings = settings.in_region(region.message)
+    credentials = _find("credentials", partial(find_caller, settings))
+    yield credentials
+    if credentials.ok:
+        yield from _permissions(connect(settings), instance_id)
+
+
+def _find(check: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check=check, ok=True, message=look())
+    except errors.SnapsetError as error:
+        return Finding(check=check, ok=False, message=str(error))
+
+
+def _check_engine() -> str:
+    command = EngineCommand()
+    return f"pulumi {command.find_version()} at {shutil.which(command.command)}"
+
+
+def _check_plugins() -> str:
+    # The engine starts them from PATH, or from the folder that it lies in.
+    engine = Path(shutil.which(EngineCommand().command) or "")
+    path = os.pathsep.join([os.environ.get("PATH", ""), str(engine.parent), str(engine.resolve().parent)])
+    missing = [name for name in _PLUGINS if not shutil.which(name, path=path)]
+    if missing:
+        raise errors.SnapsetError(
+            f"looking for the engine's plugins: {' and '.join(missing)} lacking on PATH and beside {engine}. "
+            "Install Pulumi again: they are a part of it."
+        )
+    return "the Python ones are there"
+
+
+def _check_state() -> str:
+    with open_state() as state:
+        backend = find_backend(state)
+        # Pulumi Cloud would keep the project of the stack that is written.
+        if not backend.startswith("http"):
+            check_writable(state)
+    return backend
+
+
+def _permissions(ec2: Ec2, instance_id: str | None) -> Iterator[Finding]:
+    region = ec2.settings.region
+    inputs = parse({"scope": "snapset doctor", "instance_id": instance_id or _NO_INSTANCE, "region": region})
+    asked: dict[str, Callable[[], object]] = {
+        "ec2:DescribeInstances": partial(ec2.describe_instance, inputs.instance_id),
+        "ec2:DescribeSnapshots": partial(ec2.describe_snapshots, [_NO_SNAPSHOT]),
+        "ec2:CreateSnapshots": partial(ec2.check_create_snapshots, inputs, {"snapset:doctor": "dry run"}),
+        "ec2:CreateTags": partial(ec2.check_tag_snapshots, [_NO_SNAPSHOT], {"snapset:doctor": "dry run"}),
+    }
+
+    def ask(action: str) -> str:
+        try:
+            asked[action]()
+        except errors.NotFoundError:
+            if instance_id and action != "ec2:CreateTags":
+                raise
+        return "allowed"
+
+    for action in asked:
+        yield _find(action, partial(ask, action))

@@ -1,0 +1,165 @@
+"""The state that backups are recorded in: where it is, whether it can be written, and who has locked a stack.
+
+https://www.pulumi.com/docs/iac/concepts/state-and-backends/
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Event
+from typing import TypeVar
+
+from pulumi import automation
+
+from snapset import errors
+from snapset.pipeline.engine import EngineCommand, environment
+from snapset.retry import age_of
+
+PROJECT = "snapset"
+
+_T = TypeVar("_T")
+# How often two runs may meet at the same moment, one after the other.
+_TIES = 8
+
+_LOCK = re.compile(r"created by (.+) \(pid (\d+)\) at (\S+)")
+_UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """A lock of a stack: who made it, when (ISO 8601), and, unless Pulumi Cloud keeps it, with which process."""
+
+    holder: str
+    since: str
+    pid: int | None = None
+
+    def __str__(self) -> str:
+        process = f" (pid {self.pid})" if self.pid is not None else ""
+        return f"{self.holder}{process} holds it since {self.since}, {_in_words(age_of(self.since))} ago"
+
+
+def locks_in(text: str) -> list[Lock]:
+    """Return the locks that the engine names when it refuses a stack that is locked.
+
+    Files and buckets name them; Pulumi Cloud's refusal names nobody.
+    """
+    return [Lock(holder=who, pid=int(pid), since=since) for who, pid, since in _LOCK.findall(text)]
+
+
+@contextmanager
+def open_state() -> Iterator[automation.LocalWorkspace]:
+    """Open the state that backups are recorded in.
+
+    Raises:
+        SnapsetError: there is no engine, or, from inside the block, what the engine failed at.
+    """
+    with tempfile.TemporaryDirectory(prefix="snapset-") as folder:
+        workspace = automation.LocalWorkspace(
+            work_dir=folder,
+            env_vars=environment(),
+            project_settings=automation.ProjectSettings(name=PROJECT, runtime="python"),
+            pulumi_command=EngineCommand(),
+        )
+        try:
+            yield workspace
+        except automation.CommandError as error:
+            advice = "Check PULUMI_BACKEND_URL, or `pulumi login`, and the permission to read and write there"
+            raise errors.SnapsetError(f"using the state: {last_error(error)}. {advice}.") from error
+
+
+def settle_ties(attempt: Callable[[], _T], *, interrupted: Event) -> _T:
+    """Make an attempt at a stack, again while it is only kept out by a run that started at the same moment.
+
+    In files and buckets each of two runs that start at once sees the other's lock and withdraws its own, so that both
+    would fail. A lock that is seen twice belongs to a run that is at work, or was killed.
+
+    Raises:
+        ConcurrentUpdateError: there is such a lock, or the wait was interrupted.
+    """
+    seen: set[Lock] = set()
+    for _ in range(_TIES):
+        try:
+            return attempt()
+        except automation.ConcurrentUpdateError as error:
+            locks = set(locks_in(str(error)))
+            if not locks or locks & seen or interrupted.wait(random.uniform(0.1, 1.5)):
+                raise
+            seen |= locks
+    return attempt()
+
+
+def find_backend(state: automation.LocalWorkspace) -> str:
+    """Return the URL of the backend, without the credentials that it may hold."""
+    return re.sub(r"//[^/@]+@", "//****@", state.who_am_i().url or "")
+
+
+def find_locks(state: automation.LocalWorkspace, stack: str) -> list[Lock]:
+    """Return who holds the stack. Changes nothing.
+
+    Raises:
+        NotFoundError: there is no such stack.
+    """
+    try:
+        state.select_stack(stack)
+    except automation.StackNotFoundError as error:
+        # The engine clears locks only of a stack that exists.
+        raise errors.NotFoundError(
+            f"looking for stack {stack}: there is none in {find_backend(state)}. If a run was killed while it made "
+            f"one, delete the lock that it left there: .pulumi/locks/organization/{PROJECT}/{stack}/*.json"
+        ) from error
+    if find_backend(state).startswith("http"):
+        shown = state.pulumi_command.run(
+            ["stack", "get", "--output", "json", "--stack", stack], state.work_dir, state.env_vars
+        )
+        return _locks_of_cloud(shown.stdout)
+    # The engine has no command that only looks. This one refuses a locked stack before one that exists.
+    try:
+        state.create_stack(stack)
+    except automation.ConcurrentUpdateError as error:
+        if locks := locks_in(str(error)):
+            return locks
+        raise
+    except automation.StackAlreadyExistsError:
+        pass
+    return []
+
+
+def clear_locks(state: automation.LocalWorkspace, stack: str) -> None:
+    """Clear every lock of the stack: a run that holds one and lives goes on, and no longer excludes others."""
+    automation.Stack.select(stack, state).cancel()
+
+
+def check_writable(state: automation.LocalWorkspace) -> None:
+    """Write to the state and delete what was written.
+
+    Raises:
+        CommandError: the backend refuses it.
+    """
+    stack = f"doctor-{secrets.token_hex(8)}"
+    state.create_stack(stack)
+    state.pulumi_command.run(["stack", "rm", "--yes", "--remove-backups", stack], state.work_dir, state.env_vars)
+
+
+def last_error(error: automation.CommandError) -> str:
+    """Return the last error that the engine showed, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if "error: " in line]
+    return lines[-1].split("error: ", 1)[1] if lines else " ".join(str(error).split())
+
+
+def _locks_of_cloud(stack: str) -> list[Lock]:
+    operation = json.loads(stack).get("currentOperation")
+    return [Lock(holder=operation["author"], since=operation["started"])] if operation else []
+
+
+def _in_words(seconds: float) -> str:
+    # Another machine's clock may be ahead of this one's.
+    whole = max(0, round(seconds))
+    unit, size = next((each for each in _UNITS if whole >= 2 * each[1]), _UNITS[-1])
+    return f"{whole // size} {unit}"

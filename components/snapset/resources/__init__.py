@@ -1,0 +1,1 @@
+"""What people put in stacks: one file a public class."""

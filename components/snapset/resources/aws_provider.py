@@ -1,0 +1,92 @@
+"""The `aws.Provider` that the calls follow, and its settings: as an input of a resource, and for the program itself.
+
+They are read as the engine has them. The provider's own attributes do not tell: the SDK leaves lists and objects
+unset, and in a preview what is unset looks like what is not yet known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pulumi
+from pulumi.runtime import rpc
+from pulumi.runtime.config import get_config
+from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.settings import get_monitor
+
+from snapset.aws.session import CREDENTIALS, PROVIDER_KEYS, AwsSettings
+
+# Any type of the package: Pulumi's lookups take one.
+_AWS = "aws:ec2/instance:Instance"
+
+
+def find_provider(opts: pulumi.ResourceOptions | None, *beside: Any) -> pulumi.ProviderResource | None:
+    """Return the `aws.Provider` of the options, else of the first resource that has one, else of the parent.
+
+    Args:
+        opts: those of the resource whose calls are to follow the provider.
+        beside: what the resource is about, such as the instance; what is no resource is passed over.
+    """
+    given = (opts and opts.providers) or []
+    every: list[Any] = [opts and opts.provider, *(given.values() if isinstance(given, Mapping) else given)]
+    explicit = [each for each in every if each is not None and each.package == "aws"]
+    around = [each for each in (*beside, opts and opts.parent) if isinstance(each, pulumi.Resource)]
+    found: list[pulumi.ProviderResource | None] = [*explicit, *map(provider_of, around)]
+    return next((each for each in found if each is not None), None)
+
+
+def inputs_of(provider: pulumi.ProviderResource | None) -> dict[str, pulumi.Output[Any]] | None:
+    """Return the settings as an input of a resource, each secret, or not yet known, where the provider's is.
+
+    Of credentials only whether there are any: no state may hold them.
+    """
+    if provider is None:
+        return None
+    # By way of the URN, so that the inputs depend on the provider.
+    looked: pulumi.Output[dict[str, Any]] = provider.urn.apply(lambda _: _look(provider))
+
+    def input_of(key: str) -> pulumi.Output[Any]:
+        async def read() -> tuple[Any, bool]:
+            value = (await looked.future(with_unknowns=True) or {}).get(key)
+            if key in CREDENTIALS:
+                return value is not None, False
+            return rpc.unwrap_rpc_secret(value), rpc.is_rpc_secret(value)
+
+        def settle(read: tuple[Any, bool]) -> Any:
+            value, is_secret = read
+            return pulumi.Output.secret(value) if is_secret else value
+
+        known: pulumi.Output[tuple[Any, bool]] = provider.urn.apply(lambda _: read())
+        return known.apply(settle)
+
+    return {key: input_of(key) for key in (*PROVIDER_KEYS, *CREDENTIALS)}
+
+
+async def settings_of(provider: pulumi.ProviderResource | None) -> AwsSettings:
+    """Return the settings for calls of the program's own: the provider's, else those of the stack's config.
+
+    Raises:
+        InputError: the provider holds credentials, or a setting can't be read.
+    """
+    if provider is None:
+        return AwsSettings.from_config(lambda key: get_config(f"aws:{key}"))
+    seen = await _look(provider)
+    return AwsSettings.from_provider({key: rpc.unwrap_rpc_secret(value) for key, value in seen.items()})
+
+
+def provider_of(resource: pulumi.Resource) -> pulumi.ProviderResource | None:
+    """Return the `aws.Provider` that the resource was given, or has from its parent."""
+    found: pulumi.ProviderResource | None = resource.get_provider(_AWS)
+    return found
+
+
+async def _look(provider: pulumi.ProviderResource) -> dict[str, Any]:
+    urn = await provider.urn.future()
+    request = resource_pb2.ResourceInvokeRequest(
+        tok="pulumi:pulumi:getResource", args=await rpc.serialize_properties({"urn": urn}, {})
+    )
+    monitor: Any = get_monitor()
+    answer = await asyncio.get_running_loop().run_in_executor(None, monitor.Invoke, request)
+    return dict(rpc.deserialize_properties(getattr(answer, "return")["state"], keep_unknowns=True))

@@ -1,0 +1,1 @@
+"""A set's volumes again. Knows no Pulumi."""

@@ -1,0 +1,1 @@
+"""Validation rules that the inputs of sets and of restores share. Pure."""

@@ -1,0 +1,175 @@
+"""The main job on the embedded EC2, step by step: `make demo`.
+
+Every step that a user would do is a `pulumi` command run as one, on a copy of the repository's own project.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+from snapset import errors
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.pipeline.engine import engine_folder
+
+_PROJECT = Path(__file__).resolve().parents[1]
+_SNAPSHOT_SECONDS = 6.0
+_READ_ONLY = ("Describe", "Get", "List")
+
+
+def run_demo() -> None:
+    """Tell the whole story, and leave nothing behind, also after Ctrl-C.
+
+    Raises:
+        SnapsetError: a command of the story failed.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with (
+        tempfile.TemporaryDirectory(prefix="snapset-demo-") as folder,
+        EmbeddedEC2(snapshot_seconds=_SNAPSHOT_SECONDS) as server,
+    ):
+        _Story(server, Path(folder)).tell()
+
+
+class _Story:
+    def __init__(self, server: EmbeddedEC2, folder: Path) -> None:
+        self._server = server
+        self._console = Console(highlight=False)
+        self._env = _environment(server, folder)
+        self._project = _copy_project(folder)
+
+    def tell(self) -> None:
+        say = self._say
+        say("1. An embedded EC2", f"runs at {self._server.endpoint}: no AWS account is needed, and none is touched.")
+        server = self._launch()
+        scratch = server.volume_ids["/dev/sdg"]
+
+        say("2. A stack", "is set up to snapshot that instance, leaving the scratch volume out.")
+        self._pulumi("stack", "init", "demo")
+        self._set("instanceId", server.instance_id)
+        self._set("excludeDataVolumeIds[0]", scratch)
+        self._set("tags.app", "shop")
+        self._set("description", "before release 42")
+
+        say(
+            "3. The plan", "has been checked against the instance: a wrong volume or a missing permission shows here."
+        )
+        self._pulumi("preview")
+
+        say("4. The set", "is taken in one CreateSnapshots call; the stack then waits for it to complete.")
+        self._pulumi("up", "--yes", "--skip-preview", "--suppress-outputs")
+        self._show_sets()
+
+        say("5. The same again", "changes nothing: the set is there.")
+        self._server.clear_calls()
+        self._pulumi("up", "--yes", "--skip-preview", "--suppress-outputs")
+        changing = [call["action"] for call in self._server.calls() if not call["action"].startswith(_READ_ONLY)]
+        self._console.print(f"Calls that changed anything in EC2: {len(changing)}", style="bold")
+
+        say("6. A new trigger", "means a new set. The first one stays: on_delete is retain.")
+        self._set("triggers", "release 43")
+        self._pulumi("up", "--yes", "--skip-preview", "--suppress-outputs")
+        self._show_sets()
+        say("Done.", "The embedded EC2 and the stack's state are gone now.")
+
+    def _launch(self) -> LaunchedInstance:
+        volumes = [(20, "/dev/sdf", {"Name": "data"}), (100, "/dev/sdg", {"Name": "scratch"})]
+        instance = self._server.launch(volumes, root_size=8, tags={"Name": "shop-1"})
+        table = Table(
+            "device", "volume", "GiB", "name", title=f"Instance {instance.instance_id}", title_justify="left"
+        )
+        names = {"/dev/sdf": ("20", "data"), "/dev/sdg": ("100", "scratch")}
+        for device, volume_id in instance.volume_ids.items():
+            table.add_row(device, volume_id, *names.get(device, ("8", "root")))
+        self._console.print(table)
+        return instance
+
+    def _show_sets(self) -> None:
+        found = self._server.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        table = Table("set", "snapshot", "device", "GiB", "state", title="What EC2 has", title_justify="left")
+        shown = ""
+        for snapshot in sorted(found, key=lambda each: (each["StartTime"], each["VolumeSize"])):
+            tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
+            set_id = tags["snapset:set"]
+            if shown and set_id != shown:
+                table.add_section()
+            first = set_id if set_id != shown else ""
+            size = str(snapshot["VolumeSize"])
+            table.add_row(first, snapshot["SnapshotId"], tags["snapset:device"], size, snapshot["State"])
+            shown = set_id
+        self._console.print(table)
+
+    def _say(self, title: str, text: str) -> None:
+        self._console.print(f"\n[bold cyan]{title}[/] {text}\n")
+
+    def _set(self, key: str, value: str) -> None:
+        self._pulumi("config", "set", "--path", key, value)
+
+    def _pulumi(self, *arguments: str) -> None:
+        self._console.print(f"$ {shlex.join(['pulumi', *arguments])}", style="green", markup=False)
+        command = ["pulumi", *arguments]
+        with subprocess.Popen(command, cwd=self._project, env=self._env, stdin=subprocess.DEVNULL) as process:  # noqa: S603
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                # The engine has had its own Ctrl-C from the terminal, and ends in order.
+                process.send_signal(signal.SIGINT)
+                process.wait()
+                raise
+        if code:
+            raise errors.SnapsetError(f"running the demo: `pulumi {arguments[0]}` ended with {code}; see above.")
+
+
+def _copy_project(folder: Path) -> Path:
+    project = folder / "project"
+    shutil.copytree(_PROJECT / "stacks", project / "stacks")
+    shutil.copy(_PROJECT / "__main__.py", project)
+    settings = yaml.safe_load((_PROJECT / "Pulumi.yaml").read_text())
+    settings["runtime"]["options"]["virtualenv"] = sys.prefix
+    (project / "Pulumi.yaml").write_text(yaml.safe_dump(settings))
+    return project
+
+
+def _environment(server: EmbeddedEC2, folder: Path) -> Mapping[str, str]:
+    state = folder / "state"
+    state.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
+    path = [str(Path(sys.executable).parent), *filter(None, [engine_folder()]), os.environ.get("PATH", "")]
+    return {
+        **kept,
+        **server.environment(),
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "PATH": os.pathsep.join(path),
+        "PULUMI_BACKEND_URL": state.as_uri(),
+        "PULUMI_CONFIG_PASSPHRASE": "",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+        "PULUMI_HOME": str(folder / "home"),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+
+
+def main() -> int:
+    """Run the demo; a failure is one line, and Ctrl-C ends it in order."""
+    try:
+        run_demo()
+    except errors.SnapsetError as error:
+        sys.stderr.write(f"demo: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
