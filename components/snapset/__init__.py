@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from snapset.resources.guard import backup_before_change
-    from snapset.resources.instance_snapshots import InstanceSnapshots, InstanceSnapshotsArgs, SnapshotRecord
-    from snapset.resources.restored_volumes import RestoredVolumes, RestoredVolumesArgs, VolumeRecord
+    from snapset.resources.instance_snapshots import InstanceSnapshots, InstanceSnapshotsArgs
+    from snapset.resources.restored_volumes import RestoredVolumes, RestoredVolumesArgs
     from snapset.resources.snapshot_set import SnapshotSet
+    from snapset.restore.volumes import VolumeRecord
+    from snapset.sets.model import SnapshotRecord
 
 __all__ = [
     "InstanceSnapshots",
@@ -30,9 +32,9 @@ _HOMES = {
     "InstanceSnapshotsArgs": "snapset.resources.instance_snapshots",
     "RestoredVolumes": "snapset.resources.restored_volumes",
     "RestoredVolumesArgs": "snapset.resources.restored_volumes",
-    "SnapshotRecord": "snapset.resources.instance_snapshots",
+    "SnapshotRecord": "snapset.sets.model",
     "SnapshotSet": "snapset.resources.snapshot_set",
-    "VolumeRecord": "snapset.resources.restored_volumes",
+    "VolumeRecord": "snapset.restore.volumes",
     "backup_before_change": "snapset.resources.guard",
 }
 

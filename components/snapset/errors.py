@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree, and the AWS error codes that snapset knows.
+"""What can go wrong, as one tree, with the exit code of the command line.
 
     SnapsetError                 exit 1
     ├── InputError               exit 2   bad input or configuration; nothing was created
@@ -9,62 +9,16 @@
     ├── NoAnswerError            exit 1   no answer came: the call may or may not have happened
     │   └── LateAnswerError      exit 1   the answer took too long: the call may even happen later
     ├── SetFailedError           exit 4   AWS set the snapshots to `error`
-    ├── WaitTimeoutError         exit 4   the wait ended before the snapshots did; they go on
-    └── LockedError              exit 5   another run holds the stack
+    ├── WaitTimeoutError         exit 4   the wait ended before the snapshots completed; they go on
+    └── LockedError              exit 5   another run holds the stack's lock
 
 Every message is one line: what was being done, to which resource, the cause with AWS's own code, what to do.
-Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 """
 
 from __future__ import annotations
 
 import re
 from typing import ClassVar
-
-INVALID_INSTANCE_NOT_FOUND = "InvalidInstanceID.NotFound"
-INVALID_INSTANCE_MALFORMED = "InvalidInstanceID.Malformed"
-INVALID_SNAPSHOT_NOT_FOUND = "InvalidSnapshot.NotFound"
-INVALID_SNAPSHOT_IN_USE = "InvalidSnapshot.InUse"
-DRY_RUN_OPERATION = "DryRunOperation"
-UNAUTHORIZED_OPERATION = "UnauthorizedOperation"
-
-PER_VOLUME_RATE_EXCEEDED = "SnapshotCreationPerVolumeRateExceeded"
-CONCURRENT_LIMIT_EXCEEDED = "ConcurrentSnapshotLimitExceeded"
-PENDING_LIMIT_EXCEEDED = "PendingSnapshotLimitExceeded"
-THROTTLE_CODES = frozenset(
-    {
-        "RequestLimitExceeded",
-        "Throttling",
-        "ThrottlingException",
-        "RequestThrottled",
-        PER_VOLUME_RATE_EXCEEDED,
-        CONCURRENT_LIMIT_EXCEEDED,
-        PENDING_LIMIT_EXCEEDED,
-    }
-)
-
-# The caller is known but may not, or the caller's credentials are refused.
-PERMISSION_CODES = frozenset({UNAUTHORIZED_OPERATION, "AccessDenied", "AccessDeniedException", "Blocked"})
-CREDENTIAL_CODES = frozenset(
-    {
-        "AuthFailure",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidClientTokenId",
-        "MissingAuthenticationToken",
-        "OptInRequired",
-        "PendingVerification",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
-
-# Server faults: an answer that does not say whether the call happened.
-SERVER_FAULT_CODES = frozenset(
-    {"InternalError", "InternalFailure", "ServerInternal", "ServiceUnavailable", "Unavailable"}
-)
 
 
 class SnapsetError(Exception):
@@ -83,7 +37,7 @@ class SnapsetError(Exception):
 
 
 class InputError(SnapsetError):
-    """An input, the configuration, or both, can't lead to a snapshot set. Nothing was created."""
+    """The inputs or the configuration can't be used as they are. Nothing was created."""
 
     exit_code = 2
 
@@ -93,7 +47,7 @@ class NotFoundError(InputError):
 
 
 class UnreachableError(InputError):
-    """No connection to the endpoint came about: the call did not happen."""
+    """The endpoint can't be reached: the call did not happen."""
 
 
 class NotPermittedError(SnapsetError):
@@ -103,7 +57,15 @@ class NotPermittedError(SnapsetError):
 
 
 class ThrottledError(SnapsetError):
-    """AWS answered that it won't do the call now. The call did not happen; a retry is safe."""
+    """AWS answered that it won't do the call now. The call did not happen; a retry is safe.
+
+    Attributes:
+        asks_for: the seconds that AWS asks to wait before a retry, None where it names none.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None, asks_for: float | None = None) -> None:
+        super().__init__(message, code=code)
+        self.asks_for = asks_for
 
 
 class NoAnswerError(SnapsetError):
@@ -127,14 +89,14 @@ class WaitTimeoutError(SnapsetError):
 
 
 class LockedError(SnapsetError):
-    """Another run holds the stack."""
+    """Another run holds the stack's lock."""
 
     exit_code = 5
 
 
 _CLASSES = {
-    each.__name__: each
-    for each in (
+    error_class.__name__: error_class
+    for error_class in (
         SnapsetError,
         InputError,
         NotFoundError,
@@ -157,6 +119,6 @@ def show(error: SnapsetError) -> str:
 
 
 def parse_shown(text: str) -> SnapsetError | None:
-    """Return the error that a text of Pulumi's shows, or None if it shows none."""
+    """Return the error in a line that the engine printed, or None if it has none."""
     match = _SHOWN.search(text)
     return _CLASSES[match[1]](match[2].strip()) if match else None

@@ -1,4 +1,4 @@
-"""How long to go on trying, and how old is too old."""
+"""How long to go on trying, how old is too old, and durations as people write them."""
 
 from __future__ import annotations
 
@@ -10,63 +10,117 @@ import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from snapset import errors
 
 _T = TypeVar("_T")
 
+Say = Callable[[str], None]
+
 _DURATION = re.compile(r"(?=\d)(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,12})s)?", re.ASCII)
 _SECONDS = re.compile(r"\d{1,12}", re.ASCII)
 
 
+def _ignore(_text: str) -> None:
+    """Say nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long to go on trying, in seconds.
+class Retry:
+    """How long to go on trying, in seconds, and whom to tell. Read once, where a run begins, and passed down.
 
     Attributes:
         consistency: how long a snapshot that exists may stay invisible to DescribeSnapshots.
         throttle: how long to go on after AWS answered "not now".
-        adoption: how old an unclaimed set may be and still stand for the same intent.
+        adoption: how old an unclaimed set may be and still be adopted.
+        volume: how long to wait until volumes are made, attached or detached.
+        say: shows one line to the user.
     """
 
     consistency: float = 20.0
     throttle: float = 600.0
     adoption: float = 3600.0
+    volume: float = 300.0
+    say: Say = _ignore
 
     @classmethod
-    def from_environment(cls) -> Patience:
-        """Read SNAPSET_CONSISTENCY_SECONDS, SNAPSET_THROTTLE_SECONDS and SNAPSET_ADOPTION_SECONDS.
+    def from_environment(cls, say: Say = _ignore) -> Retry:
+        """Read SNAPSET_CONSISTENCY_SECONDS, and likewise ..._THROTTLE_, ..._ADOPTION_ and ..._VOLUME_SECONDS.
 
         Raises:
             InputError: one of them is not a number.
         """
-        return cls(
-            consistency=seconds_from_environment("SNAPSET_CONSISTENCY_SECONDS", cls.consistency),
-            throttle=seconds_from_environment("SNAPSET_THROTTLE_SECONDS", cls.throttle),
-            adoption=seconds_from_environment("SNAPSET_ADOPTION_SECONDS", cls.adoption),
-        )
+        names = ("consistency", "throttle", "adoption", "volume")
+        seconds = {name: read_seconds(f"SNAPSET_{name.upper()}_SECONDS", getattr(cls, name)) for name in names}
+        return cls(**seconds, say=say)
+
+    def saying(self, say: Say) -> Retry:
+        """Return the same, with another way to say something."""
+        return replace(self, say=say)
+
+    def may_be_invisible(self, start_time: str) -> bool:
+        """Tell whether a snapshot is so young that DescribeSnapshots may not show it yet."""
+        return age_of(start_time) < self.consistency
+
+    def while_throttled(self, call: Callable[[], _T], *, doing: str) -> _T:
+        """Make a call, again and again while AWS answers "not now", for as long as `throttle` allows.
+
+        Args:
+            call: raises `ThrottledError` where AWS won't do it now.
+            doing: gerund, noun and id, for what is said.
+
+        Raises:
+            ThrottledError: the time is up.
+        """
+        give_up = time.monotonic() + self.throttle
+        for attempt in itertools.count(1):
+            try:
+                return call()
+            except errors.ThrottledError as error:
+                pause = throttle_pause(error.asks_for, attempt)
+                if time.monotonic() + pause > give_up:
+                    raise
+                self.say(f"{doing}: {error.code}: trying again in {pause:.0f} s")
+                time.sleep(pause)
+        raise AssertionError
 
 
-def seconds_from_environment(variable: str, default: float) -> float:
-    """Return the seconds that an environment variable names.
+def throttle_pause(asked_for: float | None, attempt: int) -> float:
+    """Return how many seconds to wait after the n-th "not now", jittered so that many don't come back at once.
+
+    Args:
+        asked_for: what AWS asks for with this code, in seconds.
+        attempt: 1 after the first.
+    """
+    if asked_for is not None:
+        return asked_for + random.uniform(0, asked_for / 3)
+    return random.uniform(0.5, 2.0 ** min(attempt, 4))
+
+
+def read_seconds(variable: str, default: float) -> float:
+    """Return the seconds in an environment variable.
 
     Raises:
-        InputError: it is set, and is no number of seconds.
+        InputError: it is set, and not to a number of seconds.
     """
     text = os.environ.get(variable) or str(default)
     try:
         seconds = float(text)
-    except ValueError as error:
-        raise errors.InputError(f"reading {variable}: {text!r} is not a number of seconds.") from error
+    except ValueError:
+        seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise errors.InputError(f"reading {variable}: {text!r} is not a number of seconds.")
     return seconds
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(text: str, *, name: str) -> float:
     """Return the seconds in `90s`, `30m`, `2h`, `1d`, `1h30m` or a bare number of seconds.
+
+    Args:
+        text: the duration.
+        name: the option or input that it was given to, for messages.
 
     Raises:
         InputError: the text is none of these, or is zero.
@@ -75,7 +129,7 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(f"{written}s" if _SECONDS.fullmatch(written) else written)
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0, 0)
     if not (total := ((days * 24 + hours) * 60 + minutes) * 60 + seconds):
-        raise errors.InputError(f"reading the duration {text!r}: it is none. Write it like 90s, 30m, 2h or 1h30m.")
+        raise errors.InputError(f"reading {name}: {text!r} is not a duration. Use 90s, 30m or 2h.")
     return float(total)
 
 
@@ -83,46 +137,3 @@ def age_of(start_time: str) -> float:
     """Return the seconds since an ISO 8601 start time."""
     started = datetime.datetime.fromisoformat(start_time.replace("Z", "+00:00"))
     return (datetime.datetime.now(datetime.timezone.utc) - started).total_seconds()
-
-
-def may_be_invisible(start_time: str) -> bool:
-    """Tell whether a snapshot that DescribeSnapshots leaves out is so young that it may exist all the same."""
-    return age_of(start_time) < Patience.from_environment().consistency
-
-
-def wait_out_throttling(call: Callable[[], _T], *, doing: str, patience: Patience, say: Callable[[str], None]) -> _T:
-    """Make a call, again and again while AWS answers "not now", for as long as `patience.throttle` allows.
-
-    Args:
-        call: raises `ThrottledError` where AWS would not do it now.
-        doing: gerund, noun and id, for what is said.
-        patience: how long to go on.
-        say: told in one line what is waited for.
-
-    Raises:
-        ThrottledError: the time is up.
-    """
-    give_up = time.monotonic() + patience.throttle
-    for attempt in itertools.count(1):
-        try:
-            return call()
-        except errors.ThrottledError as error:
-            pause = throttle_pause(error.code, attempt)
-            if time.monotonic() + pause > give_up:
-                raise
-            say(f"{doing}: {error.code}: trying again in {pause:.0f} s")
-            time.sleep(pause)
-    raise AssertionError
-
-
-def throttle_pause(code: str | None, attempt: int) -> float:
-    """Return how many seconds to wait after the n-th "not now", jittered so that many don't come back at once.
-
-    AWS asks for 15 s and more between snapshots of one volume, and for "later" where too many are pending:
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
-    """
-    if code == errors.PER_VOLUME_RATE_EXCEEDED:
-        return 15.0 + random.uniform(0, 5)
-    if code in (errors.CONCURRENT_LIMIT_EXCEEDED, errors.PENDING_LIMIT_EXCEEDED):
-        return 60.0 + random.uniform(0, 30)
-    return random.uniform(0.5, 2.0 ** min(attempt, 4))

@@ -1,4 +1,4 @@
-"""The only module that calls EC2: every call that snapset makes, the permission it needs, and its errors.
+"""Every call of EC2 that snapset makes, with the permission that it needs.
 
 boto3 is imported when the first client is made, so that importing snapset stays cheap.
 API reference: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/
@@ -8,60 +8,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from snapset import errors
-from snapset.aws.errors import calling_aws, dry_run
-from snapset.aws.session import AwsSettings, make_client
+from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND, calling_aws, dry_run
+from snapset.aws.records import Instance, Snapshot, Volume
+from snapset.aws.session import make_ec2_client
+from snapset.aws.settings import AwsSettings
+from snapset.errors import NotFoundError
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
-    from snapset.sets.inputs import SetInputs
-
-# DescribeSnapshots takes at most 200 values a filter and answers at most 1000 snapshots a page.
-_FILTER_VALUES = 200
-_PAGE = 1000
-# A set is taken right after its inputs were checked; what was described for that holds for both.
-_MOMENT_SECONDS = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Instance:
-    """What snapset needs to know of an instance. `devices` maps each attached volume's id to its device."""
-
-    instance_id: str
-    state: str
-    root_device_name: str | None
-    devices: Mapping[str, str]
-    availability_zone: str
-    outpost_arn: str | None
-
-    @property
-    def root_volume_id(self) -> str | None:
-        """The volume at the root device, if one is attached there."""
-        for volume_id, device in self.devices.items():
-            if device == self.root_device_name:
-                return volume_id
-        return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """One snapshot as EC2 reports it. `size_gib` in GiB, `start_time` in ISO 8601 UTC."""
-
-    snapshot_id: str
-    volume_id: str
-    size_gib: int
-    encrypted: bool
-    state: str
-    progress: str
-    start_time: str
-    owner_id: str
-    state_message: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
+# The most values that a filter of EC2 takes.
+FILTER_VALUES = 200
+_SNAPSHOTS_A_PAGE = 1000
+_VOLUMES_A_PAGE = 500
+# A set is taken within seconds of the check of its inputs, and reuses what DescribeInstances answered to that.
+_RECALL_SECONDS = 10.0
 
 
 class Ec2:
@@ -73,92 +37,88 @@ class Ec2:
 
     @cached_property
     def _client(self) -> EC2Client:
-        return make_client(self.settings, retries=True)
+        return make_ec2_client(self.settings, retries=True)
 
     @cached_property
     def _client_without_retries(self) -> EC2Client:
-        return make_client(self.settings, retries=False)
+        return make_ec2_client(self.settings, retries=False)
 
     def prepare(self) -> None:
-        """Make the client now, which takes a while, and not at the first call."""
+        """Make the client now, which takes a third of a second, and not at the first call."""
         self._client  # noqa: B018
+
+    # Instances and zones.
 
     def describe_instance(self, instance_id: str) -> Instance:
         """Return the instance.
 
         Raises:
-            NotFoundError: there is none, or it is gone for good.
+            NotFoundError: there is none.
         """
         with calling_aws(f"describing instance {instance_id}", needs="ec2:DescribeInstances"):
             answer = self._client.describe_instances(InstanceIds=[instance_id])
         found = [item for reservation in answer["Reservations"] for item in reservation["Instances"]]
         if not found:
-            raise errors.NotFoundError(
-                f"describing instance {instance_id}: {errors.INVALID_INSTANCE_NOT_FOUND}: "
+            raise NotFoundError(
+                f"describing instance {instance_id}: {INVALID_INSTANCE_NOT_FOUND}: "
                 f"there is no such instance in {self.settings.region}. Check the id, the Region and the account.",
-                code=errors.INVALID_INSTANCE_NOT_FOUND,
+                code=INVALID_INSTANCE_NOT_FOUND,
             )
-        item = found[0]
-        mappings = item.get("BlockDeviceMappings", [])
-        instance = Instance(
-            instance_id=instance_id,
-            state=item["State"]["Name"],
-            root_device_name=item.get("RootDeviceName"),
-            devices={each["Ebs"]["VolumeId"]: each["DeviceName"] for each in mappings if "Ebs" in each},
-            availability_zone=item["Placement"]["AvailabilityZone"],
-            outpost_arn=item.get("OutpostArn") or None,
-        )
+        instance = Instance.parse(found[0])
         self._described[instance_id] = (time.monotonic(), instance)
         return instance
 
-    def find_instances(self, filters: Mapping[str, Sequence[str]]) -> list[str]:
+    def recall_instance(self, instance_id: str) -> Instance | None:
+        """Return the instance if it was described seconds ago, else None. Calls nothing."""
+        when, instance = self._described.get(instance_id, (0.0, None))
+        return instance if time.monotonic() - when < _RECALL_SECONDS else None
+
+    def find_instances(self, filters: Mapping[str, Iterable[str]]) -> list[str]:
         """Return the ids of the instances that have volumes to snapshot and match all filters, sorted.
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
         """
         wanted = {"instance-state-name": ("running", "stopping", "stopped"), **filters}
-        pages = self._client.get_paginator("describe_instances").paginate(
-            Filters=[{"Name": name, "Values": list(values)} for name, values in wanted.items()]
-        )
+        pages = self._client.get_paginator("describe_instances").paginate(Filters=_filter_list(wanted))
         with calling_aws(f"looking for instances in {self.settings.region}", needs="ec2:DescribeInstances"):
-            found = [
-                each for page in pages for reservation in page["Reservations"] for each in reservation["Instances"]
-            ]
-        return sorted(each["InstanceId"] for each in found)
+            reservations = [reservation for page in pages for reservation in page["Reservations"]]
+        return sorted(item["InstanceId"] for reservation in reservations for item in reservation["Instances"])
 
-    def recall_instance(self, instance_id: str) -> Instance | None:
-        """Return the instance as it was described a moment ago, or None. Calls nothing."""
-        when, instance = self._described.get(instance_id, (0.0, None))
-        return instance if time.monotonic() - when < _MOMENT_SECONDS else None
-
-    def describe_zone_type(self, zone: str) -> str:
-        """Return `availability-zone`, `local-zone` or `wavelength-zone`."""
+    def describe_zone_type(self, zone: str) -> str | None:
+        """Return `availability-zone`, `local-zone` or `wavelength-zone`, or None if the Region has no such zone."""
         with calling_aws(f"describing zone {zone}", needs="ec2:DescribeAvailabilityZones"):
-            answer = self._client.describe_availability_zones(ZoneNames=[zone], AllAvailabilityZones=True)
-        return answer["AvailabilityZones"][0].get("ZoneType", "availability-zone")
+            answer = self._client.describe_availability_zones(
+                Filters=_filter_list({"zone-name": [zone]}), AllAvailabilityZones=True
+            )
+        zones = answer["AvailabilityZones"]
+        return zones[0].get("ZoneType", "availability-zone") if zones else None
 
-    def create_snapshots(self, inputs: SetInputs, tags: Mapping[str, str]) -> list[Snapshot]:
-        """Take one snapshot of every volume that the inputs leave in, in one call, with the tags on each.
+    # Snapshots.
+
+    def create_snapshots(self, request: Mapping[str, Any]) -> list[Snapshot]:
+        """Take one snapshot of every volume that the request leaves in, in one call.
 
         The call has no ClientToken, so it is never retried here.
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshots.html
         """
+        instance_id = request["InstanceSpecification"]["InstanceId"]
         needs = "ec2:CreateSnapshots and ec2:CreateTags"
-        with calling_aws(f"creating snapshots of {inputs.instance_id}", needs=needs):
-            answer = self._client_without_retries.create_snapshots(**_create_request(inputs, tags))
-        return [_snapshot_of(item) for item in answer["Snapshots"]]
+        with calling_aws(f"creating snapshots of {instance_id}", needs=needs):
+            answer = self._client_without_retries.create_snapshots(**request)
+        return [Snapshot.parse(item) for item in answer["Snapshots"]]
 
-    def check_create_snapshots(self, inputs: SetInputs, tags: Mapping[str, str]) -> None:
+    def check_create_snapshots(self, request: Mapping[str, Any]) -> None:
         """Ask AWS, by a dry run, whether the call would be allowed. Creates nothing."""
+        instance_id = request["InstanceSpecification"]["InstanceId"]
         needs = "ec2:CreateSnapshots and ec2:CreateTags"
-        with dry_run(f"checking snapshots of {inputs.instance_id}", needs=needs):
-            self._client.create_snapshots(**_create_request(inputs, tags), DryRun=True)
+        with dry_run(f"checking snapshots of {instance_id}", needs=needs):
+            self._client.create_snapshots(**request, DryRun=True)
 
     def describe_snapshots(self, snapshot_ids: Sequence[str]) -> list[Snapshot]:
         """Return those of the snapshots that EC2 can see now; the others are left out, without an error."""
         found: list[Snapshot] = []
-        for start in range(0, len(snapshot_ids), _FILTER_VALUES):
-            found += self.find_snapshots({"snapshot-id": snapshot_ids[start : start + _FILTER_VALUES]})
+        for start in range(0, len(snapshot_ids), FILTER_VALUES):
+            found += self.find_snapshots({"snapshot-id": snapshot_ids[start : start + FILTER_VALUES]})
         return found
 
     def find_snapshots(self, filters: Mapping[str, Iterable[str]]) -> list[Snapshot]:
@@ -167,22 +127,11 @@ class Ec2:
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html
         """
         pages = self._client.get_paginator("describe_snapshots").paginate(
-            OwnerIds=["self"],
-            Filters=[{"Name": name, "Values": list(values)} for name, values in filters.items()],
-            PaginationConfig={"PageSize": _PAGE},
+            OwnerIds=["self"], Filters=_filter_list(filters), PaginationConfig={"PageSize": _SNAPSHOTS_A_PAGE}
         )
         with calling_aws(f"describing snapshots in {self.settings.region}", needs="ec2:DescribeSnapshots"):
-            return [_snapshot_of(item) for page in pages for item in page["Snapshots"]]
-
-    def tag_snapshots(self, snapshot_ids: Sequence[str], tags: Mapping[str, str]) -> None:
-        """Add the tags to the snapshots, overwriting those of the same key. Safe to repeat."""
-        with calling_aws(f"tagging {', '.join(snapshot_ids)}", needs="ec2:CreateTags"):
-            self._client.create_tags(Resources=list(snapshot_ids), Tags=tag_list(tags))
-
-    def check_tag_snapshots(self, snapshot_ids: Sequence[str], tags: Mapping[str, str]) -> None:
-        """Ask AWS, by a dry run, whether the tags could be added. Tags nothing."""
-        with dry_run(f"checking the tags of {', '.join(snapshot_ids)}", needs="ec2:CreateTags"):
-            self._client.create_tags(Resources=list(snapshot_ids), Tags=tag_list(tags), DryRun=True)
+            items = [item for page in pages for item in page["Snapshots"]]
+        return [Snapshot.parse(item) for item in items]
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Delete one snapshot. Safe to repeat.
@@ -194,6 +143,79 @@ class Ec2:
         with calling_aws(f"deleting {snapshot_id}", needs="ec2:DeleteSnapshot"):
             self._client.delete_snapshot(SnapshotId=snapshot_id)
 
+    # Tags, of snapshots and of volumes.
+
+    def add_tags(self, resource_ids: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Add the tags to the resources, overwriting those of the same key. Safe to repeat."""
+        with calling_aws(f"tagging {', '.join(resource_ids)}", needs="ec2:CreateTags"):
+            self._client.create_tags(Resources=list(resource_ids), Tags=tag_list(tags))
+
+    def check_add_tags(self, resource_ids: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Ask AWS, by a dry run, whether the tags could be added. Tags nothing."""
+        with dry_run(f"checking the tags of {', '.join(resource_ids)}", needs="ec2:CreateTags"):
+            self._client.create_tags(Resources=list(resource_ids), Tags=tag_list(tags), DryRun=True)
+
+    def remove_tags(self, resource_ids: Sequence[str], keys: Iterable[str]) -> None:
+        """Remove the tags of these keys from the resources. Safe to repeat."""
+        with calling_aws(f"removing tags of {', '.join(resource_ids)}", needs="ec2:DeleteTags"):
+            self._client.delete_tags(Resources=list(resource_ids), Tags=[{"Key": key} for key in keys])
+
+    # Volumes.
+
+    def describe_volumes(self, volume_ids: Sequence[str]) -> list[Volume]:
+        """Return those of the volumes that EC2 can see now; the others are left out, without an error."""
+        found: list[Volume] = []
+        for start in range(0, len(volume_ids), FILTER_VALUES):
+            found += self.find_volumes({"volume-id": volume_ids[start : start + FILTER_VALUES]})
+        return found
+
+    def find_volumes(self, filters: Mapping[str, Iterable[str]]) -> list[Volume]:
+        """Return the volumes that match all filters (at most 200 values each), page by page.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumes.html
+        """
+        pages = self._client.get_paginator("describe_volumes").paginate(
+            Filters=_filter_list(filters), PaginationConfig={"PageSize": _VOLUMES_A_PAGE}
+        )
+        with calling_aws(f"describing volumes in {self.settings.region}", needs="ec2:DescribeVolumes"):
+            items = [item for page in pages for item in page["Volumes"]]
+        return [Volume.parse(item) for item in items]
+
+    def create_volume(self, request: Mapping[str, Any], *, client_token: str) -> str:
+        """Make the volume of one snapshot, and return its id. With the same token, AWS makes no second one.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
+        """
+        needs = "ec2:CreateVolume and ec2:CreateTags"
+        with calling_aws(f"creating the volume of {request['SnapshotId']}", needs=needs):
+            answer = self._client_without_retries.create_volume(**request, ClientToken=client_token)
+        return answer["VolumeId"]
+
+    def check_create_volume(self, request: Mapping[str, Any]) -> None:
+        """Ask AWS, by a dry run, whether the call would be allowed. Creates nothing."""
+        needs = "ec2:CreateVolume and ec2:CreateTags"
+        with dry_run(f"checking the volume of {request['SnapshotId']}", needs=needs):
+            self._client.create_volume(**request, DryRun=True)
+
+    def attach_volume(self, volume_id: str, *, instance_id: str, device: str) -> None:
+        """Begin to attach an available volume. Once it is attached, AWS refuses another time."""
+        with calling_aws(f"attaching {volume_id} to {instance_id} at {device}", needs="ec2:AttachVolume"):
+            self._client.attach_volume(VolumeId=volume_id, InstanceId=instance_id, Device=device)
+
+    def detach_volume(self, volume_id: str, *, instance_id: str) -> None:
+        """Begin to detach a volume. Once it is detached, AWS refuses another time."""
+        with calling_aws(f"detaching {volume_id} from {instance_id}", needs="ec2:DetachVolume"):
+            self._client.detach_volume(VolumeId=volume_id, InstanceId=instance_id)
+
+    def delete_volume(self, volume_id: str) -> None:
+        """Delete one volume. Safe to repeat.
+
+        Raises:
+            NotFoundError: it is gone already.
+        """
+        with calling_aws(f"deleting {volume_id}", needs="ec2:DeleteVolume"):
+            self._client.delete_volume(VolumeId=volume_id)
+
 
 @lru_cache(maxsize=32)
 def connect(settings: AwsSettings) -> Ec2:
@@ -201,41 +223,10 @@ def connect(settings: AwsSettings) -> Ec2:
     return Ec2(settings)
 
 
-def _create_request(inputs: SetInputs, tags: Mapping[str, str]) -> dict[str, Any]:
-    instance: dict[str, Any] = {"InstanceId": inputs.instance_id}
-    if inputs.exclude_boot_volume:
-        instance["ExcludeBootVolume"] = True
-    if inputs.exclude_data_volume_ids:
-        instance["ExcludeDataVolumeIds"] = list(inputs.exclude_data_volume_ids)
-    optional = {
-        "Description": inputs.description,
-        "CopyTagsFromSource": inputs.copy_tags_from_source,
-        "OutpostArn": inputs.outpost_arn,
-        "Location": inputs.location,
-    }
-    return {
-        "InstanceSpecification": instance,
-        "TagSpecifications": [{"ResourceType": "snapshot", "Tags": tag_list(tags)}],
-        **{name: value for name, value in optional.items() if value},
-    }
-
-
 def tag_list(tags: Mapping[str, str]) -> list[Any]:
     """Return the tags as EC2's requests spell them."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-def _snapshot_of(item: Any) -> Snapshot:
-    # Some EC2 endpoints leave State and Progress out of CreateSnapshots' answer: it has only just begun.
-    return Snapshot(
-        snapshot_id=item["SnapshotId"],
-        volume_id=item["VolumeId"],
-        size_gib=item["VolumeSize"],
-        encrypted=item.get("Encrypted", False),
-        state=item.get("State") or "pending",
-        progress=item.get("Progress") or "0%",
-        start_time=item["StartTime"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
-        owner_id=item["OwnerId"],
-        state_message=item.get("StateMessage") or "",
-        tags={tag["Key"]: tag["Value"] for tag in item.get("Tags") or []},
-    )
+def _filter_list(filters: Mapping[str, Iterable[str]]) -> list[Any]:
+    return [{"Name": name, "Values": list(values)} for name, values in filters.items()]

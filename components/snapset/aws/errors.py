@@ -1,4 +1,7 @@
-"""Turn what botocore raises into snapset's own errors, once, at the boundary."""
+"""Turn AWS's error codes and botocore's exceptions into snapset's own errors, once, at the boundary.
+
+Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,48 @@ from typing import Any
 
 from snapset import errors
 
+INVALID_INSTANCE_NOT_FOUND = "InvalidInstanceID.NotFound"
+INVALID_SNAPSHOT_IN_USE = "InvalidSnapshot.InUse"
+DRY_RUN_OPERATION = "DryRunOperation"
+
+# "Not now": the call did not happen. The seconds are what AWS asks to wait for; None where it names none.
+THROTTLE_CODES: dict[str, float | None] = {
+    "RequestLimitExceeded": None,
+    "Throttling": None,
+    "ThrottlingException": None,
+    "RequestThrottled": None,
+    "SnapshotCreationPerVolumeRateExceeded": 15.0,
+    # Too many snapshots are pending, for minutes at least.
+    "ConcurrentSnapshotLimitExceeded": 60.0,
+    "PendingSnapshotLimitExceeded": 60.0,
+}
+# The caller is known but lacks a permission, or the caller's credentials are refused.
+PERMISSION_CODES = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Blocked"})
+CREDENTIAL_CODES = frozenset(
+    {
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "MissingAuthenticationToken",
+        "OptInRequired",
+        "PendingVerification",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+# Server faults: an answer that does not say whether the call happened.
+SERVER_FAULT_CODES = frozenset(
+    {"InternalError", "InternalFailure", "ServerInternal", "ServiceUnavailable", "Unavailable"}
+)
 _HTTP_SERVER_ERROR = 500
 
 
 @contextmanager
 def calling_aws(doing: str, *, needs: str) -> Iterator[None]:
-    """Translate whatever the AWS call inside raises.
+    """Translate whatever the AWS call inside raises. Only the call belongs inside, not the parsing of its answer.
 
     Args:
         doing: gerund, noun and id, such as `describing instance i-0abc`.
@@ -66,7 +105,7 @@ def dry_run(doing: str, *, needs: str) -> Iterator[None]:
         with calling_aws(doing, needs=needs):
             yield
     except errors.SnapsetError as error:
-        if error.code != errors.DRY_RUN_OPERATION:
+        if error.code != DRY_RUN_OPERATION:
             raise
 
 
@@ -79,17 +118,16 @@ def no_region(doing: str) -> errors.InputError:
 def _from_answer(response: Any, doing: str, needs: str) -> errors.SnapsetError:
     code: str = response["Error"].get("Code", "Unknown")
     status: int = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    cause = f"{doing}: {code}: {_sentence(response['Error'].get('Message', ''))}"
-    if code in errors.THROTTLE_CODES:
-        return errors.ThrottledError(f"{cause} Try again later.", code=code)
-    if code in errors.PERMISSION_CODES:
+    cause = f"{doing}: {code}: {_sentence(response['Error'].get('Message') or '')}"
+    if code in THROTTLE_CODES:
+        return errors.ThrottledError(f"{cause} Try again later.", code=code, asks_for=THROTTLE_CODES[code])
+    if code in PERMISSION_CODES:
         return errors.NotPermittedError(f"{cause} Allow {needs}.", code=code)
-    if code in errors.CREDENTIAL_CODES:
-        advice = "Renew or correct the AWS credentials"
-        return errors.NotPermittedError(f"{cause} {advice}.", code=code)
-    if code in errors.SERVER_FAULT_CODES or status >= _HTTP_SERVER_ERROR:
+    if code in CREDENTIAL_CODES:
+        return errors.NotPermittedError(f"{cause} Renew or correct the AWS credentials.", code=code)
+    if code in SERVER_FAULT_CODES or status >= _HTTP_SERVER_ERROR:
         return errors.NoAnswerError(f"{cause} AWS does not say whether the call happened.", code=code)
-    if code == errors.INVALID_SNAPSHOT_IN_USE:
+    if code == INVALID_SNAPSHOT_IN_USE:
         return errors.InputError(f"{cause} Deregister the image, or keep the snapshot.", code=code)
     if code.endswith(".NotFound"):
         return errors.NotFoundError(f"{cause} Check the id, the Region and the account.", code=code)

@@ -1,128 +1,35 @@
-"""Where calls go and as whom: the stack's `aws` config, else boto3's own chain.
+"""Sessions and clients of boto3 for given settings, and whose credentials they use.
 
-Config keys: https://www.pulumi.com/registry/packages/aws/installation-configuration/
+With SNAPSET_VERBOSE each call is shown on stderr, with its request id and time: no parameters, no credentials.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import time
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from snapset import errors
-from snapset.aws.call_log import with_calls_shown
 from snapset.aws.errors import calling_aws, no_region
-from snapset.retry import parse_duration, seconds_from_environment
+from snapset.aws.settings import AwsSettings, Role
+from snapset.retry import read_seconds
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
+
+VERBOSE = "SNAPSET_VERBOSE"
 
 # An unreachable endpoint is given up after three attempts of three seconds: within 15 s, back-off included.
 _CONNECT_SECONDS = 3
 _READ_SECONDS = 60.0
 _ATTEMPTS = 3
 
-# What a role is assumed with: Pulumi's names, and those of sts:AssumeRole.
-_ROLE_OPTIONS = {
-    "sessionName": "RoleSessionName",
-    "externalId": "ExternalId",
-    "policy": "Policy",
-    "sourceIdentity": "SourceIdentity",
-    "transitiveTagKeys": "TransitiveTagKeys",
-}
-
-# The keys whose values are objects or lists.
-_OBJECTS = ("endpoints", "assumeRoles", "assumeRole", "defaultTags", "sharedConfigFiles", "sharedCredentialsFiles")
-
-# What an `aws.Provider` may say, and what of it is, or may hold, a credential.
-PROVIDER_KEYS = ("region", "profile", *_OBJECTS)
-CREDENTIALS = ("accessKey", "secretKey", "token", "assumeRoleWithWebIdentity")
+_CALL = "snapset_call"
 
 _lock = threading.Lock()
-
-
-@dataclass(frozen=True, kw_only=True)
-class AwsSettings:
-    """Where calls go and as whom. Credentials in it are never shown, and never leave the process.
-
-    `roles` and `tags` are JSON texts, so that settings can be compared and be the key of a cache.
-    """
-
-    region: str | None = None
-    profile: str | None = None
-    endpoint_url: str | None = None
-    sts_endpoint_url: str | None = None
-    config_file: str | None = None
-    credentials_file: str | None = None
-    roles: str = "[]"
-    tags: str = "{}"
-    access_key: str | None = field(default=None, repr=False)
-    secret_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
-
-    @classmethod
-    def from_config(cls, get: Callable[[str], Any]) -> AwsSettings:
-        """Read the keys of the stack's `aws` namespace.
-
-        Args:
-            get: returns the value of a key such as `region`, or None; objects may be JSON texts.
-
-        Raises:
-            InputError: a key names a way to get credentials that snapset does not have.
-        """
-        if get("assumeRoleWithWebIdentity"):
-            raise errors.InputError(
-                "reading aws:assumeRoleWithWebIdentity: snapset takes a web identity from the environment only. "
-                "Set AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE."
-            )
-        parsed = {name: _parsed(name, get(name)) for name in _OBJECTS}
-        endpoints = _merged(parsed["endpoints"])
-        roles = _objects(parsed["assumeRoles"]) or _objects(parsed["assumeRole"])
-        if not all(role.get("roleArn") for role in roles):
-            raise errors.InputError("reading aws:assumeRoles: a role has no roleArn. Give each its ARN.")
-        if bool(get("accessKey")) != bool(get("secretKey")):
-            raise errors.InputError("reading aws:accessKey and aws:secretKey: one is not set. Set both, or neither.")
-        return cls(
-            region=get("region") or None,
-            profile=get("profile") or None,
-            endpoint_url=endpoints.get("ec2") or None,
-            sts_endpoint_url=endpoints.get("sts") or None,
-            config_file=_first(parsed["sharedConfigFiles"]),
-            credentials_file=_first(parsed["sharedCredentialsFiles"]),
-            roles=json.dumps(roles, sort_keys=True),
-            tags=json.dumps(_merged(parsed["defaultTags"]).get("tags") or {}, sort_keys=True),
-            access_key=get("accessKey") or None,
-            secret_key=get("secretKey") or None,
-            session_token=get("token") or None,
-        )
-
-    @classmethod
-    def from_provider(cls, given: Mapping[str, Any]) -> AwsSettings:
-        """Read the settings of an `aws.Provider`; of its credentials it is enough to know that there are any.
-
-        Raises:
-            InputError: it holds credentials, or names another way to get them that snapset does not have.
-        """
-        if held := [key for key in ("accessKey", "secretKey", "token") if given.get(key)]:
-            raise errors.InputError(
-                f"reading the aws.Provider: it holds {' and '.join(held)}, and the state must hold no credentials. "
-                "Let it use a profile, a role (assume_roles) or the environment instead."
-            )
-        return cls.from_config(given.get)
-
-    @property
-    def default_tags(self) -> dict[str, str]:
-        """The tags of `aws:defaultTags`."""
-        parsed: dict[str, str] = json.loads(self.tags)
-        return parsed
-
-    def in_region(self, region: str | None) -> AwsSettings:
-        """Return the same settings for another Region; None keeps the Region."""
-        return replace(self, region=region) if region else self
 
 
 def find_region(settings: AwsSettings) -> str:
@@ -140,40 +47,43 @@ def find_region(settings: AwsSettings) -> str:
     return str(region)
 
 
-def make_client(settings: AwsSettings, *, retries: bool) -> EC2Client:
+def find_caller(settings: AwsSettings) -> str:
+    """Return the ARN of the user or role whose credentials they are.
+
+    AWS asks no permission for it: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+
+    Raises:
+        InputError: there are no credentials.
+        NotPermittedError: AWS refuses them.
+    """
+    with calling_aws("asking AWS whose credentials these are", needs="sts:GetCallerIdentity"):
+        client = _make_client(settings, "sts", endpoint_url=settings.sts_endpoint_url, retries=True)
+        arn: str = client.get_caller_identity()["Arn"]
+    return arn
+
+
+def make_ec2_client(settings: AwsSettings, *, retries: bool) -> EC2Client:
     """Return an EC2 client; with `retries` botocore's standard mode retries what failed.
 
     Raises:
         InputError: the profile or the Region is missing.
     """
-    with calling_aws("making an EC2 client", needs="nothing"), _lock:
-        client: EC2Client = _session(settings).client(
-            "ec2", endpoint_url=settings.endpoint_url, config=_config(retries=retries)
-        )
-    return with_calls_shown(client)
+    with calling_aws("making an EC2 client", needs="nothing"):
+        client: EC2Client = _make_client(settings, "ec2", endpoint_url=settings.endpoint_url, retries=retries)
+    return client
 
 
-def make_sts_client(settings: AwsSettings) -> Any:
-    """Return an STS client that retries what failed.
-
-    Raises:
-        InputError: the profile or the Region is missing.
-    """
-    with calling_aws("making an STS client", needs="nothing"), _lock:
-        client = _session(settings).client(
-            "sts", endpoint_url=settings.sts_endpoint_url, config=_config(retries=True)
-        )
-    return with_calls_shown(client)
-
-
-def _config(*, retries: bool) -> Any:
+def _make_client(settings: AwsSettings, service: str, *, endpoint_url: str | None, retries: bool) -> Any:
     from botocore.config import Config
 
-    return Config(
+    config = Config(
         connect_timeout=_CONNECT_SECONDS,
-        read_timeout=seconds_from_environment("SNAPSET_READ_SECONDS", _READ_SECONDS),
+        read_timeout=read_seconds("SNAPSET_READ_SECONDS", _READ_SECONDS),
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS if retries else 1},
     )
+    with _lock:
+        client = _session(settings).client(service, endpoint_url=endpoint_url, config=config)
+    return _with_calls_shown(client)
 
 
 @lru_cache(maxsize=32)
@@ -188,54 +98,70 @@ def _session(settings: AwsSettings) -> Any:
         core.set_config_variable("credentials_file", settings.credentials_file)
     if settings.access_key and settings.secret_key:
         core.set_credentials(settings.access_key, settings.secret_key, settings.session_token)
-    for role in json.loads(settings.roles):
+    for role in settings.roles:
         core = _assume(core, role, settings)
     return boto3.Session(botocore_session=core, region_name=settings.region)
 
 
-def _assume(core: Any, role: Mapping[str, Any], settings: AwsSettings) -> Any:
+def _assume(core: Any, role: Role, settings: AwsSettings) -> Any:
     """Return a session that is the role, and renews itself for as long as a wait may take."""
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
     from botocore.exceptions import NoCredentialsError
     from botocore.session import Session
 
     def create_client(service: str, **options: Any) -> Any:
-        client = core.create_client(
-            service, region_name=settings.region, endpoint_url=settings.sts_endpoint_url, **options
-        )
-        return with_calls_shown(client)
+        place = {"region_name": settings.region, "endpoint_url": settings.sts_endpoint_url}
+        return _with_calls_shown(core.create_client(service, **place, **options))
 
-    options: dict[str, Any] = {name: role[key] for key, name in _ROLE_OPTIONS.items() if role.get(key)}
-    if role.get("policyArns"):
-        options["PolicyArns"] = [{"arn": each} for each in role["policyArns"]]
-    if role.get("tags"):
-        options["Tags"] = [{"Key": key, "Value": value} for key, value in role["tags"].items()]
-    if role.get("duration"):
-        options["DurationSeconds"] = int(parse_duration(role["duration"]))
     source = core.get_credentials()
     if source is None:
         raise NoCredentialsError
-    fetcher = AssumeRoleCredentialFetcher(create_client, source, role["roleArn"], extra_args=options)
+    fetcher = AssumeRoleCredentialFetcher(create_client, source, role.arn, extra_args=_role_options(role))
     assumed: Any = Session()
     assumed._credentials = DeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
     return assumed
 
 
-def _parsed(name: str, value: Any) -> Any:
-    try:
-        return json.loads(value) if isinstance(value, str) and value.strip() else value
-    except ValueError as error:
-        raise errors.InputError(f"reading aws:{name}: {value!r} is not JSON ({error}).") from error
+def _role_options(role: Role) -> dict[str, Any]:
+    options = {
+        "RoleSessionName": role.session_name,
+        "ExternalId": role.external_id,
+        "Policy": role.policy,
+        "PolicyArns": [{"arn": arn} for arn in role.policy_arns],
+        "SourceIdentity": role.source_identity,
+        "Tags": [{"Key": key, "Value": value} for key, value in role.tags],
+        "TransitiveTagKeys": list(role.transitive_tag_keys),
+        "DurationSeconds": role.duration,
+    }
+    return {name: value for name, value in options.items() if value}
 
 
-def _objects(parsed: Any) -> list[Mapping[str, Any]]:
-    entries: Sequence[Any] = parsed if isinstance(parsed, list) else [parsed]
-    return [each for each in entries if isinstance(each, Mapping)]
+def _with_calls_shown(client: Any) -> Any:
+    if os.environ.get(VERBOSE):
+        events = client.meta.events
+        events.register("before-call", _begin_call)
+        events.register("after-call", _show_answer)
+        events.register("after-call-error", _show_failure)
+    return client
 
 
-def _merged(parsed: Any) -> dict[str, Any]:
-    return {key: item for entry in _objects(parsed) for key, item in entry.items()}
+def _begin_call(*, model: Any, context: dict[str, Any], **_: Any) -> None:
+    context[_CALL] = (model.name, time.monotonic())
 
 
-def _first(parsed: Any) -> str | None:
-    return str(parsed[0]) if isinstance(parsed, list) and parsed else None
+def _show_answer(*, parsed: Mapping[str, Any], context: Mapping[str, Any], **_: Any) -> None:
+    about = parsed.get("ResponseMetadata", {})
+    code = parsed.get("Error", {}).get("Code", "")
+    retries = about.get("RetryAttempts")
+    outcome = f"HTTP {about.get('HTTPStatusCode')} {code}".rstrip() + (f" after {retries} retries" if retries else "")
+    _show_call(context, f"{outcome}, request {about.get('RequestId')}")
+
+
+def _show_failure(*, exception: Exception, context: Mapping[str, Any], **_: Any) -> None:
+    _show_call(context, f"no answer: {type(exception).__name__}")
+
+
+def _show_call(context: Mapping[str, Any], outcome: str) -> None:
+    action, began = context[_CALL]
+    sys.stderr.write(f"aws: {action}: {outcome}, {time.monotonic() - began:.3f} s\n")
+    sys.stderr.flush()

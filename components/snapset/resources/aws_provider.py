@@ -1,7 +1,7 @@
 """The `aws.Provider` that the calls follow, and its settings: as an input of a resource, and for the program itself.
 
-They are read as the engine has them. The provider's own attributes do not tell: the SDK leaves lists and objects
-unset, and in a preview what is unset looks like what is not yet known.
+The settings are read from the engine. The SDK's provider object leaves lists and objects unset, and at preview can't
+tell "unset" from "unknown".
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ from typing import Any
 
 import pulumi
 from pulumi.runtime import rpc
-from pulumi.runtime.config import get_config
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import get_monitor
 
-from snapset.aws.session import CREDENTIALS, PROVIDER_KEYS, AwsSettings
+from snapset.aws.settings import CREDENTIALS, PROVIDER_KEYS, AwsSettings
 
 # Any type of the package: Pulumi's lookups take one.
 _AWS = "aws:ec2/instance:Instance"
@@ -27,24 +26,30 @@ def find_provider(opts: pulumi.ResourceOptions | None, *beside: Any) -> pulumi.P
 
     Args:
         opts: those of the resource whose calls are to follow the provider.
-        beside: what the resource is about, such as the instance; what is no resource is passed over.
+        beside: what the resource is about, such as the instance; values that are not resources are passed over.
     """
     given = (opts and opts.providers) or []
-    every: list[Any] = [opts and opts.provider, *(given.values() if isinstance(given, Mapping) else given)]
-    explicit = [each for each in every if each is not None and each.package == "aws"]
-    around = [each for each in (*beside, opts and opts.parent) if isinstance(each, pulumi.Resource)]
+    in_options: list[Any] = [opts and opts.provider, *(given.values() if isinstance(given, Mapping) else given)]
+    explicit = [provider for provider in in_options if provider is not None and provider.package == "aws"]
+    around = [resource for resource in (*beside, opts and opts.parent) if isinstance(resource, pulumi.Resource)]
     found: list[pulumi.ProviderResource | None] = [*explicit, *map(provider_of, around)]
-    return next((each for each in found if each is not None), None)
+    return next((provider for provider in found if provider is not None), None)
+
+
+def provider_of(resource: pulumi.Resource) -> pulumi.ProviderResource | None:
+    """Return the `aws.Provider` that the resource was given, or has from its parent."""
+    found: pulumi.ProviderResource | None = resource.get_provider(_AWS)
+    return found
 
 
 def inputs_of(provider: pulumi.ProviderResource | None) -> dict[str, pulumi.Output[Any]] | None:
-    """Return the settings as an input of a resource, each secret, or not yet known, where the provider's is.
+    """Return the settings as an input of a resource; each is secret, or not yet known, where the provider's is.
 
-    Of credentials only whether there are any: no state may hold them.
+    Of credentials it is only said whether there are any: no state may hold them.
     """
     if provider is None:
         return None
-    # By way of the URN, so that the inputs depend on the provider.
+    # From the URN, so that the inputs depend on the provider.
     looked: pulumi.Output[dict[str, Any]] = provider.urn.apply(lambda _: _look(provider))
 
     def input_of(key: str) -> pulumi.Output[Any]:
@@ -71,15 +76,9 @@ async def settings_of(provider: pulumi.ProviderResource | None) -> AwsSettings:
         InputError: the provider holds credentials, or a setting can't be read.
     """
     if provider is None:
-        return AwsSettings.from_config(lambda key: get_config(f"aws:{key}"))
+        return AwsSettings.from_config(lambda key: pulumi.runtime.get_config(f"aws:{key}"))
     seen = await _look(provider)
     return AwsSettings.from_provider({key: rpc.unwrap_rpc_secret(value) for key, value in seen.items()})
-
-
-def provider_of(resource: pulumi.Resource) -> pulumi.ProviderResource | None:
-    """Return the `aws.Provider` that the resource was given, or has from its parent."""
-    found: pulumi.ProviderResource | None = resource.get_provider(_AWS)
-    return found
 
 
 async def _look(provider: pulumi.ProviderResource) -> dict[str, Any]:

@@ -1,14 +1,43 @@
-"""Whether the program runs in a user's unit test: `pulumi.runtime.set_mocks` is in force, and there is no engine.
-
-https://www.pulumi.com/docs/iac/guides/testing/unit/
-"""
+"""What a program runs in: a stack or a user's unit test; the names of its resources; and how Ctrl-C ends it."""
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
+
+import pulumi
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.settings import get_monitor
 
+from snapset.process import end_now
+
 
 def is_mocked() -> bool:
-    """Tell whether a mock stands where the engine would be."""
+    """Tell whether `pulumi.runtime.set_mocks` is in force: a user's unit test, without an engine.
+
+    https://www.pulumi.com/docs/iac/guides/testing/unit/
+    """
     return isinstance(get_monitor(), MockMonitor)
+
+
+def scope_of(name: str) -> str:
+    """Return whom a set is for: organization, project, stack and name of the resource."""
+    return f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}"
+
+
+def end_quietly_on_interrupt() -> None:
+    """From here on, let Ctrl-C end this program with one line, where Python would end it with a traceback.
+
+    The engine gets the same Ctrl-C, and ends in order. A handler that the user set stays; a program that runs in a
+    thread, as an inline program does, has no say in signals.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end(*_: object) -> None:
+    sys.stderr.write("interrupted: a set that was taken stays, and the next run waits for it again\n")
+    # Not sys.exit(): Pulumi would show a traceback, and wait for its threads.
+    end_now(1)

@@ -18,12 +18,16 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.session import find_region
 from snapset.resources.aws_provider import settings_of
-from snapset.resources.context import is_mocked
-from snapset.retry import parse_duration
-from snapset.sets import create as lifecycle
-from snapset.sets import preflight, tags
-from snapset.sets import wait as waiting
-from snapset.sets.inputs import UNKNOWN, SetInputs, parse, problems_of
+from snapset.resources.context import end_quietly_on_interrupt, is_mocked, scope_of
+from snapset.retry import Retry, parse_duration
+from snapset.rules import UNKNOWN
+from snapset.sets import preflight
+from snapset.sets import tags as tag_rules
+from snapset.sets.claim import claim_set
+from snapset.sets.create import create_set
+from snapset.sets.inputs import SetInputs, find_problems, parse
+from snapset.sets.model import SnapshotSet
+from snapset.sets.wait import poller_for, run_in_thread, wait_for_set
 
 Change = Literal["update", "delete"]
 
@@ -47,8 +51,8 @@ def backup_before_change(
     """Return options that guard an `aws.ec2.Instance`: before a change of it goes ahead, a set of it is taken.
 
     A replacement deletes the old instance, so `delete` guards it too. Give the same options to the instance's
-    `aws.ec2.VolumeAttachment`s: Pulumi deletes those first, and a set that is taken later has their volumes no more.
-    One run takes one set of an instance. A run that failed after the set was taken takes it up when it is repeated.
+    `aws.ec2.VolumeAttachment`s: Pulumi deletes the attachments first; a set taken after that would miss their volumes.
+    One run takes one set of an instance. If a run fails after the set was taken, its repetition adopts that set.
 
     Args:
         name: names the hooks; unique in the program.
@@ -64,7 +68,7 @@ def backup_before_change(
         provider: the instance's `aws.Provider`, if it has one of its own; the options give it to the instance, too.
 
     Raises:
-        RunError: an option is none that there is. Pulumi shows it in one line, where it would show a traceback.
+        RunError: an option has an invalid value. Pulumi shows it in one line, where it would show a traceback.
     """
     shape = {
         "exclude_boot_volume": exclude_boot_volume,
@@ -75,15 +79,17 @@ def backup_before_change(
     }
     try:
         _refuse_problems(shape, on=on, on_failure=on_failure)
-        timeout = parse_duration(wait_timeout)
+        timeout = parse_duration(wait_timeout, name="backup_before_change: wait_timeout")
+        retry = Retry.from_environment(pulumi.log.info)
     except errors.InputError as error:
         raise pulumi.RunError(errors.show(error)) from None
     guard = _Guard(
         shape=shape,
         timeout=timeout if wait else None,
         blocks=on_failure == "block",
-        scope=f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}",
+        scope=scope_of(name),
         provider=provider,
+        retry=retry,
     )
     if is_mocked():
         # Nothing calls hooks there, and Pulumi would serve them in a thread that outlives the test.
@@ -105,12 +111,11 @@ def backup_before_change(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Taken:
-    """A set that this run took or adopted, and what it takes to claim it."""
+class _Backup:
+    """A set that this run took or adopted, and where."""
 
     ec2: Ec2
-    found: lifecycle.SnapshotSet
-    devices: Mapping[str, str]
+    set: SnapshotSet
 
 
 @dataclass(kw_only=True)
@@ -120,7 +125,8 @@ class _Guard:
     blocks: bool
     scope: str
     provider: pulumi.ProviderResource | None
-    taken: dict[str, asyncio.Task[_Taken]] = field(default_factory=dict)
+    retry: Retry
+    taken: dict[str, asyncio.Task[_Backup]] = field(default_factory=dict)
 
     async def before(self, args: pulumi.ResourceHookArgs) -> None:
         """Take the set of the instance that is about to change, once in this run."""
@@ -135,14 +141,14 @@ class _Guard:
             if instance_id not in self.taken:
                 self.taken[instance_id] = asyncio.create_task(self._take(instance_id, args, change))
             taken = await self.taken[instance_id]
-            pulumi.log.info(f"{taken.found.set_id} of {instance_id} is taken {what}")
+            pulumi.log.info(f"{taken.set.set_id} of {instance_id} is taken {what}")
         except errors.SnapsetError as error:
             if self.blocks:
                 raise pulumi.RunError(f"{instance_id} is not changed: {errors.show(error)}") from None
             pulumi.log.warn(f"{instance_id} is changed without a backup: {errors.show(error)}")
 
     async def after(self, args: pulumi.ResourceHookArgs) -> None:
-        """Claim the set once the change has happened: a later change must not take it for its own."""
+        """Claim the set once the change has happened: a later change must not adopt it."""
         if args.type == _INSTANCE_TYPE:
             await self._claim(args.id)
 
@@ -153,42 +159,39 @@ class _Guard:
 
     async def _claim(self, instance_id: str) -> None:
         task = self.taken.get(instance_id)
-        if task is None or task.exception() is not None:
+        if task is None or not task.done() or task.exception() is not None:
             return
-        taken = task.result()
-        claim = tags.new_claim()
+        backup = task.result()
         try:
-            await waiting.run_in_thread(lambda: lifecycle.claim_set(taken.ec2, claim=claim, devices=taken.devices))
+            claim = tag_rules.new_claim()
+            await run_in_thread(lambda: claim_set(backup.ec2, backup.set, claim=claim, retry=self.retry))
         except errors.SnapsetError as error:
-            pulumi.log.warn(f"{taken.found.set_id} is taken, but its snapshots could not be marked: {error}")
+            pulumi.log.warn(f"{backup.set.set_id} is taken, but its snapshots could not be tagged: {error}")
 
-    async def _take(self, instance_id: str, args: pulumi.ResourceHookArgs, change: Change) -> _Taken:
+    async def _take(self, instance_id: str, args: pulumi.ResourceHookArgs, change: Change) -> _Backup:
         settings = await settings_of(self.provider)
         region = (args.old_outputs or {}).get("region") or find_region(settings)
         ec2 = connect(settings.in_region(region))
         inputs = self._inputs(instance_id, args, change, region=region, default_tags=settings.default_tags)
 
-        def take() -> _Taken:
+        def take() -> SnapshotSet:
             volumes = preflight.volumes_of(inputs, ec2.describe_instance(instance_id))
             # A repeated delete finds fewer volumes than the run that began it, and must adopt that run's set.
             expected = volumes if change == "update" else None
-            found = lifecycle.create_set(ec2, inputs, volume_ids=expected, say=pulumi.log.info)
-            devices = {each.snapshot_id: volumes.get(each.volume_id, "") for each in found.snapshots}
-            return _Taken(ec2=ec2, found=found, devices=devices)
+            taken = create_set(ec2, inputs, volumes=expected, retry=self.retry).set
+            return taken.with_devices_of(volumes)
 
-        taken = await waiting.run_in_thread(take)
+        taken = await run_in_thread(take)
         if self.timeout is not None:
-            waiting.end_quietly_on_interrupt()
-            await waiting.wait_for_set(
-                waiting.poller_for(ec2).look,
-                set_id=taken.found.set_id,
-                snapshot_ids=[each.snapshot_id for each in taken.found.snapshots],
-                start_time=taken.found.snapshots[0].start_time,
-                seen={each.snapshot_id: each for each in taken.found.snapshots},
+            end_quietly_on_interrupt()
+            await wait_for_set(
+                poller_for(ec2).look,
+                taken,
+                seen=taken,
                 timeout=self.timeout,
-                report=lambda text: pulumi.log.info(text, ephemeral=True),
+                retry=self.retry.saying(lambda text: pulumi.log.info(text, ephemeral=True)),
             )
-        return taken
+        return _Backup(ec2=ec2, set=taken)
 
     def _inputs(
         self,
@@ -223,7 +226,7 @@ def _refuse_problems(shape: Mapping[str, Any], *, on: Sequence[str], on_failure:
         raise errors.InputError(f"{doing}: on is {on!r}. Give a list of {' and '.join(get_args(Change))}, or of one.")
     if on_failure not in ("block", "warn"):
         raise errors.InputError(f"{doing}: on_failure is {on_failure!r}. Use block or warn.")
-    for problem in problems_of({**shape, "instance_id": UNKNOWN}):
+    for problem in find_problems({**shape, "instance_id": UNKNOWN}):
         raise errors.InputError(f"{doing}: {problem.property}: {problem.reason}.")
 
 

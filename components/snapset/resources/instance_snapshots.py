@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import pulumi
 from typing_extensions import Required, TypedDict, Unpack
 
 from snapset import errors
 from snapset.resources.aws_provider import find_provider
-from snapset.resources.claim_and_wait import finish
+from snapset.resources.claim_and_wait import claim_and_wait
 from snapset.resources.snapshot_set import SnapshotSet
 from snapset.retry import parse_duration
+from snapset.sets.model import SnapshotRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,53 +20,38 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = "2h"
 
 
-class SnapshotRecord(TypedDict):
-    """One snapshot of a set, as the outputs give it. `size_gib` in GiB, `start_time` in ISO 8601 UTC."""
-
-    snapshot_id: str
-    volume_id: str
-    device_name: str
-    size_gib: int
-    encrypted: bool
-    state: str
-    start_time: str
-
-
 class InstanceSnapshotsArgs(TypedDict, total=False):
-    """The inputs of `InstanceSnapshots`.
-
-    Attributes:
-        instance: an `aws.ec2.Instance`, or the id of an instance.
-        exclude_boot_volume: leave the root volume out.
-        exclude_data_volume_ids: data volumes to leave out, at most 40.
-        description: for every snapshot, at most 255 characters.
-        tags: for every snapshot, at most 40; `aws:` and `snapset:` keys are reserved.
-        copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
-        outpost_arn: the instance's Outpost, to store the snapshots there instead of in its Region.
-        location: `regional` or `local`, for an instance in a Local Zone.
-        region: where the instance runs; its own Region, or the stack's `aws:region`, if left out.
-        triggers: any value; a change of it means a new set.
-        change_id: the change that the set is for, such as a commit: while it stays the same, the set is kept whatever
-            else changes; another one means a new set. In the tag `snapset:change`.
-        on_delete: `retain` (default) or `delete` the snapshots when the resource goes.
-        wait: wait until the set has completed (default), or only until it is taken.
-        wait_timeout: how long to wait, such as `90s`, `30m` or `2h` (default).
-    """
+    """The inputs of `InstanceSnapshots`."""
 
     instance: Required[pulumi.Input[str] | pulumi.CustomResource]
+    """An `aws.ec2.Instance`, or the id of an instance."""
     exclude_boot_volume: pulumi.Input[bool] | None
+    """Leave the root volume out."""
     exclude_data_volume_ids: pulumi.Input[Sequence[pulumi.Input[str]]] | None
+    """Data volumes to leave out, at most 40."""
     description: pulumi.Input[str] | None
+    """For every snapshot, at most 255 characters."""
     tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None
-    copy_tags_from_source: pulumi.Input[str] | None
+    """For every snapshot, at most 40; `aws:` and `snapset:` keys are reserved."""
+    copy_tags_from_source: pulumi.Input[Literal["volume"]] | None
+    """`volume` copies each volume's own tags to its snapshot."""
     outpost_arn: pulumi.Input[str] | None
-    location: pulumi.Input[str] | None
+    """The instance's Outpost, to store the snapshots there instead of in its Region."""
+    location: pulumi.Input[Literal["regional", "local"]] | None
+    """Where the snapshots of an instance in a Local Zone are stored."""
     region: pulumi.Input[str] | None
+    """Where the instance runs; its own Region, or the stack's `aws:region`, if left out."""
     triggers: Any
+    """Any value; a change of it means a new set."""
     change_id: pulumi.Input[str] | None
+    """The change that the set is for, such as a commit: while it stays the same, the set is kept, whatever else
+    changes; another one means a new set. In the tag `snapset:change`."""
     on_delete: pulumi.Input[Literal["retain", "delete"]] | None
+    """`retain` (default) or `delete` the snapshots when the resource is replaced or deleted."""
     wait: bool | None
+    """Wait until the set has completed (default), or only until it is taken."""
     wait_timeout: str | None
+    """How long to wait, such as `90s`, `30m` or `2h` (default)."""
 
 
 class InstanceSnapshots(pulumi.ComponentResource):
@@ -77,7 +63,7 @@ class InstanceSnapshots(pulumi.ComponentResource):
 
     Attributes:
         set_id: `set-` and 17 hex digits.
-        snapshot_ids: the root volume's snapshot first, then in the order of the devices.
+        snapshot_ids: the root volume's snapshot first, then by device.
         snapshots: one record a snapshot, in the same order, with its state at the end of the run.
         region: where the set is.
         owner_id: the AWS account that owns it.
@@ -109,14 +95,14 @@ class InstanceSnapshots(pulumi.ComponentResource):
             inputs: the inputs as keywords; see `InstanceSnapshotsArgs`.
 
         Raises:
-            RunError: `wait_timeout` is no duration.
+            RunError: `wait_timeout` is not a duration.
         """
         super().__init__("snapset:index:InstanceSnapshots", name, {}, opts)
         given: dict[str, Any] = {**(args or {}), **inputs}  # type: ignore[dict-item]
         instance = given.pop("instance")
         wait: bool = given.pop("wait", None) is not False
         try:
-            timeout = parse_duration(given.pop("wait_timeout", None) or DEFAULT_TIMEOUT)
+            timeout = parse_duration(given.pop("wait_timeout", None) or DEFAULT_TIMEOUT, name="wait_timeout")
         except errors.InputError as error:
             raise pulumi.RunError(errors.show(error)) from None
         provider = find_provider(opts, instance)
@@ -131,9 +117,9 @@ class InstanceSnapshots(pulumi.ComponentResource):
         self.region = self.set.region
         self.owner_id = self.set.owner_id
         self.start_time = self.set.start_time
-        self.finished = finish(self.set, wait=wait, timeout=timeout)
-        self.snapshots = self.finished.apply(lambda finished: [_record(each) for each in finished["snapshots"]])
-        self.completed = self.finished["completed"]
+        self.finished = claim_and_wait(self.set, wait=wait, timeout=timeout)
+        self.snapshots = self.finished.apply(lambda finished: finished.set.records())
+        self.completed = self.finished.apply(lambda finished: finished.completed)
         self.register_outputs(
             {
                 "set_id": self.set_id,
@@ -145,9 +131,3 @@ class InstanceSnapshots(pulumi.ComponentResource):
                 "completed": self.completed,
             }
         )
-
-
-def _record(raw: dict[str, Any]) -> SnapshotRecord:
-    known = {name: raw[name] for name in SnapshotRecord.__annotations__}
-    # Pulumi carries every number as a float.
-    return cast(SnapshotRecord, {**known, "size_gib": int(raw["size_gib"])})

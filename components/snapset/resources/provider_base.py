@@ -1,102 +1,125 @@
-"""What every dynamic provider of snapset's needs: the stack's settings, unknown values, and one line for the user."""
+"""The base of snapset's dynamic providers: the stack's settings, unknown values, checks, and errors in one line.
+
+Pulumi stores a provider by its module and class name (about forty bytes), so each provider class is importable,
+captures nothing and is built without arguments. The names of these classes are in users' states: they stay.
+https://www.pulumi.com/docs/iac/concepts/resources/dynamic-providers/
+"""
 
 from __future__ import annotations
 
 import atexit
 import os
 import sys
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pulumi.dynamic import CheckFailure, ConfigureRequest
+from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, ResourceProvider
 from pulumi.output import Unknown
 
 from snapset import errors
-from snapset.aws.session import AwsSettings, find_region
-from snapset.sets.inputs import UNKNOWN, has_unknown
+from snapset.aws.ec2 import Ec2, connect
+from snapset.aws.session import find_region
+from snapset.aws.settings import AwsSettings
+from snapset.process import end_now
+from snapset.retry import Retry
+from snapset.rules import UNKNOWN, Problem, has_unknown
 
 DEBUG = "SNAPSET_DEBUG"
 
 
-def read_settings(req: ConfigureRequest) -> AwsSettings:
-    """Return the stack's `aws` config, for a provider that has just begun, in a process of its own."""
-    spec = sys.modules["__main__"].__spec__
-    if spec and spec.name == "pulumi.dynamic.__main__":
-        # The engine waits for this process to end, and Python takes a quarter of a second to take itself apart.
-        # By the time this is called, all threads have ended.
-        atexit.register(os._exit, 0)
-    if not os.environ.get(DEBUG):
-        # Pulumi shows a handler's exception with its traceback; this leaves the message.
-        sys.tracebacklimit = 0
-    with shown_in_one_line():
-        return AwsSettings.from_config(lambda key: req.config.get(f"aws:{key}"))
+class SnapsetProvider(ResourceProvider):
+    """What snapset's dynamic providers share. All resources of a run share one process with four threads."""
 
+    serialize_as_secret_always = False
 
-def settings_of(props: Mapping[str, Any], stack: AwsSettings) -> AwsSettings:
-    """Return the settings of the `aws.Provider` in the inputs, as far as they are known, else the stack's.
+    def configure(self, req: ConfigureRequest) -> None:
+        """Read the stack's `aws` config. Runs once, in the provider's own process only."""
+        spec = sys.modules["__main__"].__spec__
+        if spec and spec.name == "pulumi.dynamic.__main__":
+            # The engine waits for this process to end. By the time this is called, all threads have ended.
+            atexit.register(end_now, 0)
+        if not os.environ.get(DEBUG):
+            # Pulumi shows a handler's exception with its traceback; this leaves the message.
+            sys.tracebacklimit = 0
+        self._preflight = str(req.config.get("snapset:preflight")).lower() != "false"
+        with one_line_errors():
+            self._retry = Retry.from_environment(say)
+            self._settings = AwsSettings.from_config(lambda key: req.config.get(f"aws:{key}"))
 
-    Raises:
-        InputError: the provider holds credentials, or a setting can't be read.
-    """
-    given = props.get("aws")
-    if given is None:
-        return stack
-    return AwsSettings.from_provider({key: value for key, value in given.items() if not has_unknown(value)})
+    def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        """Refuse bad inputs, and inputs that do not fit what EC2 has now."""
+        olds, news = with_sentinels(olds), with_sentinels(news)
+        failures = self._follow_provider(news)
+        problems = self._find_problems(news)
+        if not failures and not problems and self._preflight and not has_unknown(news):
+            problems = self._find_obstacles(olds, news)
+        failures += [CheckFailure(problem.property, problem.reason) for problem in problems]
+        return CheckResult(news, failures)
 
+    @abstractmethod
+    def _find_problems(self, news: Mapping[str, Any]) -> list[Problem]:
+        """Return what is wrong with the inputs as far as they are known."""
 
-def follow_provider(news: dict[str, Any], stack: AwsSettings) -> list[CheckFailure]:
-    """Fill in what the `aws.Provider` of the inputs says, or the stack's: Region and default tags.
+    @abstractmethod
+    def _find_obstacles(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[Problem]:
+        """Return what in EC2 stands in the way of a change from the old inputs to the new, if there is one."""
 
-    Returns:
-        What is wrong with the provider.
-    """
-    given = news.get("aws")
-    if given is not None:
-        given = news["aws"] = {key: value for key, value in given.items() if value}
-    try:
-        settings = settings_of(news, stack)
-    except errors.SnapsetError as error:
-        # Of no property: the engine would print the property's value, with what is secret in it.
-        return [CheckFailure("", errors.show(error))]
-    unknown = {key for key, value in (given or {}).items() if has_unknown(value)}
-    if "defaultTags" in unknown:
-        news["tags"] = UNKNOWN
-    elif isinstance(news.get("tags") or {}, Mapping):
-        news["tags"] = {**settings.default_tags, **(news.get("tags") or {})}
-    if not news.get("region") and "region" in unknown:
-        news["region"] = UNKNOWN
-    try:
-        news["region"] = news.get("region") or find_region(settings)
-    except errors.SnapsetError as error:
-        return [CheckFailure("region", errors.show(error))]
-    return []
+    def _ec2(self, props: Mapping[str, Any]) -> Ec2:
+        return connect(self._settings_of(props).in_region(props["region"]))
 
+    def _settings_of(self, props: Mapping[str, Any]) -> AwsSettings:
+        """Return the settings of the `aws.Provider` in the inputs, as far as they are known, else the stack's."""
+        given = props.get("aws")
+        if given is None:
+            return self._settings
+        return AwsSettings.from_provider({key: value for key, value in given.items() if not has_unknown(value)})
 
-def wants_preflight(req: ConfigureRequest) -> bool:
-    """Tell whether the stack's config leaves the checks against AWS at preview on."""
-    return str(req.config.get("snapset:preflight")).lower() != "false"
+    def _follow_provider(self, news: dict[str, Any]) -> list[CheckFailure]:
+        """Fill in the Region and the default tags of the `aws.Provider`, or of the stack; return what is wrong."""
+        given = news.get("aws")
+        if given is not None:
+            given = news["aws"] = {key: value for key, value in given.items() if value}
+        try:
+            settings = self._settings_of(news)
+        except errors.SnapsetError as error:
+            # Name no property: the engine would print its value, secrets included.
+            return [CheckFailure("", errors.show(error))]
+        unknown = {key for key, value in (given or {}).items() if has_unknown(value)}
+        if "defaultTags" in unknown:
+            news["tags"] = UNKNOWN
+        elif isinstance(news.get("tags") or {}, Mapping):
+            news["tags"] = {**settings.default_tags, **(news.get("tags") or {})}
+        if not news.get("region") and "region" in unknown:
+            news["region"] = UNKNOWN
+        try:
+            news["region"] = news.get("region") or find_region(settings)
+        except errors.SnapsetError as error:
+            return [CheckFailure("region", errors.show(error))]
+        return []
 
 
 def with_sentinels(value: Any) -> Any:
-    """Return the value with Pulumi's text for what is not yet known."""
-    # Pulumi's wire has a text for it; its Python SDK has an object, which does not compare.
+    """Return the value with Pulumi's sentinel string in place of each value that is not yet known.
+
+    The wire has that string; Pulumi's Python SDK has an object, which does not compare.
+    """
     if isinstance(value, Mapping):
-        return {name: with_sentinels(each) for name, each in value.items()}
+        return {name: with_sentinels(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [with_sentinels(each) for each in value]
+        return [with_sentinels(item) for item in value]
     return UNKNOWN if isinstance(value, Unknown) else value
 
 
 def say(text: str) -> None:
-    """Show one line as a diagnostic of the stack."""
-    # Pulumi takes what a provider prints for one.
+    """Show one line as a diagnostic of the stack: Pulumi shows what a provider prints."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 @contextmanager
-def shown_in_one_line() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Show an error of snapset's as `Name: message`, without the module path and the chain behind it."""
     try:
         yield

@@ -1,117 +1,157 @@
-"""The dynamic provider behind `RestoredSet`: decides what to do, and lets `restoring` do it.
-
-Like `SnapshotSetProvider` it is importable, captures nothing and is built without arguments.
-"""
+"""`RestoredSet`: the dynamic resource of a set's volumes, and its provider. Most programs use `RestoredVolumes`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-from pulumi.dynamic import (
-    CheckFailure,
-    CheckResult,
-    ConfigureRequest,
-    CreateResult,
-    DiffResult,
-    ReadResult,
-    ResourceProvider,
-    UpdateResult,
-)
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 
-from snapset.aws.volumes import VolumeEc2, connect_for_volumes
-from snapset.resources.provider_base import (
-    follow_provider,
-    read_settings,
-    say,
-    settings_of,
-    shown_in_one_line,
-    wants_preflight,
-    with_sentinels,
-)
-from snapset.restore import plan as restore_plan
-from snapset.restore import volumes as restoring
-from snapset.restore.inputs import changed_restore, parse_restore, restore_problems_of
-from snapset.sets.inputs import has_unknown
+from snapset.resources.aws_provider import find_provider, inputs_of
+from snapset.resources.context import scope_of
+from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
+from snapset.restore import inputs as restore_inputs
+from snapset.restore import plan
+from snapset.restore.volumes import VolumeRecord, delete_volumes, restore_set
+from snapset.rules import Problem
 
 
-class RestoredSetProvider(ResourceProvider):
+class RestoredSetProvider(SnapsetProvider):
     """Check, diff, create, read, update and delete of the volumes of one set.
 
-    All resources of a run share one process with four threads; a restore holds one until its volumes are attached.
+    A restore holds one of the process's four threads until its volumes are attached.
     """
-
-    serialize_as_secret_always = False
-
-    def configure(self, req: ConfigureRequest) -> None:
-        """Read the stack's `aws` config. Runs once, in the provider's own process only."""
-        self._preflight = wants_preflight(req)
-        self._settings = read_settings(req)
-
-    def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        """Refuse bad inputs, and inputs that do not fit the set and the target as they are now."""
-        olds, news = with_sentinels(olds), with_sentinels(news)
-        failures = follow_provider(news, self._settings)
-        failures += [CheckFailure(each.property, each.reason) for each in restore_problems_of(news)]
-        if not failures and self._preflight and changed_restore(olds, news) and not has_unknown(news):
-            inputs = parse_restore(news)
-            found = restore_plan.find_problems(self._ec2(news), inputs, say=say)
-            failures = [CheckFailure(each.property, each.reason) for each in found]
-        return CheckResult(news, failures)
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Replace the volumes if anything that shaped them changed; the old ones go first, to free their devices."""
         olds, news = with_sentinels(olds), with_sentinels(news)
-        replaces = changed_restore(olds, news)
+        replaces = restore_inputs.find_changes(olds, news)
         changed = (olds.get("tags") or {}) != (news.get("tags") or {}) or olds.get("aws") != news.get("aws")
         return DiffResult(changes=bool(replaces) or changed, replaces=replaces, delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Make the volumes, attach them, and wait until they are."""
-        with shown_in_one_line():
-            inputs = parse_restore(props)
-            made = restoring.restore_set(self._ec2(props), inputs, say=say)
-        return CreateResult(f"restore-{inputs.token[:17]}", {**props, **_outputs([asdict(each) for each in made])})
+        with one_line_errors():
+            inputs = restore_inputs.parse(props)
+            made = restore_set(self._ec2(props), inputs, retry=self._retry)
+        return CreateResult(f"restore-{inputs.token[:17]}", {**props, **_outputs(made)})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        """Refresh the states; volumes that are gone are left out, and without any the restore is gone."""
-        with shown_in_one_line():
-            found = self._ec2(props).describe_volumes(props["volume_ids"])
-        there = {each.volume_id: each for each in found}
-        gone = [each for each in props["volume_ids"] if each not in there]
-        if gone:
+        """Refresh the states; volumes that no longer exist are left out, and without any the restore is gone."""
+        with one_line_errors():
+            found = {volume.volume_id: volume for volume in self._ec2(props).describe_volumes(props["volume_ids"])}
+        if gone := [volume_id for volume_id in props["volume_ids"] if volume_id not in found]:
             say(f"{id_}: {', '.join(gone)} no longer exist{'s' if len(gone) == 1 else ''}")
-        if not there:
+        if not found:
             return ReadResult("", {})
-        records = [
-            {**each, "state": now.state, "size_gib": now.size_gib}
-            for each in props["volumes"]
-            if (now := there.get(each["volume_id"]))
-        ]
-        return ReadResult(id_, {**props, **_outputs(records)})
+        recorded: list[VolumeRecord] = [record for record in props["volumes"] if record["volume_id"] in found]
+        for record in recorded:
+            volume = found[record["volume_id"]]
+            record["state"], record["size_gib"] = volume.state, volume.size_gib
+        return ReadResult(id_, {**props, **_outputs(recorded)})
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         """Change the tags of the volumes, and take over a changed provider."""
-        was, wanted = olds.get("tags") or {}, news.get("tags") or {}
-        with shown_in_one_line():
+        before, wanted = olds.get("tags") or {}, news.get("tags") or {}
+        with one_line_errors():
             ec2 = self._ec2(news)
-            if wanted and wanted != was:
-                ec2.tag_volumes(olds["volume_ids"], wanted)
-            if removed := was.keys() - wanted.keys():
-                ec2.untag_volumes(olds["volume_ids"], sorted(removed))
+            if wanted and wanted != before:
+                ec2.add_tags(olds["volume_ids"], wanted)
+            if removed := before.keys() - wanted.keys():
+                ec2.remove_tags(olds["volume_ids"], sorted(removed))
         kept = {name: value for name, value in olds.items() if name != "aws"}
         return UpdateResult({**kept, "tags": wanted, **({"aws": news["aws"]} if "aws" in news else {})})
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         """Detach the volumes, and delete them."""
-        with shown_in_one_line():
-            ec2 = self._ec2(props)
-            restoring.delete_volumes(ec2, props["volume_ids"], instance_id=props.get("instance_id"), say=say)
+        with one_line_errors():
+            ec2, instance_id = self._ec2(props), props.get("instance_id")
+            delete_volumes(ec2, props["volume_ids"], instance_id=instance_id, retry=self._retry)
 
-    def _ec2(self, props: Mapping[str, Any]) -> VolumeEc2:
-        return connect_for_volumes(settings_of(props, self._settings).in_region(props["region"]))
+    def _find_problems(self, news: Mapping[str, Any]) -> list[Problem]:
+        return restore_inputs.find_problems(news)
+
+    def _find_obstacles(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[Problem]:
+        if not restore_inputs.find_changes(olds, news):
+            return []
+        return plan.find_problems(self._ec2(news), restore_inputs.parse(news), retry=self._retry)
 
 
-def _outputs(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"volume_ids": [each["volume_id"] for each in records], "volumes": list(records)}
+class RestoredSet(Resource, module="snapset", name="RestoredSet"):
+    """The volumes of one set, attached to an instance or not. Most programs use `RestoredVolumes` instead.
+
+    Create-only but for its tags: any other change replaces the volumes, and the old ones are deleted first.
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
+
+    Attributes:
+        set_id: the set.
+        volume_ids: the root volume's first, then by device.
+        volumes: one record a volume, in the same order.
+        region: where they are.
+    """
+
+    set_id: pulumi.Output[str]
+    volume_ids: pulumi.Output[list[str]]
+    volumes: pulumi.Output[list[VolumeRecord]]
+    region: pulumi.Output[str]
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        set_id: pulumi.Input[str],
+        instance_id: pulumi.Input[str] | None = None,
+        availability_zone: pulumi.Input[str] | None = None,
+        exclude_boot_volume: pulumi.Input[bool] | None = None,
+        volume_type: pulumi.Input[str] | None = None,
+        iops: pulumi.Input[int] | None = None,
+        throughput: pulumi.Input[int] | None = None,
+        encrypted: pulumi.Input[bool] | None = None,
+        kms_key_id: pulumi.Input[str] | None = None,
+        tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
+        devices: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
+        region: pulumi.Input[str] | None = None,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Declare the volumes.
+
+        Args:
+            name: the resource's name.
+            set_id: the set.
+            instance_id: the instance to attach them to.
+            availability_zone: instead of `instance_id`: where to make them.
+            exclude_boot_volume: leave the root volume's snapshot out.
+            volume_type: of every volume; AWS's default if left out.
+            iops: I/O operations per second of every volume.
+            throughput: of every volume, in MiB/s.
+            encrypted: encrypt every volume.
+            kms_key_id: the key to encrypt with.
+            tags: for every volume, beside those that its snapshot has.
+            devices: the snapshots' devices by snapshot id, where their tags lack them.
+            region: where the set is; the stack's `aws:region` if left out.
+            opts: Pulumi's resource options; the calls follow an `aws.Provider` in them, or in the parent's.
+        """
+        inputs = {
+            "scope": scope_of(name),
+            "set_id": set_id,
+            "instance_id": instance_id,
+            "availability_zone": availability_zone,
+            "exclude_boot_volume": exclude_boot_volume,
+            "volume_type": volume_type,
+            "iops": iops,
+            "throughput": throughput,
+            "encrypted": encrypted,
+            "kms_key_id": kms_key_id,
+            "tags": tags,
+            "devices": devices,
+            "region": region,
+            "aws": inputs_of(find_provider(opts)),
+        }
+        # A forced replacement calls no diff(), and would find the old volumes in place of new ones.
+        first = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(delete_before_replace=True), opts)
+        super().__init__(RestoredSetProvider(), name, {**inputs, "volume_ids": None, "volumes": None}, first)
+
+
+def _outputs(records: Sequence[VolumeRecord]) -> dict[str, Any]:
+    return {"volume_ids": [record["volume_id"] for record in records], "volumes": list(records)}

@@ -1,14 +1,142 @@
-"""`SnapshotSet`: the dynamic resource, its inputs and its outputs. Most programs use `InstanceSnapshots` instead."""
+"""`SnapshotSet`: the dynamic resource of one set, and its provider. Most programs use `InstanceSnapshots` instead."""
 
 from __future__ import annotations
 
+import socket
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import Resource
+from pulumi.dynamic import (
+    CheckResult,
+    ConfigureRequest,
+    CreateResult,
+    DiffResult,
+    ReadResult,
+    Resource,
+    UpdateResult,
+)
 
+from snapset import errors
+from snapset.aws.ec2 import Ec2
+from snapset.aws.records import ERROR
 from snapset.resources.aws_provider import find_provider, inputs_of
-from snapset.resources.snapshot_set_provider import SnapshotSetProvider
+from snapset.resources.context import scope_of
+from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
+from snapset.rules import Problem
+from snapset.sets import inputs as set_inputs
+from snapset.sets import model, preflight, tags
+from snapset.sets.claim import announce_claim, delete_set
+from snapset.sets.create import create_set
+from snapset.sets.inputs import SetInputs
+from snapset.sets.model import SnapshotRecord
+
+# Inputs whose change calls nothing.
+BEHAVIOUR = ("on_delete", "aws")
+
+
+class SnapshotSetProvider(SnapsetProvider):
+    """Check, diff, create, read, update and delete of one snapshot set. Nothing here waits for it to complete."""
+
+    def configure(self, req: ConfigureRequest) -> None:
+        """Read the stack's `aws` config. Runs once, in the provider's own process only."""
+        super().configure(req)
+        # What the program says now, by scope, and the sets that this run adopted: `delete` sees the old state only.
+        self._on_delete: dict[str, str] = {}
+        self._adopted: set[str] = set()
+
+    def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
+        """Refuse bad inputs, and inputs that do not fit the instance as it is now."""
+        self._on_delete[news["scope"]] = news["on_delete"]
+        return super().check(olds, news)
+
+    def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
+        """Replace the set if anything that shaped it changed, or if AWS set it to `error`."""
+        olds, news = with_sentinels(olds), with_sentinels(news)
+        replaces = set_inputs.find_changes(olds, news)
+        if ignored := not replaces and set_inputs.find_differences(olds, news):
+            say(f"change {news['change_id']} was served with another {', '.join(ignored)}: {id_} stays as it is")
+        if any(record["state"] == ERROR for record in olds.get("snapshots", [])):
+            replaces.append("snapshots")
+        changed = any(olds.get(name) != news.get(name) for name in BEHAVIOUR)
+        return DiffResult(changes=bool(replaces) or changed, replaces=replaces, delete_before_replace=False)
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        """Adopt or create the set: one short transaction."""
+        claim = tags.new_claim()
+        with one_line_errors():
+            inputs, ec2 = set_inputs.parse(props), self._ec2(props)
+            volumes = self._find_volumes(ec2, inputs)
+            taken = create_set(ec2, inputs, volumes=volumes, retry=self._retry, still_wanted=_engine_is_there)
+            if taken.outcome == "adopted":
+                self._adopted.add(taken.set.set_id)
+                announce_claim(ec2, taken.set, claim=claim, retry=self._retry)
+        outputs = {
+            "set_id": taken.set.set_id,
+            "snapshot_ids": taken.set.snapshot_ids,
+            "snapshots": taken.set.records(),
+            "owner_id": taken.set.snapshots[0].owner_id,
+            "start_time": taken.set.start_time,
+            "claim": claim,
+            "outcome": taken.outcome,
+        }
+        return CreateResult(taken.set.set_id, {**props, **outputs})
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        """Refresh the states; snapshots that no longer exist are left out, and without any the set is gone."""
+        recorded = set_of(props)
+        with one_line_errors():
+            found = recorded.as_seen(self._ec2(props).describe_snapshots(recorded.snapshot_ids))
+        gone = [snapshot_id for snapshot_id in recorded.snapshot_ids if snapshot_id not in found.snapshot_ids]
+        if gone and self._retry.may_be_invisible(props["start_time"]):
+            return ReadResult(id_, props)
+        if gone:
+            say(f"{id_}: {', '.join(gone)} no longer exist{'s' if len(gone) == 1 else ''}")
+        if not found.snapshots:
+            return ReadResult("", {})
+        return ReadResult(id_, {**props, "snapshots": found.records(), "snapshot_ids": found.snapshot_ids})
+
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+        """Take over a changed behaviour input. Calls nothing."""
+        kept = {name: value for name, value in olds.items() if name not in BEHAVIOUR}
+        return UpdateResult({**kept, **{name: news[name] for name in BEHAVIOUR if name in news}})
+
+    def delete(self, id_: str, props: dict[str, Any]) -> None:
+        """Delete the snapshots if `on_delete` says so; else say which set stays."""
+        if id_ in self._adopted:
+            # A forced replacement may adopt the very set that the old resource holds, if that was never claimed.
+            say(f"{id_} stays: the resource that replaces this one has adopted it")
+            return
+        # A program that asks for `retain` now keeps the set that it replaces, whatever it asked for before.
+        if {props["on_delete"], self._on_delete.get(props["scope"], "delete")} != {"delete"}:
+            say(f"{id_} stays: {', '.join(props['snapshot_ids'])} (on_delete is retain)")
+            return
+        with one_line_errors():
+            ec2, claim = self._ec2(props), props["claim"]
+            others = delete_set(ec2, props["snapshot_ids"], set_id=id_, claim=claim, retry=self._retry)
+        if others:
+            say(f"{id_} stays: another resource has claimed {', '.join(others)}")
+
+    def _find_problems(self, news: Mapping[str, Any]) -> list[Problem]:
+        return set_inputs.find_problems(news)
+
+    def _find_obstacles(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[Problem]:
+        if not set_inputs.find_changes(olds, news):
+            return []
+        return preflight.find_problems(self._ec2(news), set_inputs.parse(news), retry=self._retry)
+
+    def _find_volumes(self, ec2: Ec2, inputs: SetInputs) -> dict[str, str] | None:
+        """Return the volumes that the set will hold, each with its device, or None if they can't be known."""
+        instance_id = inputs.instance_id
+        try:
+            instance = ec2.recall_instance(instance_id) or self._retry.while_throttled(
+                lambda: ec2.describe_instance(instance_id), doing=f"describing instance {instance_id}"
+            )
+            return preflight.volumes_of(inputs, instance) or None
+        except errors.NotPermittedError as error:
+            say(f"warning: {instance_id}: the snapshots' devices are not recorded: {error}")
+            return None
 
 
 class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
@@ -19,18 +147,20 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
 
     Attributes:
         set_id: `set-` and 17 hex digits.
-        snapshot_ids: the root volume's snapshot first, then in the order of the devices.
-        snapshots: one record a snapshot, in the same order.
+        instance_id: the instance that it was taken of.
+        snapshot_ids: the root volume's snapshot first, then by device.
+        snapshots: one record a snapshot, in the same order, as the state has it.
         region: where the set is.
         owner_id: the AWS account that owns it.
         start_time: ISO 8601 UTC; the same for the whole set.
-        claim: the mark that the set carries once the state holds it.
+        claim: the tag value that the set bears once the state holds it.
         outcome: `created`, or `adopted` from an earlier run that could not record it.
     """
 
     set_id: pulumi.Output[str]
+    instance_id: pulumi.Output[str]
     snapshot_ids: pulumi.Output[list[str]]
-    snapshots: pulumi.Output[list[dict[str, Any]]]
+    snapshots: pulumi.Output[list[SnapshotRecord]]
     region: pulumi.Output[str]
     owner_id: pulumi.Output[str]
     start_time: pulumi.Output[str]
@@ -71,11 +201,11 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             triggers: any value; a change of it means a new set.
             change_id: the change that the set is for, such as a commit: while it stays the same, the set is kept
                 whatever else changes; another one means a new set. In the tag `snapset:change`.
-            on_delete: `retain` (default) or `delete` the snapshots when the resource goes.
+            on_delete: `retain` (default) or `delete` the snapshots when the resource is deleted.
             opts: Pulumi's resource options; the calls follow an `aws.Provider` in them, or in the parent's.
         """
         inputs = {
-            "scope": f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}",
+            "scope": scope_of(name),
             "instance_id": instance_id,
             "exclude_boot_volume": exclude_boot_volume,
             "exclude_data_volume_ids": exclude_data_volume_ids,
@@ -89,10 +219,26 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             "change_id": change_id,
             "on_delete": on_delete or "retain",
             "aws": inputs_of(find_provider(opts)),
-            # For the check of the inputs only: it is no part of them.
-            "previews": pulumi.runtime.is_dry_run(),
         }
         # Pulumi tracks each property on its own, for as long as the program runs.
         given = {key: value for key, value in inputs.items() if value is not None}
         outputs = ("set_id", "snapshot_ids", "snapshots", "region", "owner_id", "start_time", "claim", "outcome")
         super().__init__(SnapshotSetProvider(), name, {**dict.fromkeys(outputs), **given}, opts)
+
+
+def set_of(props: Mapping[str, Any]) -> model.SnapshotSet:
+    """Return the set that a resource's outputs describe."""
+    records = props["snapshots"]
+    return model.SnapshotSet.recorded(records, set_id=props["set_id"], instance_id=props["instance_id"])
+
+
+def _engine_is_there() -> bool:
+    # The engine starts this process with its own address; a killed engine leaves the process behind for a while.
+    host, _, port = (sys.argv[1:] or [""])[0].rpartition(":")
+    if not port.isdigit():
+        return True
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True

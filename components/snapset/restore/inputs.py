@@ -1,4 +1,4 @@
-"""Parse and validate what shapes a restore, and the tags that its volumes carry. Pure: no AWS, no Pulumi.
+"""The inputs of one restore: their rules, the tags of its volumes, and the request to AWS. Pure: no AWS, no Pulumi.
 
 Limits: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from snapset.errors import InputError
+from snapset import rules
+from snapset.aws.ec2 import tag_list
+from snapset.aws.records import Snapshot
+from snapset.rules import Problem, Rule, has_unknown, is_unset
 from snapset.sets import tags as tag_rules
-from snapset.sets.inputs import INSTANCE_ID, REGION, Problem, boolean, has_unknown, matches, one_of, tag_map
 
 # Applied atomically by CreateVolume itself.
 RESTORED_FROM = "snapset:restored-from"
@@ -28,7 +31,8 @@ _IOPS = {"gp3": (3000, 80_000), "io1": (100, 64_000), "io2": (100, 256_000)}
 _NEEDS_IOPS = ("io1", "io2")
 _THROUGHPUT = {"gp3": (125, 2000)}
 
-_ZONE = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+(-[a-z]+-\d+)?[a-z]", re.ASCII)
+# Availability Zones, Local Zones and Wavelength Zones.
+_ZONE = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+([a-z]|-[a-z]+-\d+[a-z]|-wl\d+-[a-z]+-wlz-\d+)", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,7 @@ class RestoreInputs:
     def token(self) -> str:
         """The token of this restore: whose it is, of which set, where to, and of what kind the volumes are.
 
-        What is left out, and the tags, are no part of it, so that a restore that failed over either goes on.
+        Exclusions and tags are no part of it, so that a restore that failed because of them goes on.
         """
         kind = {name: getattr(self, name) for name in _DEFAULTS if name != "exclude_boot_volume"}
         return tag_rules.token_of(scope=self.scope, shape=kind)
@@ -79,24 +83,45 @@ class RestoreInputs:
         """The scope, as far as a tag has room for it."""
         return self.scope[: tag_rules.MAX_VALUE_LENGTH]
 
-    def tags_of(self, *, snapshot_id: str, device: str, tags: Mapping[str, str]) -> dict[str, str]:
+    def tags_of(self, snapshot: Snapshot, *, device: str) -> dict[str, str]:
         """Return all tags of the volume of a snapshot: the snapshot's, the user's and snapset's own."""
-        theirs = {key: value for key, value in tags.items() if not key.startswith(("aws:", tag_rules.PREFIX))}
+        copied = {
+            key: value for key, value in snapshot.tags.items() if not key.startswith(("aws:", tag_rules.PREFIX))
+        }
         own = {
             RESTORED_FROM: self.set_id,
             RESTORED_FOR: self.restored_for,
             RESTORE: self.token,
-            SNAPSHOT: snapshot_id,
+            SNAPSHOT: snapshot.snapshot_id,
         }
-        return {**theirs, **self.tags, **own, **({tag_rules.DEVICE: device} if device else {})}
+        return {**copied, **self.tags, **own, **({tag_rules.DEVICE: device} if device else {})}
 
-    def client_token(self, *, snapshot_id: str, tags: Mapping[str, str], salt: str) -> str:
+    def request(self, snapshot: Snapshot, *, device: str, zone: str) -> dict[str, Any]:
+        """Return the CreateVolume request for the volume of a snapshot."""
+        optional = {
+            "VolumeType": self.volume_type,
+            "Iops": self.iops,
+            "Throughput": self.throughput,
+            # A key is for encryption only.
+            "Encrypted": self.encrypted or bool(self.kms_key_id),
+            "KmsKeyId": self.kms_key_id,
+        }
+        tags = tag_list(self.tags_of(snapshot, device=device))
+        return {
+            "SnapshotId": snapshot.snapshot_id,
+            "AvailabilityZone": zone,
+            "TagSpecifications": [{"ResourceType": "volume", "Tags": tags}],
+            **{name: value for name, value in optional.items() if value},
+        }
+
+    def client_token(self, snapshot: Snapshot, *, device: str, salt: str) -> str:
         """Return the ClientToken of a CreateVolume: the same for the same request and salt, in whatever run."""
-        text = repr([self.token, snapshot_id, sorted(tags.items()), salt])
+        tags = sorted(self.tags_of(snapshot, device=device).items())
+        text = repr([self.token, snapshot.snapshot_id, tags, salt])
         return f"snapset-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
 
 
-# Every input whose change means other volumes.
+# Every input whose change means other volumes, with its default.
 _DEFAULTS: Mapping[str, Any] = {
     "set_id": None,
     "region": None,
@@ -111,55 +136,50 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def changed_restore(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[str]:
-    """Return the names of the inputs whose difference, now or once they are known, means other volumes."""
-    old, new = _shape_of(olds), _shape_of(news)
-    return [key for key in _DEFAULTS if old[key] != new[key] or has_unknown(new[key])]
-
-
-def parse_restore(props: Mapping[str, Any]) -> RestoreInputs:
+def parse(props: Mapping[str, Any]) -> RestoreInputs:
     """Return the inputs as a value.
 
     Raises:
-        InputError: the first problem that `restore_problems_of` finds.
+        InputError: the first problem that `find_problems` finds.
     """
-    for problem in restore_problems_of(props):
-        raise InputError(f"reading {problem.property}: {problem.reason}.")
+    rules.refuse(find_problems(props))
     shape = _shape_of(props)
-    whole = {name: int(shape[name]) if shape[name] is not None else None for name in ("iops", "throughput")}
+    numbers = {name: int(shape[name]) if shape[name] is not None else None for name in ("iops", "throughput")}
     return RestoreInputs(
-        **{**shape, **whole},
+        **{**shape, **numbers},
         scope=props.get("scope") or "",
         tags=props.get("tags") or {},
         devices=props.get("devices") or {},
     )
 
 
-def restore_problems_of(props: Mapping[str, Any]) -> list[Problem]:
+def find_changes(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[str]:
+    """Return the names of the inputs whose difference, now or once they are known, means other volumes."""
+    old, new = _shape_of(olds), _shape_of(news)
+    return [key for key in _DEFAULTS if old[key] != new[key] or has_unknown(new[key])]
+
+
+def find_problems(props: Mapping[str, Any]) -> list[Problem]:
     """Return everything that is wrong with the inputs as far as they are known, by property."""
     found: list[Problem] = []
-    for name, find_problem in _RULES.items():
+    for name, rule in _RULES.items():
         value = props.get(name)
-        if has_unknown(value) or (_is_unset(value) and name != "set_id"):
+        if has_unknown(value) or (is_unset(value) and name != "set_id"):
             continue
-        if reason := find_problem(value):
+        if reason := rule(value):
             found.append(Problem(property=name, reason=reason))
     return found or [*_target_problems(props), *_kind_problems(props)]
 
 
 def _shape_of(props: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: default if _is_unset(props.get(key)) else props[key] for key, default in _DEFAULTS.items()}
-
-
-def _is_unset(value: Any) -> bool:
-    return value is None or value == ""
+    return {key: default if is_unset(props.get(key)) else props[key] for key, default in _DEFAULTS.items()}
 
 
 def _target_problems(props: Mapping[str, Any]) -> list[Problem]:
     instance, zone, region = (props.get(name) for name in ("instance_id", "availability_zone", "region"))
     if bool(instance) == bool(zone):
-        what = "both are given" if zone else "neither is given"
-        reason = f"{what}: give the instance to attach the volumes to (--to), or the zone to make them in"
+        given = "both are given" if zone else "neither is given"
+        reason = f"{given}: give the instance to attach the volumes to (--to), or the zone to make them in"
         return [Problem(property="availability_zone", reason=reason)]
     if zone and region and not has_unknown([zone, region]) and not zone.startswith(region):
         reason = f"{zone} is not in {region}, where the set is; copy the snapshots there, or choose another zone"
@@ -171,7 +191,7 @@ def _kind_problems(props: Mapping[str, Any]) -> list[Problem]:
     kind, iops = props.get("volume_type") or "gp2", props.get("iops")
     if has_unknown([kind, iops]):
         return []
-    if kind in _NEEDS_IOPS and _is_unset(iops):
+    if kind in _NEEDS_IOPS and is_unset(iops):
         return [Problem(property="iops", reason=f"{kind} needs it, {_range_of(_IOPS[kind])}")]
     return [
         *_limit_problems("iops", props, kind=kind, limits=_IOPS),
@@ -183,7 +203,7 @@ def _limit_problems(
     name: str, props: Mapping[str, Any], *, kind: str, limits: Mapping[str, tuple[int, int]]
 ) -> list[Problem]:
     value: Any = props.get(name)
-    if _is_unset(value) or has_unknown(value):
+    if is_unset(value) or has_unknown(value):
         return []
     if kind not in limits:
         default = "" if props.get("volume_type") else ", AWS's default,"
@@ -199,25 +219,16 @@ def _range_of(limits: tuple[int, int]) -> str:
     return f"{limits[0]} to {limits[1]}"
 
 
-def _whole_number(value: Any) -> str | None:
-    whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value)
-    return None if whole else f"{value!r} is not a whole number"
-
-
-def _text(value: Any) -> str | None:
-    return None if isinstance(value, str) else f"{value!r} is not a text"
-
-
-_RULES: Mapping[str, Callable[[Any], str | None]] = {
-    "set_id": matches(tag_rules.SET_ID, "the id of a set", "set-0123456789abcdef0"),
-    "instance_id": matches(INSTANCE_ID, "an instance id", "i-0123456789abcdef0"),
-    "availability_zone": matches(_ZONE, "an Availability Zone", "us-east-1a"),
-    "exclude_boot_volume": boolean,
-    "volume_type": one_of(*VOLUME_TYPES),
-    "iops": _whole_number,
-    "throughput": _whole_number,
-    "encrypted": boolean,
-    "kms_key_id": _text,
-    "tags": tag_map,
-    "region": matches(REGION, "a Region", "us-east-1"),
+_RULES: Mapping[str, Rule] = {
+    "set_id": rules.matches(tag_rules.SET_ID, "the id of a set", "set-0123456789abcdef0"),
+    "instance_id": rules.instance_id,
+    "availability_zone": rules.matches(_ZONE, "an Availability Zone", "us-east-1a"),
+    "exclude_boot_volume": rules.boolean,
+    "volume_type": rules.one_of(*VOLUME_TYPES),
+    "iops": rules.whole_number,
+    "throughput": rules.whole_number,
+    "encrypted": rules.boolean,
+    "kms_key_id": rules.string,
+    "tags": partial(tag_rules.tag_map, most=tag_rules.MAX_TAGS - len(OWN_KEYS), resource="volume"),
+    "region": rules.region,
 }

@@ -7,22 +7,17 @@ looks for the volumes of its token first, and goes on from there: it makes what 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
-from snapset import errors
-from snapset.aws.ec2 import Snapshot
-from snapset.aws.volumes import Volume, VolumeEc2
-from snapset.restore.attach import Say, attach_all, detach, look_until, too_late
-from snapset.restore.inputs import RestoreInputs
-from snapset.restore.plan import Plan, find_restored, make_plan, wanted_tags
-from snapset.retry import Patience, wait_out_throttling
-from snapset.sets import tags
+from typing_extensions import TypedDict
 
-AVAILABLE = "available"
-CREATING = "creating"
-IN_USE = "in-use"
+from snapset import errors
+from snapset.aws.ec2 import Ec2
+from snapset.aws.records import ATTACHED, AVAILABLE, CREATING, IN_USE, Snapshot, Volume
+from snapset.restore.inputs import RestoreInputs
+from snapset.restore.plan import Plan, find_restored, make_plan
+from snapset.retry import Retry
 
 # How often CreateVolume is called in all where AWS gives no answer, and where the volume vanishes again.
 _ATTEMPTS = 4
@@ -31,9 +26,8 @@ _ATTEMPTS = 4
 _TOKEN_SECONDS = 600
 
 
-@dataclass(frozen=True, kw_only=True)
-class RestoredVolume:
-    """One volume of a restored set. `size_gib` in GiB."""
+class VolumeRecord(TypedDict):
+    """One restored volume, in outputs and JSON documents. `size_gib` in GiB, `state` is EC2's."""
 
     volume_id: str
     snapshot_id: str
@@ -43,15 +37,10 @@ class RestoredVolume:
     state: str
 
 
-def restore_set(ec2: VolumeEc2, inputs: RestoreInputs, *, say: Say = lambda text: None) -> list[RestoredVolume]:
+def restore_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[VolumeRecord]:
     """Make one volume of each snapshot of the set, and attach each to the instance, if the inputs name one.
 
-    Safe to repeat: what an earlier attempt made is taken up.
-
-    Args:
-        ec2: where.
-        inputs: what to restore, and where to.
-        say: told in one line what is waited for, and what is taken up.
+    Safe to repeat: the volumes that an earlier attempt made are taken up.
 
     Raises:
         InputError: the set or the target does not fit; nothing was created.
@@ -59,28 +48,25 @@ def restore_set(ec2: VolumeEc2, inputs: RestoreInputs, *, say: Say = lambda text
         WaitTimeoutError: the volumes are made, but not available or attached in time.
         SnapsetError: the answer of AWS. The volumes made so far stay, and a rerun goes on from there.
     """
-    patience = Patience.from_environment()
-    plan = wait_out_throttling(
-        lambda: make_plan(ec2, inputs), doing=f"restoring {inputs.set_id}", patience=patience, say=say
-    )
+    doing = f"restoring {inputs.set_id}"
+    plan = retry.while_throttled(lambda: make_plan(ec2, inputs, retry=retry), doing=doing)
     for problem in plan.problems:
-        raise errors.InputError(f"restoring {inputs.set_id}: {problem.reason}.")
+        raise errors.InputError(f"{doing}: {problem.reason}.")
     if plan.volumes:
-        ids = ", ".join(each.volume_id for each in plan.volumes.values())
-        say(f"{inputs.set_id}: going on with {ids}, which an earlier run made")
+        volume_ids = ", ".join(volume.volume_id for volume in plan.volumes.values())
+        retry.say(f"{inputs.set_id}: going on with {volume_ids}, which an earlier run made")
     for snapshot in plan.snapshots:
-        found, wanted = plan.volumes.get(snapshot.snapshot_id), wanted_tags(inputs, plan, snapshot)
+        found = plan.volumes.get(snapshot.snapshot_id)
+        wanted = inputs.tags_of(snapshot, device=plan.devices[snapshot.snapshot_id])
         if found and not wanted.items() <= found.tags.items():
-            ec2.tag_volumes([found.volume_id], wanted)
-    made = _create_missing(ec2, inputs, plan, patience=patience, say=say)
+            ec2.add_tags([found.volume_id], wanted)
+    made = _create_missing(ec2, inputs, plan, retry=retry)
     if inputs.instance_id:
-        made = attach_all(ec2, made, devices=plan.devices, instance_id=inputs.instance_id, patience=patience, say=say)
-    return [_record(each, plan, made[each.snapshot_id]) for each in plan.snapshots]
+        made = _attach_all(ec2, made, devices=plan.devices, instance_id=inputs.instance_id, retry=retry)
+    return [_record(snapshot, plan, made[snapshot.snapshot_id]) for snapshot in plan.snapshots]
 
 
-def delete_volumes(
-    ec2: VolumeEc2, volume_ids: Sequence[str], *, instance_id: str | None, say: Say = lambda text: None
-) -> None:
+def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str | None, retry: Retry) -> None:
     """Detach the volumes from the instance they were attached to, and delete them. Safe to repeat.
 
     A volume that is gone already counts as deleted; all are tried.
@@ -88,15 +74,13 @@ def delete_volumes(
     Raises:
         SnapsetError: some could not be deleted, or are attached to another instance; it names each with the reason.
     """
-    patience = Patience.from_environment()
-    there = {each.volume_id: each for each in ec2.describe_volumes(volume_ids)}
     kept: list[errors.SnapsetError] = []
-    for volume in there.values():
+    for volume in ec2.describe_volumes(volume_ids):
         try:
             if volume.instance_id and volume.instance_id == instance_id:
-                detach(ec2, volume, patience=patience, say=say)
-            call = partial(ec2.delete_volume, volume.volume_id)
-            wait_out_throttling(call, doing=f"deleting {volume.volume_id}", patience=patience, say=say)
+                _detach(ec2, volume, retry=retry)
+            delete = partial(ec2.delete_volume, volume.volume_id)
+            retry.while_throttled(delete, doing=f"deleting {volume.volume_id}")
         except errors.NotFoundError:
             continue
         except errors.SnapsetError as error:
@@ -110,54 +94,39 @@ def delete_volumes(
         )
 
 
-def _create_missing(
-    ec2: VolumeEc2, inputs: RestoreInputs, plan: Plan, *, patience: Patience, say: Say
-) -> dict[str, Volume]:
+def _create_missing(ec2: Ec2, inputs: RestoreInputs, plan: Plan, *, retry: Retry) -> dict[str, Volume]:
     period = int(time.time()) // _TOKEN_SECONDS
-    ids = {snapshot_id: each.volume_id for snapshot_id, each in plan.volumes.items()}
+    volume_ids = {snapshot_id: volume.volume_id for snapshot_id, volume in plan.volumes.items()}
     gone: list[str] = []
     for attempt in range(_ATTEMPTS):
         for snapshot in plan.snapshots:
-            if snapshot.snapshot_id not in ids:
-                ids[snapshot.snapshot_id] = _create(
-                    ec2, inputs, plan, snapshot, salt=f"{period}.{attempt}", patience=patience, say=say
-                )
-        there = _wait_until_available(ec2, list(ids.values()), patience=patience)
-        gone = [each for each in ids.values() if each not in there]
+            if snapshot.snapshot_id not in volume_ids:
+                salt = f"{period}.{attempt}"
+                volume_ids[snapshot.snapshot_id] = _create(ec2, inputs, plan, snapshot, salt=salt, retry=retry)
+        there = _wait_until_available(ec2, list(volume_ids.values()), retry=retry)
+        gone = [volume_id for volume_id in volume_ids.values() if volume_id not in there]
         if not gone:
-            return {snapshot_id: there[each] for snapshot_id, each in ids.items()}
-        ids = {snapshot_id: each for snapshot_id, each in ids.items() if each in there}
+            return {snapshot_id: there[volume_id] for snapshot_id, volume_id in volume_ids.items()}
+        volume_ids = {key: volume_id for key, volume_id in volume_ids.items() if volume_id in there}
     raise errors.SnapsetError(
         f"restoring {inputs.set_id}: {', '.join(gone)} vanished soon after CreateVolume, as volumes do whose KMS key "
         "may not be used. Check kms_key_id, and the permission to use the key."
     )
 
 
-def _create(
-    ec2: VolumeEc2,
-    inputs: RestoreInputs,
-    plan: Plan,
-    snapshot: Snapshot,
-    *,
-    salt: str,
-    patience: Patience,
-    say: Say,
-) -> str:
-    wanted, doing = wanted_tags(inputs, plan, snapshot), f"creating the volume of {snapshot.snapshot_id}"
-    call = partial(
+def _create(ec2: Ec2, inputs: RestoreInputs, plan: Plan, snapshot: Snapshot, *, salt: str, retry: Retry) -> str:
+    doing, device = f"creating the volume of {snapshot.snapshot_id}", plan.devices[snapshot.snapshot_id]
+    create = partial(
         ec2.create_volume,
-        inputs,
-        snapshot_id=snapshot.snapshot_id,
-        zone=plan.zone,
-        tags=wanted,
-        client_token=inputs.client_token(snapshot_id=snapshot.snapshot_id, tags=wanted, salt=salt),
+        inputs.request(snapshot, device=device, zone=plan.zone),
+        client_token=inputs.client_token(snapshot, device=device, salt=salt),
     )
     for unanswered in range(1, _ATTEMPTS + 1):
         try:
-            return wait_out_throttling(call, doing=doing, patience=patience, say=say)
+            return retry.while_throttled(create, doing=doing)
         except errors.NoAnswerError as error:
             # The token makes another call safe; the look is for an endpoint that does not know tokens.
-            say(f"{doing}: no answer from AWS: looking whether it was made")
+            retry.say(f"{doing}: no answer from AWS: looking whether it was made")
             if found := find_restored(ec2, inputs, [snapshot]):
                 return found[snapshot.snapshot_id].volume_id
             if unanswered == _ATTEMPTS:
@@ -166,20 +135,94 @@ def _create(
     raise AssertionError
 
 
-def _wait_until_available(ec2: VolumeEc2, volume_ids: list[str], *, patience: Patience) -> dict[str, Volume]:
+def _wait_until_available(ec2: Ec2, volume_ids: list[str], *, retry: Retry) -> dict[str, Volume]:
     """Return those of the volumes that are there, once none of them is still being created."""
-    look_until(ec2, volume_ids, lambda seen: len(seen) == len(volume_ids), seconds=patience.consistency)
-    seen = look_until(ec2, volume_ids, lambda seen: all(each.state != CREATING for each in seen.values()))
-    if late := [each for each in seen if seen[each].state == CREATING]:
-        raise too_late(late, "being created")
-    return {each: volume for each, volume in seen.items() if volume.state in (AVAILABLE, IN_USE)}
+    _look_until(ec2, volume_ids, lambda seen: len(seen) == len(volume_ids), seconds=retry.consistency)
+
+    def none_is_creating(seen: Mapping[str, Volume]) -> bool:
+        return all(volume.state != CREATING for volume in seen.values())
+
+    seen = _look_until(ec2, volume_ids, none_is_creating, seconds=retry.volume)
+    if late := [volume.volume_id for volume in seen.values() if volume.state == CREATING]:
+        raise _too_late(late, "being created")
+    return {key: volume for key, volume in seen.items() if volume.state in (AVAILABLE, IN_USE)}
 
 
-def _record(snapshot: Snapshot, plan: Plan, volume: Volume) -> RestoredVolume:
-    return RestoredVolume(
+def _attach_all(
+    ec2: Ec2, made: Mapping[str, Volume], *, devices: Mapping[str, str], instance_id: str, retry: Retry
+) -> dict[str, Volume]:
+    """Attach each volume at its device, wait until all are attached, and return them as they are then."""
+    for key, volume in made.items():
+        if not volume.instance_id:
+            _attach(ec2, volume.volume_id, instance_id=instance_id, device=devices[key], retry=retry)
+    volume_ids = [volume.volume_id for volume in made.values()]
+
+    def all_attached(seen: Mapping[str, Volume]) -> bool:
+        return len(seen) == len(volume_ids) and all(volume.attachment == ATTACHED for volume in seen.values())
+
+    seen = _look_until(ec2, volume_ids, all_attached, seconds=retry.volume)
+    late = [key for key in volume_ids if key not in seen or seen[key].attachment != ATTACHED]
+    if late:
+        raise _too_late(late, f"being attached to {instance_id}")
+    return {key: seen[volume.volume_id] for key, volume in made.items()}
+
+
+def _attach(ec2: Ec2, volume_id: str, *, instance_id: str, device: str, retry: Retry) -> None:
+    attach = partial(ec2.attach_volume, volume_id, instance_id=instance_id, device=device)
+    try:
+        retry.while_throttled(attach, doing=f"attaching {volume_id}")
+    except (errors.NotPermittedError, errors.UnreachableError):
+        raise
+    except errors.SnapsetError:
+        # AWS refuses to attach an attached volume: the answer may have been lost, or another run was quicker.
+        where = {(volume.instance_id, volume.device_name) for volume in ec2.describe_volumes([volume_id])}
+        if where != {(instance_id, device)}:
+            raise
+
+
+def _detach(ec2: Ec2, volume: Volume, *, retry: Retry) -> None:
+    """Detach the volume from the instance it is attached to, and wait until it is."""
+    detach = partial(ec2.detach_volume, volume.volume_id, instance_id=volume.instance_id)
+
+    def all_detached(seen: Mapping[str, Volume]) -> bool:
+        return not any(volume.instance_id for volume in seen.values())
+
+    try:
+        retry.while_throttled(detach, doing=f"detaching {volume.volume_id}")
+    except (errors.NotPermittedError, errors.NotFoundError, errors.UnreachableError):
+        raise
+    except errors.SnapsetError:
+        if any(found.instance_id for found in ec2.describe_volumes([volume.volume_id])):
+            raise
+    seen = _look_until(ec2, [volume.volume_id], all_detached, seconds=retry.volume)
+    if not all_detached(seen):
+        raise _too_late([volume.volume_id], f"being detached from {volume.instance_id} (unmount it there)")
+
+
+def _look_until(
+    ec2: Ec2, volume_ids: Collection[str], done: Callable[[Mapping[str, Volume]], bool], *, seconds: float
+) -> dict[str, Volume]:
+    """Return the volumes that EC2 can see, once `done` says so of them, or once the time is up."""
+    give_up, pause = time.monotonic() + seconds, 0.5
+    while True:
+        seen = {volume.volume_id: volume for volume in ec2.describe_volumes(list(volume_ids))}
+        if done(seen) or time.monotonic() + pause > give_up:
+            return seen
+        time.sleep(pause)
+        pause = min(pause * 1.5, 5.0)
+
+
+def _too_late(volume_ids: Sequence[str], what: str) -> errors.WaitTimeoutError:
+    return errors.WaitTimeoutError(
+        f"waiting for {', '.join(volume_ids)}: still {what} when the time was up. Run it again to go on."
+    )
+
+
+def _record(snapshot: Snapshot, plan: Plan, volume: Volume) -> VolumeRecord:
+    return VolumeRecord(
         volume_id=volume.volume_id,
         snapshot_id=snapshot.snapshot_id,
-        device_name=volume.device_name or plan.devices[snapshot.snapshot_id] or snapshot.tags.get(tags.DEVICE, ""),
+        device_name=volume.device_name or plan.devices[snapshot.snapshot_id],
         size_gib=volume.size_gib,
         availability_zone=volume.availability_zone,
         state=volume.state,

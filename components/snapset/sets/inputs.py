@@ -1,4 +1,4 @@
-"""Parse and validate what shapes a snapshot set. Pure: no AWS, no Pulumi.
+"""The inputs of one snapshot set: their rules, what replaces a set, and the request to AWS. Pure: no AWS, no Pulumi.
 
 Limits: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshots.html and
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceSpecification.html
@@ -8,31 +8,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from snapset.errors import InputError
+from snapset import rules
+from snapset.aws.ec2 import tag_list
+from snapset.rules import Problem, Rule, has_unknown
 from snapset.sets import tags as tag_rules
-
-# pulumi.runtime.rpc.UNKNOWN, spelled out so that this leaf needs no pulumi; a test holds the two equal.
-UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 MAX_EXCLUSIONS = 40
 MAX_DESCRIPTION = 255
 
-INSTANCE_ID = re.compile(r"i-([0-9a-f]{8}|[0-9a-f]{17})")
 _VOLUME_ID = re.compile(r"vol-([0-9a-f]{8}|[0-9a-f]{17})")
-REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+", re.ASCII)
 _OUTPOST_ARN = re.compile(r"arn:aws[a-z-]*:outposts:[a-z0-9-]+:\d{12}:outpost/op-[0-9a-f]{17}", re.ASCII)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """One reason why an input is refused, and the property that it belongs to."""
-
-    property: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +40,6 @@ class SetInputs:
         outpost_arn: the instance's Outpost, to store the snapshots there instead of in the Region.
         location: `local` stores them in the instance's Local Zone, `regional` in its Region.
         triggers: any value; a change of it means a new set.
-        on_delete: `retain` or `delete` the snapshots when the resource goes.
         change_id: the change that the set is for, such as a commit.
     """
 
@@ -66,15 +54,37 @@ class SetInputs:
     outpost_arn: str | None = None
     location: str | None = None
     triggers: Any = None
-    on_delete: str = "retain"
     change_id: str | None = None
 
     @property
     def token(self) -> str:
-        """The token of this intent; see `snapset.tags.token_of`."""
+        """The token of this intent; see `snapset.sets.tags.token_of`."""
         return tag_rules.token_of(scope=self.scope, shape=shape_of(self.__dict__))
 
+    def request(self, *, set_id: str) -> dict[str, Any]:
+        """Return the CreateSnapshots request for a set of this id; its tags are the user's and snapset's own."""
+        own = {tag_rules.SET: set_id, tag_rules.TOKEN: self.token, tag_rules.INSTANCE: self.instance_id}
+        if self.change_id:
+            own[tag_rules.CHANGE] = self.change_id[: tag_rules.MAX_VALUE_LENGTH]
+        instance: dict[str, Any] = {"InstanceId": self.instance_id}
+        if self.exclude_boot_volume:
+            instance["ExcludeBootVolume"] = True
+        if self.exclude_data_volume_ids:
+            instance["ExcludeDataVolumeIds"] = list(self.exclude_data_volume_ids)
+        optional = {
+            "Description": self.description,
+            "CopyTagsFromSource": self.copy_tags_from_source,
+            "OutpostArn": self.outpost_arn,
+            "Location": self.location,
+        }
+        return {
+            "InstanceSpecification": instance,
+            "TagSpecifications": [{"ResourceType": "snapshot", "Tags": tag_list({**self.tags, **own})}],
+            **{name: value for name, value in optional.items() if value},
+        }
 
+
+# Every input whose change means a new set, with its default.
 _DEFAULTS: Mapping[str, Any] = {
     "instance_id": None,
     "exclude_boot_volume": False,
@@ -90,26 +100,69 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 
 
+def parse(props: Mapping[str, Any]) -> SetInputs:
+    """Return the inputs as a value.
+
+    Raises:
+        InputError: the first problem that `find_problems` finds.
+    """
+    rules.refuse(find_problems(props))
+    shape = shape_of(props)
+    shape["exclude_data_volume_ids"] = tuple(shape["exclude_data_volume_ids"])
+    return SetInputs(**shape, scope=props.get("scope") or "")
+
+
 def shape_of(props: Mapping[str, Any]) -> dict[str, Any]:
     """Return every input whose change means a new set, with defaults filled in and lists in order."""
-    shape = {key: default if _is_unset(key, props.get(key)) else props[key] for key, default in _DEFAULTS.items()}
+    shape = {key: default if _is_left_out(key, props.get(key)) else props[key] for key, default in _DEFAULTS.items()}
     if isinstance(shape["exclude_data_volume_ids"], (list, tuple)):
         shape["exclude_data_volume_ids"] = sorted(shape["exclude_data_volume_ids"], key=str)
     shape["triggers"] = _as_written(shape["triggers"])
     return shape
 
 
-def changed_shape(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[str]:
+def find_changes(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[str]:
+    """Return the names of the inputs whose difference means a new set, now or once they are known.
+
+    None if both are for the same change of the same instance: that change has its set, whatever else differs.
+    """
+    return [] if is_same_change(olds, news) else find_differences(olds, news)
+
+
+def find_differences(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[str]:
     """Return the names of the shaping inputs that differ, or may differ since they are not yet known."""
     old, new = shape_of(olds), shape_of(news)
     # As JSON, since Python takes true for 1.
-    texts = {key: [json.dumps(each[key], sort_keys=True, default=str) for each in (old, new)] for key in _DEFAULTS}
-    return [key for key, (was, is_now) in texts.items() if was != is_now or has_unknown(new[key])]
+    texts = {key: [json.dumps(shape[key], sort_keys=True, default=str) for shape in (old, new)] for key in _DEFAULTS}
+    return [key for key, (before, after) in texts.items() if before != after or has_unknown(new[key])]
 
 
-def _is_unset(name: str, value: Any) -> bool:
-    # An empty text is how the stack's config, and the aws provider's outputs, say that there is none.
-    return value is None or (value == "" and name not in ("triggers", "region"))
+def is_same_change(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
+    """Tell whether both inputs name the same change, of the same instance."""
+    names = ("change_id", "instance_id", "region")
+    return bool(news.get("change_id")) and all(olds.get(name) == news.get(name) for name in names)
+
+
+def find_problems(props: Mapping[str, Any]) -> list[Problem]:
+    """Return everything that is wrong with the inputs as far as they are known, by property."""
+    found: list[Problem] = []
+    for name, rule in _RULES.items():
+        value = props.get(name)
+        not_known_yet = has_unknown(value) and not isinstance(value, (list, tuple))
+        if not_known_yet or (_is_left_out(name, value) and name != "instance_id"):
+            continue
+        if reason := rule(value):
+            found.append(Problem(property=name, reason=reason))
+    places = [props.get("outpost_arn"), props.get("location")]
+    if all(places) and not has_unknown(places):
+        reason = "outpost_arn stores the set on an Outpost, location in a Region or Local Zone; give one of them"
+        found.append(Problem(property="location", reason=reason))
+    return found
+
+
+def _is_left_out(name: str, value: Any) -> bool:
+    # An empty string is a trigger like any other, and no Region.
+    return value is None if name in ("triggers", "region") else rules.is_unset(value)
 
 
 def _as_written(value: Any) -> Any:
@@ -121,85 +174,10 @@ def _as_written(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def is_served(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
-    """Tell whether the old set is for the same change of the same instance: then it stays, whatever else differs."""
-    return bool(news.get("change_id")) and all(
-        olds.get(key) == news.get(key) for key in ("change_id", "instance_id", "region")
-    )
-
-
-def has_unknown(value: Any) -> bool:
-    """Tell whether a value, or anything in it, is not yet known in this preview."""
-    if isinstance(value, Mapping):
-        return any(has_unknown(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(has_unknown(item) for item in value)
-    return bool(value == UNKNOWN)
-
-
-def parse(props: Mapping[str, Any]) -> SetInputs:
-    """Return the inputs as a value.
-
-    Raises:
-        InputError: the first problem that `problems_of` finds.
-    """
-    for problem in problems_of(props):
-        raise InputError(f"reading {problem.property}: {problem.reason}.")
-    shape = shape_of(props)
-    shape["exclude_data_volume_ids"] = tuple(shape["exclude_data_volume_ids"])
-    return SetInputs(**shape, scope=props.get("scope") or "", on_delete=props.get("on_delete") or "retain")
-
-
-def problems_of(props: Mapping[str, Any]) -> list[Problem]:
-    """Return everything that is wrong with the inputs as far as they are known, by property."""
-    found: list[Problem] = []
-    for name, find_problem in _RULES.items():
-        value = props.get(name)
-        not_known_yet = has_unknown(value) and not isinstance(value, (list, tuple))
-        if not_known_yet or (_is_unset(name, value) and name not in _REQUIRED):
-            continue
-        if reason := find_problem(value):
-            found.append(Problem(property=name, reason=reason))
-    both = [props.get("outpost_arn"), props.get("location")]
-    if all(both) and not has_unknown(both):
-        reason = "outpost_arn stores the set on an Outpost, location in a Region or Local Zone; give one of them"
-        found.append(Problem(property="location", reason=reason))
-    return found
-
-
-def matches(pattern: re.Pattern[str], what: str, example: str) -> Callable[[Any], str | None]:
-    """Return the rule that a value is a text of this form."""
-
-    def find_problem(value: Any) -> str | None:
-        if isinstance(value, str) and pattern.fullmatch(value):
-            return None
-        return f"{value!r} is not {what} (like {example})"
-
-    return find_problem
-
-
-def one_of(*allowed: str) -> Callable[[Any], str | None]:
-    """Return the rule that a value is one of these."""
-
-    def find_problem(value: Any) -> str | None:
-        return None if value in allowed else f"{value!r} is not one of {', '.join(allowed)}"
-
-    return find_problem
-
-
-def boolean(value: Any) -> str | None:
-    """Return what is wrong with a value that has to be true or false, or None."""
-    return None if isinstance(value, bool) else f"{value!r} is neither true nor false"
-
-
-def _text(value: Any) -> str | None:
-    return None if isinstance(value, str) else f"{value!r} is not a text"
-
-
 def _description(value: Any) -> str | None:
     if isinstance(value, str) and len(value) > MAX_DESCRIPTION:
         return f"it has {len(value)} characters; AWS takes at most {MAX_DESCRIPTION}"
-    return _text(value)
+    return rules.string(value)
 
 
 def _exclusions(value: Any) -> str | None:
@@ -207,37 +185,26 @@ def _exclusions(value: Any) -> str | None:
         return f"{value!r} is not a list of volume ids"
     if len(value) > MAX_EXCLUSIONS:
         return f"{len(value)} exclusions are too many; AWS takes at most {MAX_EXCLUSIONS}"
-    known = [item for item in value if not has_unknown(item)]
-    for item in known:
-        if reason := matches(_VOLUME_ID, "a volume id", "vol-0123456789abcdef0")(item):
+    known = [volume_id for volume_id in value if not has_unknown(volume_id)]
+    for volume_id in known:
+        if reason := rules.matches(_VOLUME_ID, "a volume id", "vol-0123456789abcdef0")(volume_id):
             return reason
-    twice = ", ".join(sorted({item for item in known if known.count(item) > 1}))
+    twice = ", ".join(sorted({volume_id for volume_id in known if known.count(volume_id) > 1}))
     return f"{twice} is listed twice" if twice else None
 
 
-def tag_map(value: Any) -> str | None:
-    """Return what is wrong with the user's tags, or None."""
-    if not isinstance(value, Mapping):
-        return f"{value!r} is not a map of tags"
-    for key, item in value.items():
-        if not isinstance(item, str):
-            return f"the value of tag {key!r} is {item!r}, which is not a text"
-    return tag_rules.problem_of(value)
-
-
-_RULES: Mapping[str, Callable[[Any], str | None]] = {
-    "instance_id": matches(INSTANCE_ID, "an instance id", "i-0123456789abcdef0"),
-    "exclude_boot_volume": boolean,
+_RULES: Mapping[str, Rule] = {
+    "instance_id": rules.instance_id,
+    "exclude_boot_volume": rules.boolean,
     "exclude_data_volume_ids": _exclusions,
     "description": _description,
-    "tags": tag_map,
-    "copy_tags_from_source": one_of("volume"),
-    "outpost_arn": matches(
+    "tags": tag_rules.tag_map,
+    "copy_tags_from_source": rules.one_of("volume"),
+    "outpost_arn": rules.matches(
         _OUTPOST_ARN, "an Outpost ARN", "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
     ),
-    "location": one_of("regional", "local"),
-    "region": matches(REGION, "a Region", "us-east-1"),
-    "on_delete": one_of("retain", "delete"),
-    "change_id": _text,
+    "location": rules.one_of("regional", "local"),
+    "region": rules.region,
+    "on_delete": rules.one_of("retain", "delete"),
+    "change_id": rules.string,
 }
-_REQUIRED = ("instance_id",)

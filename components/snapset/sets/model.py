@@ -1,19 +1,21 @@
-"""The sets that snapshots are parts of, told by their tags alone. Pure: no state, no engine, no AWS."""
+"""`SnapshotSet`: which snapshots make up a set, in which order, whether it is whole, and its JSON record. Pure.
+
+Taking, listing, waiting, pruning and restoring all ask it.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from snapset.aws.ec2 import Snapshot
+from typing_extensions import NotRequired, TypedDict
+
+from snapset import rules
+from snapset.aws.records import COMPLETED, ERROR, PENDING, Snapshot
 from snapset.sets import tags
-from snapset.sets.create import COMPLETED, ERROR
-from snapset.sets.inputs import INSTANCE_ID
 
-PENDING = "pending"
-# Some snapshots of the set were deleted: what is left can't restore the instance as it was.
+# Some snapshots of the set no longer exist: what is left can't restore the instance as it was.
 INCOMPLETE = "incomplete"
 
 # A set does not say which of its volumes was the root's, but AWS keeps these names for it.
@@ -25,100 +27,210 @@ BOOT_DEVICES = ("/dev/sda1", "/dev/xvda")
 _VOLUME_OF_COPIES = "vol-ffffffff"
 
 
+class SnapshotRecord(TypedDict):
+    """One snapshot of a set, in outputs and JSON documents. `size_gib` in GiB, `start_time` in ISO 8601 UTC."""
+
+    snapshot_id: str
+    volume_id: str
+    device_name: str
+    size_gib: int
+    encrypted: bool
+    state: str
+    progress: str
+    start_time: str
+
+
+class SetRecord(TypedDict):
+    """One set, in JSON documents.
+
+    `outcome` is `created`, `adopted` or `unchanged`, in the document of `snapset backup` only.
+    """
+
+    set_id: str
+    instance_id: str
+    region: str
+    state: str
+    change_id: NotRequired[str]
+    outcome: NotRequired[str]
+    snapshot_ids: list[str]
+    snapshots: list[SnapshotRecord]
+
+
 @dataclass(frozen=True, kw_only=True)
-class TaggedSet:
-    """A set as its tags give it; `snapshots` with the root volume's first, then by device."""
+class SnapshotSet:
+    """A set of snapshots that one CreateSnapshots call took.
+
+    Attributes:
+        set_id: `set-` and 17 hex digits.
+        instance_id: the instance that it was taken of.
+        snapshots: those that exist as far as was seen: the root volume's first, then by device.
+        devices: the device of each snapshot's volume by snapshot id; empty where it is not known.
+        count: how many snapshots it was taken with, or None if that is not known.
+    """
 
     set_id: str
     instance_id: str
     snapshots: tuple[Snapshot, ...]
+    devices: Mapping[str, str]
+    count: int | None
+
+    @classmethod
+    def of(
+        cls,
+        snapshots: Iterable[Snapshot],
+        *,
+        set_id: str,
+        instance_id: str,
+        devices: Mapping[str, str] | None = None,
+        count: int | None = None,
+    ) -> SnapshotSet:
+        """Return the set of these snapshots, with devices and count from their tags if they are not given."""
+        members = list(snapshots)
+        if devices is None:
+            devices = {snapshot.snapshot_id: snapshot.tags.get(tags.DEVICE, "") for snapshot in members}
+        if count is None:
+            counts = [text for snapshot in members if (text := snapshot.tags.get(tags.COUNT, "")).isdecimal()]
+            count = max(map(int, counts), default=None)
+
+        def order(snapshot: Snapshot) -> tuple[bool, str, str]:
+            device = devices[snapshot.snapshot_id]
+            return device not in BOOT_DEVICES, device, snapshot.snapshot_id
+
+        ordered = tuple(sorted(members, key=order))
+        return cls(set_id=set_id, instance_id=instance_id, snapshots=ordered, devices=devices, count=count)
+
+    @classmethod
+    def recorded(cls, records: Sequence[SnapshotRecord], *, set_id: str, instance_id: str) -> SnapshotSet:
+        """Return the set as a stack's state has it."""
+        return cls.of(
+            [
+                Snapshot(
+                    snapshot_id=record["snapshot_id"],
+                    volume_id=record["volume_id"],
+                    # Pulumi carries every number as a float.
+                    size_gib=int(record["size_gib"]),
+                    encrypted=record["encrypted"],
+                    state=record["state"],
+                    progress=record["progress"],
+                    start_time=record["start_time"],
+                    owner_id="",
+                )
+                for record in records
+            ],
+            set_id=set_id,
+            instance_id=instance_id,
+            devices={record["snapshot_id"]: record["device_name"] for record in records},
+            count=len(records),
+        )
+
+    def as_seen(self, found: Iterable[Snapshot]) -> SnapshotSet:
+        """Return the set with its snapshots as they were found now; those that were not found are left out."""
+        by_id = {snapshot.snapshot_id: snapshot for snapshot in found}
+        return replace(self, snapshots=tuple(by_id[key] for key in self.snapshot_ids if key in by_id))
+
+    def with_devices_of(self, volumes: Mapping[str, str]) -> SnapshotSet:
+        """Return the set, its devices and order taken from those of the instance's volumes, by volume id."""
+        return SnapshotSet.of(
+            self.snapshots,
+            set_id=self.set_id,
+            instance_id=self.instance_id,
+            devices={snapshot.snapshot_id: volumes.get(snapshot.volume_id, "") for snapshot in self.snapshots},
+            count=self.count,
+        )
 
     @property
     def snapshot_ids(self) -> list[str]:
         """The ids of the snapshots, in their order."""
-        return [each.snapshot_id for each in self.snapshots]
+        return [snapshot.snapshot_id for snapshot in self.snapshots]
+
+    @property
+    def volume_ids(self) -> set[str]:
+        """The volumes that were snapshotted."""
+        return {snapshot.volume_id for snapshot in self.snapshots}
 
     @property
     def start_time(self) -> str:
         """When it was taken, ISO 8601 UTC."""
-        return min(each.start_time for each in self.snapshots)
+        return min(snapshot.start_time for snapshot in self.snapshots)
 
     @property
     def is_claimed(self) -> bool:
         """Whether a stack's state holds it, or held it once."""
-        return any(tags.claim_of(each.tags) for each in self.snapshots)
+        return any(tags.claim_of(snapshot.tags) for snapshot in self.snapshots)
 
     @property
-    def count(self) -> int | None:
-        """How many snapshots it was taken with; not known before it is claimed."""
-        counts = [text for each in self.snapshots if (text := each.tags.get(tags.COUNT, "")).isdecimal()]
-        return max(map(int, counts), default=None)
+    def is_whole(self) -> bool:
+        """Whether no snapshot of it is known to be missing."""
+        return len(self.snapshots) >= (self.count or 1)
 
     @property
     def state(self) -> str:
         """`error`, `pending`, `incomplete` or `completed`: the first that holds."""
-        states = {each.state for each in self.snapshots}
+        states = {snapshot.state for snapshot in self.snapshots}
         if ERROR in states:
             return ERROR
-        if states != {COMPLETED}:
+        if states - {COMPLETED}:
             return PENDING
-        return INCOMPLETE if len(self.snapshots) < (self.count or 0) else COMPLETED
+        return COMPLETED if self.is_whole else INCOMPLETE
 
     @property
     def change_id(self) -> str | None:
         """The change that it was taken for."""
         return self.snapshots[0].tags.get(tags.CHANGE)
 
-    def record(self, *, region: str) -> dict[str, Any]:
-        """Return the set as `--json` documents have it."""
-        change = {"change_id": self.change_id} if self.change_id else {}
-        return {
-            "set_id": self.set_id,
-            "instance_id": self.instance_id,
-            "region": region,
-            "state": self.state,
-            **change,
-            "snapshot_ids": self.snapshot_ids,
-            "snapshots": [
-                {
-                    "snapshot_id": each.snapshot_id,
-                    "volume_id": each.volume_id,
-                    "device_name": each.tags.get(tags.DEVICE, ""),
-                    "size_gib": each.size_gib,
-                    "encrypted": each.encrypted,
-                    "state": each.state,
-                    "progress": each.progress,
-                    "start_time": each.start_time,
-                }
-                for each in self.snapshots
-            ],
-        }
+    def records(self) -> list[SnapshotRecord]:
+        """Return the snapshots as outputs and JSON documents have them."""
+        return [
+            SnapshotRecord(
+                snapshot_id=snapshot.snapshot_id,
+                volume_id=snapshot.volume_id,
+                device_name=self.devices[snapshot.snapshot_id],
+                size_gib=snapshot.size_gib,
+                encrypted=snapshot.encrypted,
+                state=snapshot.state,
+                progress=snapshot.progress,
+                start_time=snapshot.start_time,
+            )
+            for snapshot in self.snapshots
+        ]
+
+    def record(self, *, region: str, outcome: str | None = None) -> SetRecord:
+        """Return the set as JSON documents have it."""
+        record = SetRecord(
+            set_id=self.set_id,
+            instance_id=self.instance_id,
+            region=region,
+            state=self.state,
+            snapshot_ids=self.snapshot_ids,
+            snapshots=self.records(),
+        )
+        if outcome:
+            record["outcome"] = outcome
+        elif self.change_id:
+            record["change_id"] = self.change_id
+        return record
 
 
-def group(snapshots: Iterable[Snapshot]) -> list[TaggedSet]:
+def group(snapshots: Iterable[Snapshot]) -> list[SnapshotSet]:
     """Return the sets that the snapshots make up, the newest first; what snapset did not take is left out."""
-    by_set: defaultdict[str, list[Snapshot]] = defaultdict(list)
-    for each in snapshots:
-        if _is_taken_by_snapset(each):
-            by_set[each.tags[tags.SET]].append(each)
-    found = [
-        TaggedSet(set_id=set_id, instance_id=parts[0].tags[tags.INSTANCE], snapshots=tuple(sorted(parts, key=_order)))
-        for set_id, parts in by_set.items()
-        # What is said to be of two instances was tagged by somebody else.
-        if len({each.tags[tags.INSTANCE] for each in parts}) == 1
+    members: defaultdict[str, list[Snapshot]] = defaultdict(list)
+    for snapshot in snapshots:
+        if _is_taken_by_snapset(snapshot):
+            members[snapshot.tags[tags.SET]].append(snapshot)
+    instances = {set_id: {snapshot.tags[tags.INSTANCE] for snapshot in found} for set_id, found in members.items()}
+    sets = [
+        SnapshotSet.of(found, set_id=set_id, instance_id=found[0].tags[tags.INSTANCE])
+        for set_id, found in members.items()
+        # A set whose snapshots name two instances was tagged by someone else.
+        if len(instances[set_id]) == 1
     ]
-    return sorted(found, key=lambda each: (each.start_time, each.set_id), reverse=True)
+    return sorted(sets, key=lambda found: (found.start_time, found.set_id), reverse=True)
 
 
 def _is_taken_by_snapset(snapshot: Snapshot) -> bool:
     return (
         tags.SET_ID.fullmatch(snapshot.tags.get(tags.SET, "")) is not None
-        and INSTANCE_ID.fullmatch(snapshot.tags.get(tags.INSTANCE, "")) is not None
+        and rules.INSTANCE_ID.fullmatch(snapshot.tags.get(tags.INSTANCE, "")) is not None
         and bool(snapshot.tags.get(tags.TOKEN))
         and snapshot.volume_id != _VOLUME_OF_COPIES
     )
-
-
-def _order(snapshot: Snapshot) -> tuple[bool, str, str]:
-    device = snapshot.tags.get(tags.DEVICE, "")
-    return device not in BOOT_DEVICES, device, snapshot.snapshot_id
