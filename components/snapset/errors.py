@@ -94,22 +94,7 @@ class LockedError(SnapsetError):
     exit_code = 5
 
 
-_CLASSES = {
-    error_class.__name__: error_class
-    for error_class in (
-        SnapsetError,
-        InputError,
-        NotFoundError,
-        UnreachableError,
-        NotPermittedError,
-        ThrottledError,
-        NoAnswerError,
-        LateAnswerError,
-        SetFailedError,
-        WaitTimeoutError,
-        LockedError,
-    )
-}
+_CLASSES = {name: value for name, value in list(globals().items()) if name.endswith("Error")}
 _SHOWN = re.compile(rf"\b({'|'.join(_CLASSES)}): (.*)", re.DOTALL)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from snapset.aws.ec2 import connect
-from snapset.aws.session import AwsSettings
+from snapset.aws.settings import AwsSettings
 from snapset.errors import UnreachableError
 from support.project import Project, mutating
 

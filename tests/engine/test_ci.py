@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from snapset.cli.app import app
+from snapset.cli import app
 from snapset.cli.output import print_error
 from support.project import REPOSITORY, Run, run_environment, until
 from typer.main import get_command

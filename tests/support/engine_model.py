@@ -12,7 +12,7 @@ SDK's dynamic/__main__.py:
 - `destroy` and `refresh` go through all that the state holds, the marked too, and don't run the program.
 - Every run has a provider process, and so a provider, of its own.
 
-The program is the component's: `finish.finish`, without the wait.
+The program is the component's: `claim_and_wait`, without the wait.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ import pulumi
 from botocore.httpsession import URLLib3Session
 from pulumi.runtime import rpc
 from snapset.errors import InputError, SnapsetError
-from snapset.resources.claim_and_wait import finish
-from snapset.resources.snapshot_set_provider import SnapshotSetProvider
+from snapset.resources.claim_and_wait import claim_and_wait
+from snapset.resources.snapshot_set import SnapshotSetProvider
 
 # The boundaries of a run, besides `before ACTION` and `after ACTION` of each EC2 call that changes something.
 CREATED = "create has returned, the state is not written"
@@ -157,7 +157,7 @@ class Engine:
             # asyncio runs this in a context of its own, and Pulumi keeps the config in the context.
             pulumi.runtime.set_all_config(dict(self._config))
             taken = SimpleNamespace(**known, get_provider=lambda _: None)
-            await finish(taken, wait=False, timeout=1).future()  # type: ignore[arg-type]
+            await claim_and_wait(taken, wait=False, timeout=1).future()  # type: ignore[arg-type]
 
         assert self.live
         asyncio.run(program(_over_the_wire(self.live.outputs)))

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from snapset.aws.ec2 import connect
-from snapset.aws.session import AwsSettings
+from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
-from snapset.sets import create as lifecycle
+from snapset.retry import Retry
 from snapset.sets import preflight, tags
+from snapset.sets.claim import claim_set
+from snapset.sets.create import create_set
 from snapset.sets.inputs import parse
 
 ROOT, DATA, SCRATCH = "/dev/sda1", "/dev/sdf", "/dev/sdg"
@@ -45,11 +47,10 @@ def take_set(ec2: EmbeddedEC2, instance: LaunchedInstance, *, marked: bool = Tru
     )
     wanted = {"instance_id": instance.instance_id, "region": ec2.region, "copy_tags_from_source": "volume"}
     parsed = parse({**wanted, "tags": {"app": "shop"}, **inputs})
-    taken = lifecycle.create_set(aws, parsed, volume_ids=None)
+    volumes = preflight.volumes_of(parsed, aws.describe_instance(instance.instance_id))
+    taken = create_set(aws, parsed, volumes=volumes, retry=Retry()).set
     if marked:
-        volumes = preflight.volumes_of(parsed, aws.describe_instance(instance.instance_id))
-        devices = {each.snapshot_id: volumes[each.volume_id] for each in taken.snapshots}
-        lifecycle.claim_set(aws, claim=tags.new_claim(), devices=devices)
+        claim_set(aws, taken, claim=tags.new_claim(), retry=Retry())
     return taken.set_id
 
 

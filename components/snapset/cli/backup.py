@@ -1,139 +1,175 @@
-"""`snapset backup`: check the input, run the engine, show the sets."""
+"""`snapset backup`: take a set of each instance, through the Pulumi engine."""
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
 
-from snapset import errors
-from snapset.cli.output import error_record, print_error, print_json, print_sets, progress
-from snapset.cli.reading import connect_to
-from snapset.retry import parse_duration
-from snapset.sets.inputs import problems_of
+import typer
 
+from snapset import errors, rules
+from snapset.cli.options import ExcludeBoot, Json, Profile, Region, Timeout, parse_filters, parse_tags
+
+if TYPE_CHECKING:
+    from snapset.pipeline.backup import Backup
+
+EXIT_CODES = (
+    "Exit codes: 0 the backup exists; 1 failed; 2 bad usage or input; 3 not permitted; 4 the set failed or the "
+    "wait timed out; 5 the stack is locked by another run."
+)
 INTERRUPTED = 130
 
 
-def parse_tags(pairs: Sequence[str]) -> dict[str, str]:
-    """Return the tags in `K=V` texts.
+class Location(str, Enum):
+    """Where the snapshots of an instance in a Local Zone are stored."""
 
-    Raises:
-        InputError: a text has no `=`, or a key is given twice.
-    """
-    tags: dict[str, str] = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise errors.InputError(f"reading --tag {pair!r}: there is no '='. Write it as KEY=VALUE.")
-        if key in tags:
-            raise errors.InputError(f"reading --tag {pair!r}: the key {key!r} is given twice.")
-        tags[key] = value
-    return tags
+    REGIONAL = "regional"
+    LOCAL = "local"
 
 
-def parse_filters(texts: Sequence[str]) -> dict[str, list[str]]:
-    """Return the filters in `NAME=VALUE[,VALUE]` texts, those of the same name as one that takes any of the values.
+class OnDelete(str, Enum):
+    """What happens to the snapshots when the stack is destroyed."""
 
-    Raises:
-        InputError: a text has another form.
-    """
-    filters: dict[str, list[str]] = {}
-    for text in texts:
-        name, _, values = text.partition("=")
-        if not name or not values:
-            raise errors.InputError(f"reading --filter {text!r}: write it as NAME=VALUE, such as tag:app=web.")
-        filters.setdefault(name, []).extend(values.split(","))
-    return filters
+    RETAIN = "retain"
+    DELETE = "delete"
 
 
-def run_backup(
-    instances: Sequence[str],
-    *,
-    filters: Sequence[str],
-    inputs: Mapping[str, Any],
-    change_id: str | None,
-    stack: str | None,
-    wait: bool,
-    timeout: str,
-    preview: bool,
-    as_json: bool,
+def backup(
+    instances: Annotated[
+        list[str] | None, typer.Argument(metavar="INSTANCE", help="Instance ids; one set of each.")
+    ] = None,
+    filter_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="NAME=V", help="And all that match, as AWS filters: tag:app=web; repeatable."
+        ),
+    ] = None,
+    exclude_boot: ExcludeBoot = False,
+    exclude_volume: Annotated[
+        list[str] | None, typer.Option(metavar="VOL", help="Leave this data volume out; repeatable, at most 40.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Tag every snapshot; repeatable, at most 40.")
+    ] = None,
+    copy_tags: Annotated[bool, typer.Option("--copy-tags", help="Copy each volume's tags to its snapshot.")] = False,
+    description: Annotated[str | None, typer.Option(help="Description of every snapshot.")] = None,
+    outpost_arn: Annotated[str | None, typer.Option(metavar="ARN", help="Store on the instance's Outpost.")] = None,
+    location: Annotated[Location | None, typer.Option(help="Where to store, in a Local Zone.")] = None,
+    change_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="The change, such as a commit: served once, however often run."),
+    ] = None,
+    stack: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Pulumi stack of the record; one for the change if left out.")
+    ] = None,
+    region: Region = None,
+    profile: Profile = None,
+    on_delete: Annotated[
+        OnDelete, typer.Option(help="What happens to the snapshots when the stack is destroyed.")
+    ] = OnDelete.RETAIN,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the set has completed.")] = True,
+    timeout: Timeout = "2h",
+    preview: Annotated[bool, typer.Option("--preview", help="Only find out what would be done.")] = False,
+    json_: Json = False,
 ) -> None:
-    """Take the sets and print them.
+    """Take a crash-consistent set of snapshots of each instance.
 
-    Raises:
-        InputError: the input can't be right; no engine was started.
-        SnapsetError: what went wrong in the run.
+    Example: snapset backup i-0123456789abcdef0 --change-id "$GIT_SHA" --json
     """
-    seconds = parse_duration(timeout)
-    wanted = parse_filters(filters)
-    if not instances and not wanted:
+    from snapset.cli.context import one_document
+    from snapset.cli.output import print_error, print_sets, progress
+    from snapset.retry import parse_duration
+
+    document: dict[str, Any] = {"sets": []}
+    interrupted = False
+    with one_document(document, as_json=json_):
+        inputs = {
+            "exclude_boot_volume": exclude_boot,
+            "exclude_data_volume_ids": exclude_volume or [],
+            "tags": parse_tags(tag or []),
+            "copy_tags_from_source": "volume" if copy_tags else None,
+            "description": description,
+            "outpost_arn": outpost_arn,
+            "location": location.value if location else None,
+            "region": region,
+            "on_delete": on_delete.value,
+        }
+        seconds = parse_duration(timeout, name="--timeout")
+        if profile:
+            # For this process and for the engine that it starts.
+            os.environ["AWS_PROFILE"] = profile
+        instance_ids = _find_instances(instances or [], parse_filters(filter_ or []), inputs, change_id)
+
+        from snapset.pipeline.backup import Backup
+        from snapset.pipeline.request import BackupRequest, new_change_id
+
+        request = BackupRequest(
+            instance_ids=tuple(instance_ids),
+            change_id=change_id or new_change_id(),
+            inputs=inputs,
+            wait=wait,
+            timeout=seconds,
+            stack=stack,
+            preview=preview,
+        )
+        try:
+            with progress("starting the engine") as say:
+                run = Backup(request, say=say)
+                interrupted = _run_to_the_end(run)
+        except errors.WaitTimeoutError as error:
+            advice = f"Run it again with --change-id {request.change_id} to wait for the same set."
+            raise errors.WaitTimeoutError(f"{error} {advice}") from error
+        finally:
+            document["sets"] = [run.sets[instance_id] for instance_id in instance_ids if instance_id in run.sets]
+            if not json_:
+                print_sets(document["sets"])
+    if interrupted:
+        taken = ", ".join(record["set_id"] for record in document["sets"])
+        kept = f"{taken} is recorded and its snapshots go on" if taken else "no set was recorded"
+        print_error(f"interrupted: {kept}. Run it again with --change-id {request.change_id} to wait for it.")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _find_instances(
+    named: Sequence[str], filters: Mapping[str, Sequence[str]], inputs: Mapping[str, Any], change_id: str | None
+) -> list[str]:
+    """Return the instances that are named or match the filters, after a look at the inputs."""
+    from snapset.sets.inputs import find_problems
+
+    if not named and not filters:
         raise errors.InputError("reading the instances: there is none. Name one, or a --filter that finds some.")
-    _check(instances, inputs, change_id)
-    if wanted:
-        instances = [*instances, *(each for each in _find_instances(wanted, inputs) if each not in instances)]
-
-    from snapset.pipeline.backup import Backup
-    from snapset.pipeline.request import BackupRequest, new_change_id
-
-    request = BackupRequest(
-        instance_ids=tuple(instances),
-        change_id=change_id or new_change_id(),
-        inputs=inputs,
-        wait=wait,
-        timeout=seconds,
-        stack=stack,
-        preview=preview,
-    )
-    failure: BaseException | None
-    with progress("starting the engine") as say:
-        run = Backup(request, report=say)
-        failure = _run_to_the_end(run)
-    sets = [run.sets[each] for each in instances if each in run.sets]
-    if as_json:
-        document: dict[str, Any] = {"sets": sets}
-        if isinstance(failure, errors.SnapsetError):
-            document["error"] = error_record(failure)
-        print_json(document)
-    else:
-        print_sets(sets)
-    if isinstance(failure, KeyboardInterrupt):
-        _leave_interrupted(request.change_id, sets)
-    if failure:
-        if isinstance(failure, errors.WaitTimeoutError):
-            print_error(f"run it again with --change-id {request.change_id} to wait for the same set")
-        raise failure
-
-
-def _check(instances: Sequence[str], inputs: Mapping[str, Any], change_id: str | None) -> None:
-    for instance_id in instances:
-        if instances.count(instance_id) > 1:
+    for instance_id in named:
+        if named.count(instance_id) > 1:
             raise errors.InputError(f"reading the instances: {instance_id} is listed twice.")
-        for problem in problems_of({**inputs, "instance_id": instance_id}):
-            raise errors.InputError(f"reading {problem.property}: {problem.reason}.")
+        rules.refuse(find_problems({**inputs, "instance_id": instance_id}))
     if change_id is not None and not change_id.strip():
         raise errors.InputError("reading --change-id: it is empty. Leave it out, or name the change.")
     if change_id is not None and not change_id.isprintable():
         raise errors.InputError(
             f"reading --change-id: {change_id!r} can't be printed. Name the change in plain text."
         )
+    if not filters:
+        return list(named)
+
+    from snapset.cli.context import connect_to
+
+    ec2 = connect_to(inputs["region"], None)
+    found = ec2.find_instances(filters)
+    if not found:
+        shown = " ".join(f"{name}={','.join(values)}" for name, values in filters.items())
+        raise errors.NotFoundError(
+            f"looking for instances in {ec2.settings.region}: none that is running or stopped matches {shown}. "
+            "Check the filter, the Region and the account."
+        )
+    return list(dict.fromkeys([*named, *found]))
 
 
-def _find_instances(filters: Mapping[str, Sequence[str]], inputs: Mapping[str, Any]) -> list[str]:
-    ec2 = connect_to(inputs.get("region"), None)
-    if found := ec2.find_instances(filters):
-        return found
-    shown = " ".join(f"{name}={','.join(values)}" for name, values in filters.items())
-    raise errors.NotFoundError(
-        f"looking for instances in {ec2.settings.region}: none that is running or stopped matches {shown}. "
-        "Check the filter, the Region and the account."
-    )
-
-
-def _run_to_the_end(run: Any) -> BaseException | None:
-    """Run in a thread, so that an interrupt reaches the engine in order and its end is waited for."""
+def _run_to_the_end(run: Backup) -> bool:
+    """Run in a thread, so that an interrupt reaches the engine in order; return whether there was one."""
     failures: list[BaseException] = []
     # Not Thread.join(): once that is interrupted, Python before 3.13 takes the thread for ended.
     ended = threading.Event()
@@ -141,7 +177,7 @@ def _run_to_the_end(run: Any) -> BaseException | None:
     def work() -> None:
         try:
             run.run()
-        except BaseException as error:  # raised again by the caller
+        except BaseException as error:  # raised again below
             failures.append(error)
         finally:
             ended.set()
@@ -150,15 +186,10 @@ def _run_to_the_end(run: Any) -> BaseException | None:
     threading.Thread(target=work, daemon=True).start()
     try:
         ended.wait()
-    except KeyboardInterrupt as interrupt:
+    except KeyboardInterrupt:
         run.interrupt()
         ended.wait()
-        return interrupt
-    return failures[0] if failures else None
-
-
-def _leave_interrupted(change_id: str, sets: Sequence[Mapping[str, Any]]) -> NoReturn:
-    taken = ", ".join(each["set_id"] for each in sets)
-    kept = f"{taken} is recorded and its snapshots go on" if taken else "no set was recorded"
-    print_error(f"interrupted: {kept}. Run it again with --change-id {change_id} to take it up.")
-    sys.exit(INTERRUPTED)
+        return True
+    for failure in failures:
+        raise failure
+    return False

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from snapset import errors
+from snapset import rules
+from snapset.cli.options import Json, Profile, Region, check
 
 EXIT_CODES = "Exit codes: 0 all is well; 1 something is to be mended; 2 bad usage or input."
 
@@ -17,41 +18,41 @@ def doctor(
     instance: Annotated[
         str | None, typer.Option(metavar="INSTANCE", help="Ask for the permissions to snapshot it; else in general.")
     ] = None,
-    region: Annotated[str | None, typer.Option(help="Region to look at; the profile's if left out.")] = None,
-    profile: Annotated[str | None, typer.Option(help="AWS profile.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    region: Region = None,
+    profile: Profile = None,
+    json_: Json = False,
 ) -> None:
     """Check engine, state, Region, credentials and permissions: a line each, with the fix.
 
-    Takes no snapshot. To the state, a stack of its own is written, and deleted again.
+    Takes no snapshot. Writes a stack of its own to the state, and deletes it again.
 
     Example: snapset doctor --instance i-0123456789abcdef0
     """
-    from snapset.sets.inputs import problems_of
-
-    given = {name: value for name, value in (("instance_id", instance), ("region", region)) if value is not None}
-    for problem in problems_of(given):
-        if problem.property in given:
-            raise errors.InputError(f"reading {problem.property}: {problem.reason}.")
-    if profile:
-        # For this process and for the engine that it starts.
-        os.environ["AWS_PROFILE"] = profile
-
     from rich.console import Console
     from rich.text import Text
 
-    from snapset.aws.session import AwsSettings
-    from snapset.cli.output import print_json
-    from snapset.pipeline.doctor import examine
+    from snapset.cli.context import one_document
 
-    console = Console(highlight=False)
-    findings = []
-    for each in examine(AwsSettings(region=region, profile=profile), instance_id=instance):
-        findings.append(each)
-        if not json_:
-            verdict = ("ok    ", "green") if each.ok else ("to fix", "bold red")
-            console.print(Text.assemble(verdict, f"  {each.check}: {each.message}"), soft_wrap=True)
-    if json_:
-        print_json({"findings": [asdict(each) for each in findings]})
-    if not all(each.ok for each in findings):
+    document: dict[str, Any] = {"findings": []}
+    with one_document(document, as_json=json_):
+        for name, value, rule in (
+            ("--instance", instance, rules.instance_id),
+            ("--region", region, rules.region),
+        ):
+            if value is not None:
+                check(name, value, rule)
+        if profile:
+            # For this process and for the engine that it starts.
+            os.environ["AWS_PROFILE"] = profile
+
+        from snapset.aws.settings import AwsSettings
+        from snapset.pipeline.doctor import examine
+
+        console = Console(highlight=False)
+        for finding in examine(AwsSettings(region=region, profile=profile), instance_id=instance):
+            document["findings"].append(asdict(finding))
+            if not json_:
+                verdict = ("ok    ", "green") if finding.ok else ("to fix", "bold red")
+                console.print(Text.assemble(verdict, f"  {finding.check}: {finding.message}"), soft_wrap=True)
+    if not all(finding["ok"] for finding in document["findings"]):
         raise typer.Exit(1)

@@ -1,69 +1,82 @@
-"""`snapset prune`: choose what is too old, show it, ask, delete it, and say what stayed and why."""
+"""`snapset prune`: choose what is too old, show it, ask, delete it, and say what was kept and why."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from snapset import errors
-from snapset.cli.output import print_error, print_list, progress
-from snapset.cli.reading import answering, connect_to, filters_of, record_of
-from snapset.retry import Patience, parse_duration
+from snapset.cli.options import Instances, Json, Profile, Region, parse_instances
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
-    from snapset.sets.model import TaggedSet
+    from snapset.retry import Retry
+    from snapset.sets.model import SnapshotSet
     from snapset.sets.prune import Choice, Pruned
 
+EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad usage or input, or nobody to ask; 3 not permitted."
 
-def run_prune(
-    instances: Sequence[str],
-    *,
-    keep_last: int | None,
-    older_than: str | None,
-    yes: bool,
-    region: str | None,
-    profile: str | None,
-    as_json: bool,
+
+def prune(
+    keep_last: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Keep so many completed sets of every instance.")
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option(metavar="30d", help="Or: delete what was taken longer ago than this.")
+    ] = None,
+    instance: Instances = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
+    region: Region = None,
+    profile: Profile = None,
+    json_: Json = False,
 ) -> None:
-    """Delete the sets that the rule leaves no room for.
+    """Delete old sets; the newest completed set of every instance is always kept.
 
-    Raises:
-        InputError: the input can't be right, or nobody can be asked; nothing was deleted.
-        SnapsetError: the answer was no, or AWS's answer; what stayed for want of a permission, or of an answer, too.
+    Pending sets are kept too, and so is what an image uses or a lock protects. Shows what would be deleted, and asks.
+
+    Example: snapset prune --keep-last 7 --instance i-0123456789abcdef0 --yes
     """
-    if (keep_last is None) == (older_than is None):
-        raise errors.InputError("reading the rule: give one of --keep-last and --older-than.")
-    age = parse_duration(older_than) if older_than is not None else None
-    filters = filters_of(instances)
-    adoption = Patience.from_environment().adoption
+    from snapset.cli.context import connect_to, one_document
+    from snapset.cli.output import progress
+    from snapset.retry import Retry, parse_duration
+    from snapset.sets.find import find_sets
+    from snapset.sets.prune import choose
 
-    from snapset.sets.prune import choose, find_sets
+    document: dict[str, Any] = {"sets": []}
+    with one_document(document, as_json=json_):
+        if (keep_last is None) == (older_than is None):
+            raise errors.InputError("reading the rule: give one of --keep-last and --older-than.")
+        age = parse_duration(older_than, name="--older-than") if older_than is not None else None
+        filters = parse_instances(instance or [])
+        retry = Retry.from_environment()
 
-    def choice(sets: Iterable[TaggedSet]) -> list[TaggedSet]:
-        return choose(sets, adoption=adoption, keep_last=keep_last, older_than=age)
+        def choice(sets: Iterable[SnapshotSet]) -> list[SnapshotSet]:
+            return choose(sets, adoption=retry.adoption, keep_last=keep_last, older_than=age)
 
-    with answering(as_json=as_json) as document:
         ec2 = connect_to(region, profile)
         with progress("looking for sets") as say:
-            chosen = choice(find_sets(ec2, filters, say=say))
-        records = {each.set_id: {**record_of(each, ec2), **_result_of(each, None)} for each in chosen}
+            chosen = choice(find_sets(ec2, filters, retry=retry.saying(say)))
+        records = {
+            found.set_id: {**found.record(region=str(ec2.settings.region)), **_result_of(None)} for found in chosen
+        }
         document["sets"] = list(records.values())
         if not chosen:
-            if not as_json:
+            if not json_:
                 typer.echo("Nothing is to be deleted.")
             return
         if not yes:
             _ask(list(records.values()))
-        _delete(ec2, chosen, records, choice=choice, as_json=as_json)
+        _delete(ec2, chosen, records, choice=choice, retry=retry, as_json=json_)
 
 
 def _ask(records: Sequence[Mapping[str, Any]]) -> None:
+    from snapset.cli.output import print_list
+
     print_list(records, stderr=True)
-    number = sum(len(each["snapshot_ids"]) for each in records)
+    number = sum(len(record["snapshot_ids"]) for record in records)
     what = f"{len(records)} set{'s'[: len(records) != 1]} with {number} snapshot{'s'[: number != 1]}"
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise errors.InputError(f"pruning: {what} would be deleted, and nobody is here to be asked. Add --yes.")
@@ -72,36 +85,46 @@ def _ask(records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _delete(
-    ec2: Ec2, chosen: Sequence[TaggedSet], records: Mapping[str, dict[str, Any]], *, choice: Choice, as_json: bool
+    ec2: Ec2,
+    chosen: Sequence[SnapshotSet],
+    records: Mapping[str, dict[str, Any]],
+    *,
+    choice: Choice,
+    retry: Retry,
+    as_json: bool,
 ) -> None:
-    from snapset.sets.prune import is_refusal, prune
+    """Delete the chosen sets.
 
-    stay: dict[str, errors.SnapsetError] = {}
+    Raises:
+        SnapsetError: AWS refused, or snapshots were kept because a permission was missing or AWS did not answer.
+    """
+    from snapset.cli.output import print_error, print_list, progress
+    from snapset.sets import prune as pruning
+
+    kept: dict[str, errors.SnapsetError] = {}
     try:
         with progress("deleting") as say:
-            for each in prune(ec2, chosen, choice=choice, say=say):
-                records[each.chosen.set_id].update(_result_of(each.chosen, each))
-                stay |= each.stay
+            for pruned in pruning.prune(ec2, chosen, choice=choice, retry=retry.saying(say)):
+                records[pruned.chosen.set_id].update(_result_of(pruned))
+                kept |= pruned.kept
     finally:
         if not as_json:
             print_list(records.values(), last="result")
-        for error in dict.fromkeys(map(str, stay.values())):
-            print_error(error)
-    if failed := [each for each in stay.values() if not is_refusal(each)]:
+        for message in dict.fromkeys(map(str, kept.values())):
+            print_error(message)
+    if failed := [error for error in kept.values() if not pruning.is_refusal(error)]:
         raise type(failed[0])(
             f"pruning: {len(failed)} snapshots stay that were to be deleted. Run it again once the reason is gone.",
             code=failed[0].code,
         )
 
 
-def _result_of(chosen: TaggedSet, pruned: Pruned | None) -> dict[str, Any]:
+def _result_of(pruned: Pruned | None) -> dict[str, Any]:
     """Return what became of a set: chosen, deleted, partly deleted or kept; and of its snapshots."""
-    deleted, stay = (list(pruned.deleted), pruned.stay) if pruned else ([], {})
-    result = "chosen"
-    if pruned:
-        result = "deleted" if not stay else "partly deleted" if deleted else "kept"
+    if not pruned:
+        return {"result": "chosen", "deleted_snapshot_ids": [], "kept": []}
     return {
-        "result": result,
-        "deleted_snapshot_ids": deleted,
-        "kept": [{"snapshot_id": each, "reason": str(error)} for each, error in stay.items()],
+        "result": "deleted" if not pruned.kept else "partly deleted" if pruned.deleted else "kept",
+        "deleted_snapshot_ids": list(pruned.deleted),
+        "kept": [{"snapshot_id": key, "reason": str(error)} for key, error in pruned.kept.items()],
     }

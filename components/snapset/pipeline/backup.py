@@ -11,44 +11,34 @@ import shlex
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
-from typing import Any
 
 from pulumi import automation
 
 from snapset import errors
 from snapset.aws.ec2 import connect
-from snapset.aws.session import AwsSettings, find_region
+from snapset.aws.session import find_region
+from snapset.aws.settings import AwsSettings
 from snapset.pipeline.engine import EngineCommand, Stack, Workspace, environment
 from snapset.pipeline.request import BackupRequest
 from snapset.pipeline.state import PROJECT, last_error, locks_in, settle_ties
-from snapset.resources.claim_and_wait import Finished, finish
+from snapset.resources.claim_and_wait import Finished, claim_and_wait
 from snapset.resources.snapshot_set import SnapshotSet
+from snapset.retry import Say
+from snapset.sets.model import SetRecord
 
 # More than the four that the provider's process works at.
 _AT_ONCE = 16
-_SNAPSHOT = (
-    "snapshot_id",
-    "volume_id",
-    "device_name",
-    "size_gib",
-    "encrypted",
-    "state",
-    "progress",
-    "start_time",
-)
 
 
 class Backup:
     """One run of the engine. `interrupt` may be called from another thread, or from a signal handler."""
 
-    def __init__(self, request: BackupRequest, *, report: Callable[[str], None]) -> None:
+    def __init__(self, request: BackupRequest, *, say: Say) -> None:
         self.request = request
-        # One document a set that is taken, by instance; filled while the run goes on.
-        self.sets: dict[str, dict[str, Any]] = {}
-        self._report = report
+        # The sets that are taken, by instance; filled while the run goes on.
+        self.sets: dict[str, SetRecord] = {}
+        self._say = say
         self._failures: list[str] = []
         self._command = EngineCommand()
         self._interrupted = threading.Event()
@@ -71,7 +61,7 @@ class Backup:
                 project_settings=automation.ProjectSettings(name=PROJECT, runtime="python"),
                 pulumi_command=self._command,
             )
-            # A killed engine is told of in one line, below.
+            # A killed engine is reported in one line, below.
             warnings.filterwarnings("ignore", message="Error in event stream")
             try:
                 stack = settle_ties(lambda: self._open_stack(workspace), interrupted=self._interrupted)
@@ -95,7 +85,7 @@ class Backup:
         try:
             connect(settings.in_region(self.request.inputs.get("region") or find_region(settings))).prepare()
         except errors.SnapsetError:
-            # The engine meets the same error, and tells it.
+            # The engine meets the same error, and reports it.
             return
 
     def _open_stack(self, workspace: Workspace) -> Stack:
@@ -106,9 +96,9 @@ class Backup:
 
     async def _program(self) -> None:
         self._loop = asyncio.get_running_loop()
-        # Pulumi looks at all that is not yet known each time that something is: with hundreds of sets, too often.
+        # Each time that a value becomes known, Pulumi goes through all that are not. Hundreds would be too many.
         room = asyncio.Semaphore(_AT_ONCE)
-        await asyncio.gather(*(self._declare(each, room) for each in self.request.instance_ids))
+        await asyncio.gather(*(self._declare(instance_id, room) for instance_id in self.request.instance_ids))
 
     async def _declare(self, instance_id: str, room: asyncio.Semaphore) -> None:
         async with room:
@@ -119,12 +109,13 @@ class Backup:
                 change_id=self.request.change_id,
                 **self.request.inputs,
             )
-            keep = partial(self._keep, instance_id)
-            finish(taken, wait=self.request.wait, timeout=self.request.timeout, recorded=keep).apply(keep)
+            claim_and_wait(taken, wait=self.request.wait, timeout=self.request.timeout, report=self._keep).apply(
+                self._keep
+            )
             await taken.set_id.future()
 
     def _end_program(self) -> None:
-        # An interrupted engine is gone while the program still waits for a set, and would go on with that for hours.
+        # After an interrupt the engine is gone, and the program would still wait for a set, for hours.
         if not self._loop:
             return
         try:
@@ -134,40 +125,27 @@ class Backup:
             # The loop was closed meanwhile: the program has ended by itself.
             return
 
-    def _keep(self, instance_id: str, finished: Finished) -> None:
-        # Pulumi carries every number as a float.
-        snapshots = [
-            {**{name: each.get(name) for name in _SNAPSHOT}, "size_gib": int(each["size_gib"])}
-            for each in finished["snapshots"]
-        ]
-        states = {each["state"] for each in snapshots}
-        self.sets[instance_id] = {
-            "set_id": finished["set_id"],
-            "instance_id": instance_id,
-            "region": finished["region"],
-            "state": next((state for state in ("error", "pending") if state in states), "completed"),
-            "outcome": finished["outcome"],
-            "snapshot_ids": [each["snapshot_id"] for each in snapshots],
-            "snapshots": snapshots,
-        }
+    def _keep(self, finished: Finished) -> None:
+        record = finished.set.record(region=finished.region, outcome=finished.outcome)
+        self.sets[finished.set.instance_id] = record
 
     def _targets(self) -> list[str]:
-        # Other changes may share the stack: what this run does not declare is none of its business.
+        # Other changes may share the stack: this run must not touch their sets.
         stack = self.request.stack_name.rsplit("/", 1)[-1]
         kind = f"urn:pulumi:{stack}::{PROJECT}::pulumi-python:dynamic/snapset:SnapshotSet"
-        return [f"{kind}::{self.request.resource_name(each)}" for each in self.request.instance_ids]
+        return [f"{kind}::{self.request.resource_name(instance_id)}" for instance_id in self.request.instance_ids]
 
     def _on_event(self, event: automation.EngineEvent) -> None:
         step = event.resource_pre_event.metadata if event.resource_pre_event else None
         if step and step.op == automation.OpType.CREATE and step.type.endswith(":SnapshotSet"):
             taking = "would take" if self.request.preview else "taking"
-            self._report(f"{taking} a set for {step.urn.rsplit('::', 1)[1]}")
+            self._say(f"{taking} a set for {step.urn.rsplit('::', 1)[1]}")
         if diagnostic := event.diagnostic_event:
             text = re.sub(r"<\{%.*?%\}>", "", diagnostic.message).strip()
             if diagnostic.severity == "error":
                 self._failures.append(text)
             elif diagnostic.severity in ("info", "info#err", "warning") and text:
-                self._report(text)
+                self._say(text)
 
     def _failure(self, error: automation.CommandError) -> errors.SnapsetError:
         for text in self._failures:

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 
 from snapset import errors
-from snapset.aws.caller import find_caller
 from snapset.aws.ec2 import Ec2, connect
-from snapset.aws.session import AwsSettings, find_region
+from snapset.aws.session import find_caller, find_region
+from snapset.aws.settings import AwsSettings
 from snapset.pipeline.engine import EngineCommand
 from snapset.pipeline.state import check_writable, find_backend, open_state
 from snapset.sets.inputs import parse
+from snapset.sets.tags import new_set_id
 
 _PLUGINS = ("pulumi-language-python", "pulumi-resource-pulumi-python")
 
@@ -26,7 +27,7 @@ _NO_SNAPSHOT = "snap-00000000000000000"
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one check found: all is well with it, or what is not and how to mend it."""
+    """What one check found: `ok` and a fact, or what is wrong and how to mend it."""
 
     check: str
     ok: bool
@@ -34,7 +35,7 @@ class Finding:
 
 
 def examine(settings: AwsSettings, *, instance_id: str | None) -> Iterator[Finding]:
-    """Check what a backup needs, and leave out what can't be checked before something else is mended.
+    """Check what a backup needs; what can't be checked before something else is mended is left out.
 
     Args:
         settings: where calls go and as whom.
@@ -76,10 +77,10 @@ def _check_plugins() -> str:
     missing = [name for name in _PLUGINS if not shutil.which(name, path=path)]
     if missing:
         raise errors.SnapsetError(
-            f"looking for the engine's plugins: {' and '.join(missing)} lacking on PATH and beside {engine}. "
-            "Install Pulumi again: they are a part of it."
+            f"looking for the engine's plugins: {' and '.join(missing)} missing on PATH and beside {engine}. "
+            "Install Pulumi again: they belong to it."
         )
-    return "the Python ones are there"
+    return "those for Python are there"
 
 
 def _check_state() -> str:
@@ -97,8 +98,8 @@ def _permissions(ec2: Ec2, instance_id: str | None) -> Iterator[Finding]:
     asked: dict[str, Callable[[], object]] = {
         "ec2:DescribeInstances": partial(ec2.describe_instance, inputs.instance_id),
         "ec2:DescribeSnapshots": partial(ec2.describe_snapshots, [_NO_SNAPSHOT]),
-        "ec2:CreateSnapshots": partial(ec2.check_create_snapshots, inputs, {"snapset:doctor": "dry run"}),
-        "ec2:CreateTags": partial(ec2.check_tag_snapshots, [_NO_SNAPSHOT], {"snapset:doctor": "dry run"}),
+        "ec2:CreateSnapshots": partial(ec2.check_create_snapshots, inputs.request(set_id=new_set_id())),
+        "ec2:CreateTags": partial(ec2.check_add_tags, [_NO_SNAPSHOT], {"snapset:doctor": "dry run"}),
     }
 
     def ask(action: str) -> str:

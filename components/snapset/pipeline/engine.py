@@ -27,9 +27,10 @@ class EngineCommand(automation.PulumiCommand):
     """The `pulumi` command, which can be interrupted while it runs, as Ctrl-C in a terminal does."""
 
     def __init__(self) -> None:
-        # Asking the engine for its version takes a process of its own: `find_version` does, once something failed.
         folder = engine_folder()
         self.command = os.path.join(folder, "pulumi") if folder else "pulumi"
+        # The Automation API asks for it to know what the engine can do. The oldest will do: asking the engine itself
+        # takes another process, and `find_version` does so once something failed.
         self.version = OLDEST
         self._running: subprocess.Popen[str] | None = None
 
@@ -46,7 +47,7 @@ class EngineCommand(automation.PulumiCommand):
         env = {**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"}
         if os.path.isabs(self.command):
             env["PATH"] = os.pathsep.join([os.path.dirname(self.command), env.get("PATH", "")])
-        # A session of its own: an interrupt reaches the engine once, from here, and not from the terminal as well.
+        # A session of its own: the terminal's Ctrl-C must not reach the engine a second time, beside interrupt().
         self._running = subprocess.Popen(  # noqa: S603
             command,
             cwd=cwd,
@@ -91,7 +92,7 @@ class Workspace(automation.LocalWorkspace):
 
 
 class Stack(automation.Stack):
-    """A stack whose program holds what it wants to know: no process asks for outputs and history once it is up."""
+    """A stack whose outputs and history nobody reads: the Automation API starts a process for each."""
 
     def __init__(self, name: str, workspace: Workspace) -> None:
         super().__init__(name, workspace, StackInitMode.SELECT)
@@ -101,7 +102,7 @@ class Stack(automation.Stack):
         return {}
 
     def info(self, show_secrets: bool = True) -> automation.UpdateSummary:
-        """Return no more than that there was an update."""
+        """Return that there was an update, and no more."""
         now = datetime.datetime.now(datetime.timezone.utc)
         return automation.UpdateSummary(
             kind="update", start_time=now, message="", environment={}, config={}, result="succeeded"

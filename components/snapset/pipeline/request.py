@@ -37,8 +37,8 @@ class BackupRequest:
 
     @property
     def slug(self) -> str:
-        """The change id as a part of names: what Pulumi does not take is replaced, told apart by a hash."""
-        # What looks as if a hash had been put to it gets one of its own.
+        """The change id as a part of names; where Pulumi refuses it, it is made readable and a hash is added."""
+        # An id that already ends like such a hash gets one too, so that no two ids have the same slug.
         if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}(?<!-[0-9a-f]{8})", self.change_id):
             return self.change_id
         readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.change_id)[:_NAME_LENGTH].strip("-.") or "change"

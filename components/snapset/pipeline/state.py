@@ -25,7 +25,7 @@ from snapset.retry import age_of
 PROJECT = "snapset"
 
 _T = TypeVar("_T")
-# How often two runs may meet at the same moment, one after the other.
+# How often in a row two runs may start at the same moment.
 _TIES = 8
 
 _LOCK = re.compile(r"created by (.+) \(pid (\d+)\) at (\S+)")
@@ -46,10 +46,7 @@ class Lock:
 
 
 def locks_in(text: str) -> list[Lock]:
-    """Return the locks that the engine names when it refuses a stack that is locked.
-
-    Files and buckets name them; Pulumi Cloud's refusal names nobody.
-    """
+    """Return the locks that the engine names when it refuses a locked stack. Pulumi Cloud names nobody."""
     return [Lock(holder=who, pid=int(pid), since=since) for who, pid, since in _LOCK.findall(text)]
 
 
@@ -75,9 +72,9 @@ def open_state() -> Iterator[automation.LocalWorkspace]:
 
 
 def settle_ties(attempt: Callable[[], _T], *, interrupted: Event) -> _T:
-    """Make an attempt at a stack, again while it is only kept out by a run that started at the same moment.
+    """Make an attempt at a stack, and again while only a run that started at the same moment is in the way.
 
-    In files and buckets each of two runs that start at once sees the other's lock and withdraws its own, so that both
+    With files and buckets, each of two runs that start at once sees the other's lock and withdraws its own, so both
     would fail. A lock that is seen twice belongs to a run that is at work, or was killed.
 
     Raises:
@@ -119,7 +116,7 @@ def find_locks(state: automation.LocalWorkspace, stack: str) -> list[Lock]:
             ["stack", "get", "--output", "json", "--stack", stack], state.work_dir, state.env_vars
         )
         return _locks_of_cloud(shown.stdout)
-    # The engine has no command that only looks. This one refuses a locked stack before one that exists.
+    # The engine has no command that shows locks. This one looks for a lock before it finds that the stack exists.
     try:
         state.create_stack(stack)
     except automation.ConcurrentUpdateError as error:
@@ -132,7 +129,7 @@ def find_locks(state: automation.LocalWorkspace, stack: str) -> list[Lock]:
 
 
 def clear_locks(state: automation.LocalWorkspace, stack: str) -> None:
-    """Clear every lock of the stack: a run that holds one and lives goes on, and no longer excludes others."""
+    """Clear every lock of the stack. A run that holds one goes on, but no longer keeps others out."""
     automation.Stack.select(stack, state).cancel()
 
 
@@ -161,5 +158,5 @@ def _locks_of_cloud(stack: str) -> list[Lock]:
 def _in_words(seconds: float) -> str:
     # Another machine's clock may be ahead of this one's.
     whole = max(0, round(seconds))
-    unit, size = next((each for each in _UNITS if whole >= 2 * each[1]), _UNITS[-1])
+    unit, size = next(((unit, size) for unit, size in _UNITS if whole >= 2 * size), _UNITS[-1])
     return f"{whole // size} {unit}"

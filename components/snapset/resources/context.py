@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 import pulumi
 from pulumi.runtime.mocks import MockMonitor
@@ -24,6 +26,15 @@ def is_mocked() -> bool:
 def scope_of(name: str) -> str:
     """Return whom a set is for: organization, project, stack and name of the resource."""
     return f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}"
+
+
+def refuse_unknown(given: Mapping[str, Any], args: type, *, of: str) -> None:
+    """Raise a `RunError`, which Pulumi shows in one line, if an input is not among those of the TypedDict `args`."""
+    known = args.__annotations__
+    if unknown := ", ".join(sorted(given.keys() - known.keys())):
+        raise pulumi.RunError(
+            f"InputError: reading {of}: there is no input {unknown}. Use {', '.join(sorted(known))}."
+        )
 
 
 def end_quietly_on_interrupt() -> None:

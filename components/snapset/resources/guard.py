@@ -51,7 +51,7 @@ def backup_before_change(
     """Return options that guard an `aws.ec2.Instance`: before a change of it goes ahead, a set of it is taken.
 
     A replacement deletes the old instance, so `delete` guards it too. Give the same options to the instance's
-    `aws.ec2.VolumeAttachment`s: Pulumi deletes the attachments first; a set taken after that would miss their volumes.
+    `aws.ec2.VolumeAttachment`s: Pulumi deletes those first; a set taken after that would miss their volumes.
     One run takes one set of an instance. If a run fails after the set was taken, its repetition adopts that set.
 
     Args:

@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import pulumi
-from typing_extensions import Required, TypedDict, Unpack
+from typing_extensions import Required, Unpack
 
 from snapset import errors
 from snapset.resources.aws_provider import find_provider
 from snapset.resources.claim_and_wait import claim_and_wait
-from snapset.resources.snapshot_set import SnapshotSet
+from snapset.resources.context import refuse_unknown
+from snapset.resources.snapshot_set import SetArgs, SnapshotSet
 from snapset.retry import parse_duration
 from snapset.sets.model import SnapshotRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 DEFAULT_TIMEOUT = "2h"
 
 
-class InstanceSnapshotsArgs(TypedDict, total=False):
+class InstanceSnapshotsArgs(SetArgs, total=False):
     """The inputs of `InstanceSnapshots`."""
 
     instance: Required[pulumi.Input[str] | pulumi.CustomResource]
     """An `aws.ec2.Instance`, or the id of an instance."""
-    exclude_boot_volume: pulumi.Input[bool] | None
-    """Leave the root volume out."""
-    exclude_data_volume_ids: pulumi.Input[Sequence[pulumi.Input[str]]] | None
-    """Data volumes to leave out, at most 40."""
-    description: pulumi.Input[str] | None
-    """For every snapshot, at most 255 characters."""
-    tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None
-    """For every snapshot, at most 40; `aws:` and `snapset:` keys are reserved."""
-    copy_tags_from_source: pulumi.Input[Literal["volume"]] | None
-    """`volume` copies each volume's own tags to its snapshot."""
-    outpost_arn: pulumi.Input[str] | None
-    """The instance's Outpost, to store the snapshots there instead of in its Region."""
-    location: pulumi.Input[Literal["regional", "local"]] | None
-    """Where the snapshots of an instance in a Local Zone are stored."""
-    region: pulumi.Input[str] | None
-    """Where the instance runs; its own Region, or the stack's `aws:region`, if left out."""
-    triggers: Any
-    """Any value; a change of it means a new set."""
-    change_id: pulumi.Input[str] | None
-    """The change that the set is for, such as a commit: while it stays the same, the set is kept, whatever else
-    changes; another one means a new set. In the tag `snapset:change`."""
-    on_delete: pulumi.Input[Literal["retain", "delete"]] | None
-    """`retain` (default) or `delete` the snapshots when the resource is replaced or deleted."""
     wait: bool | None
     """Wait until the set has completed (default), or only until it is taken."""
     wait_timeout: str | None
@@ -60,24 +35,22 @@ class InstanceSnapshots(pulumi.ComponentResource):
     Create-only: the set is taken when the resource is created, and again, as a new set, when an input that shaped
     it changes. The old set stays in AWS unless `on_delete` is `delete`.
     https://docs.aws.amazon.com/ebs/latest/userguide/ebs-creating-snapshot.html#ebs-create-snapshot-multi-volume
-
-    Attributes:
-        set_id: `set-` and 17 hex digits.
-        snapshot_ids: the root volume's snapshot first, then by device.
-        snapshots: one record a snapshot, in the same order, with its state at the end of the run.
-        region: where the set is.
-        owner_id: the AWS account that owns it.
-        start_time: ISO 8601 UTC; the same for the whole set.
-        completed: true once every snapshot has completed; without `wait`, whether it had when the set was recorded.
     """
 
     set_id: pulumi.Output[str]
+    """`set-` and 17 hex digits."""
     snapshot_ids: pulumi.Output[list[str]]
+    """The root volume's snapshot first, then by device."""
     snapshots: pulumi.Output[list[SnapshotRecord]]
+    """One record a snapshot, in the same order, with its state at the end of the run."""
     region: pulumi.Output[str]
+    """Where the set is."""
     owner_id: pulumi.Output[str]
+    """The AWS account that owns it."""
     start_time: pulumi.Output[str]
+    """ISO 8601 UTC; the same for the whole set."""
     completed: pulumi.Output[bool]
+    """True once every snapshot has completed; without `wait`, whether it had when the set was recorded."""
 
     def __init__(
         self,
@@ -95,10 +68,11 @@ class InstanceSnapshots(pulumi.ComponentResource):
             inputs: the inputs as keywords; see `InstanceSnapshotsArgs`.
 
         Raises:
-            RunError: `wait_timeout` is not a duration.
+            RunError: an input has a name that there is not, or `wait_timeout` is not a duration.
         """
         super().__init__("snapset:index:InstanceSnapshots", name, {}, opts)
         given: dict[str, Any] = {**(args or {}), **inputs}  # type: ignore[dict-item]
+        refuse_unknown(given, InstanceSnapshotsArgs, of=type(self).__name__)
         instance = given.pop("instance")
         wait: bool = given.pop("wait", None) is not False
         try:
@@ -120,14 +94,5 @@ class InstanceSnapshots(pulumi.ComponentResource):
         self.finished = claim_and_wait(self.set, wait=wait, timeout=timeout)
         self.snapshots = self.finished.apply(lambda finished: finished.set.records())
         self.completed = self.finished.apply(lambda finished: finished.completed)
-        self.register_outputs(
-            {
-                "set_id": self.set_id,
-                "snapshot_ids": self.snapshot_ids,
-                "snapshots": self.snapshots,
-                "region": self.region,
-                "owner_id": self.owner_id,
-                "start_time": self.start_time,
-                "completed": self.completed,
-            }
-        )
+        outputs = ("set_id", "snapshot_ids", "snapshots", "region", "owner_id", "start_time", "completed")
+        self.register_outputs({name: getattr(self, name) for name in outputs})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
+from typing_extensions import Required, TypedDict, Unpack
 
 from snapset.resources.aws_provider import find_provider, inputs_of
-from snapset.resources.context import scope_of
+from snapset.resources.context import refuse_unknown, scope_of
 from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
 from snapset.restore import inputs as restore_inputs
 from snapset.restore import plan
@@ -78,79 +79,75 @@ class RestoredSetProvider(SnapsetProvider):
         return plan.find_problems(self._ec2(news), restore_inputs.parse(news), retry=self._retry)
 
 
+class RestoreArgs(TypedDict, total=False):
+    """What shapes restored volumes: the inputs that `RestoredSet` and `RestoredVolumes` have in common."""
+
+    availability_zone: pulumi.Input[str] | None
+    """Instead of an instance: where to make the volumes, attached to none."""
+    exclude_boot_volume: pulumi.Input[bool] | None
+    """Leave the root volume's snapshot out."""
+    volume_type: pulumi.Input[Literal["gp3", "gp2", "io2", "io1", "st1", "sc1", "standard"]] | None
+    """Of every volume, such as `gp3`; AWS's default if left out."""
+    iops: pulumi.Input[int] | None
+    """I/O operations per second of every volume; for `io1`, `io2` and `gp3`."""
+    throughput: pulumi.Input[int] | None
+    """Of every volume, in MiB/s; for `gp3`."""
+    encrypted: pulumi.Input[bool] | None
+    """Encrypt every volume; those of encrypted snapshots are in any case."""
+    kms_key_id: pulumi.Input[str] | None
+    """The key to encrypt with, which implies `encrypted`."""
+    tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None
+    """For every volume, beside those that its snapshot has."""
+    region: pulumi.Input[str] | None
+    """Where the set is; the source's Region, or the stack's `aws:region`, if left out."""
+
+
+class RestoredSetArgs(RestoreArgs, total=False):
+    """The inputs of `RestoredSet`."""
+
+    set_id: Required[pulumi.Input[str]]
+    """The set."""
+    instance_id: pulumi.Input[str] | None
+    """The instance to attach the volumes to."""
+    devices: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None
+    """The snapshots' devices by snapshot id, where their tags lack them."""
+
+
 class RestoredSet(Resource, module="snapset", name="RestoredSet"):
     """The volumes of one set, attached to an instance or not. Most programs use `RestoredVolumes` instead.
 
     Create-only but for its tags: any other change replaces the volumes, and the old ones are deleted first.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
-
-    Attributes:
-        set_id: the set.
-        volume_ids: the root volume's first, then by device.
-        volumes: one record a volume, in the same order.
-        region: where they are.
     """
 
     set_id: pulumi.Output[str]
+    """The set."""
     volume_ids: pulumi.Output[list[str]]
-    volumes: pulumi.Output[list[VolumeRecord]]
+    """The root volume's first, then by device."""
+    # Pulumi reads the annotation, and does not know what a TypedDict is.
+    volumes: pulumi.Output[list[dict[str, Any]]]
+    """One `VolumeRecord` a volume, in the same order."""
     region: pulumi.Output[str]
+    """Where they are."""
 
     def __init__(
-        self,
-        name: str,
-        *,
-        set_id: pulumi.Input[str],
-        instance_id: pulumi.Input[str] | None = None,
-        availability_zone: pulumi.Input[str] | None = None,
-        exclude_boot_volume: pulumi.Input[bool] | None = None,
-        volume_type: pulumi.Input[str] | None = None,
-        iops: pulumi.Input[int] | None = None,
-        throughput: pulumi.Input[int] | None = None,
-        encrypted: pulumi.Input[bool] | None = None,
-        kms_key_id: pulumi.Input[str] | None = None,
-        tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
-        devices: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
-        region: pulumi.Input[str] | None = None,
-        opts: pulumi.ResourceOptions | None = None,
+        self, name: str, opts: pulumi.ResourceOptions | None = None, **inputs: Unpack[RestoredSetArgs]
     ) -> None:
         """Declare the volumes.
 
         Args:
             name: the resource's name.
-            set_id: the set.
-            instance_id: the instance to attach them to.
-            availability_zone: instead of `instance_id`: where to make them.
-            exclude_boot_volume: leave the root volume's snapshot out.
-            volume_type: of every volume; AWS's default if left out.
-            iops: I/O operations per second of every volume.
-            throughput: of every volume, in MiB/s.
-            encrypted: encrypt every volume.
-            kms_key_id: the key to encrypt with.
-            tags: for every volume, beside those that its snapshot has.
-            devices: the snapshots' devices by snapshot id, where their tags lack them.
-            region: where the set is; the stack's `aws:region` if left out.
             opts: Pulumi's resource options; the calls follow an `aws.Provider` in them, or in the parent's.
+            inputs: see `RestoredSetArgs`.
+
+        Raises:
+            RunError: an input has a name that there is not.
         """
-        inputs = {
-            "scope": scope_of(name),
-            "set_id": set_id,
-            "instance_id": instance_id,
-            "availability_zone": availability_zone,
-            "exclude_boot_volume": exclude_boot_volume,
-            "volume_type": volume_type,
-            "iops": iops,
-            "throughput": throughput,
-            "encrypted": encrypted,
-            "kms_key_id": kms_key_id,
-            "tags": tags,
-            "devices": devices,
-            "region": region,
-            "aws": inputs_of(find_provider(opts)),
-        }
+        refuse_unknown(inputs, RestoredSetArgs, of=type(self).__name__)
+        more = {"scope": scope_of(name), "aws": inputs_of(find_provider(opts)), "volume_ids": None, "volumes": None}
         # A forced replacement calls no diff(), and would find the old volumes in place of new ones.
         first = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(delete_before_replace=True), opts)
-        super().__init__(RestoredSetProvider(), name, {**inputs, "volume_ids": None, "volumes": None}, first)
+        super().__init__(RestoredSetProvider(), name, {"region": None, **inputs, **more}, first)
 
 
 def _outputs(records: Sequence[VolumeRecord]) -> dict[str, Any]:

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, cast
 
 import pulumi
-from typing_extensions import Required, TypedDict, Unpack
+from typing_extensions import Required, Unpack
 
 from snapset.resources.aws_provider import find_provider
 from snapset.resources.claim_and_wait import claim_and_wait
+from snapset.resources.context import refuse_unknown
 from snapset.resources.instance_snapshots import DEFAULT_TIMEOUT, InstanceSnapshots
-from snapset.resources.restored_set import RestoredSet
+from snapset.resources.restored_set import RestoreArgs, RestoredSet
 from snapset.resources.snapshot_set import SnapshotSet
 from snapset.restore.volumes import VolumeRecord
 from snapset.retry import parse_duration
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
-
-class RestoredVolumesArgs(TypedDict, total=False):
+class RestoredVolumesArgs(RestoreArgs, total=False):
     """The inputs of `RestoredVolumes`."""
 
     source: Required[pulumi.Input[str] | InstanceSnapshots | SnapshotSet]
@@ -28,24 +26,6 @@ class RestoredVolumesArgs(TypedDict, total=False):
     instance: pulumi.Input[str] | pulumi.CustomResource | None
     """An `aws.ec2.Instance`, or the id of an instance, to attach the volumes to, at the devices that they had; they
     are made in its zone."""
-    availability_zone: pulumi.Input[str] | None
-    """Instead of `instance`: where to make the volumes, attached to none."""
-    exclude_boot_volume: pulumi.Input[bool] | None
-    """Leave the root volume's snapshot out."""
-    volume_type: pulumi.Input[Literal["gp3", "gp2", "io2", "io1", "st1", "sc1", "standard"]] | None
-    """Of every volume, such as `gp3`; AWS's default if left out."""
-    iops: pulumi.Input[int] | None
-    """I/O operations per second of every volume; for `io1`, `io2` and `gp3`."""
-    throughput: pulumi.Input[int] | None
-    """Of every volume, in MiB/s; for `gp3`."""
-    encrypted: pulumi.Input[bool] | None
-    """Encrypt every volume; those of encrypted snapshots are in any case."""
-    kms_key_id: pulumi.Input[str] | None
-    """The key to encrypt with, which implies `encrypted`."""
-    tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None
-    """For every volume, beside those that its snapshot has."""
-    region: pulumi.Input[str] | None
-    """Where the set is; the source's Region, or the stack's `aws:region`, if left out."""
 
 
 class RestoredVolumes(pulumi.ComponentResource):
@@ -54,18 +34,16 @@ class RestoredVolumes(pulumi.ComponentResource):
     The volumes have the sizes and the tags of their snapshots. A change of any input but `tags` replaces them, with
     what was written to them since: so does another set from the `source`. Give the option `protect` to volumes that
     are in use.
-
-    Attributes:
-        set_id: the set.
-        volume_ids: the root volume's first, then by device.
-        volumes: one record a volume, in the same order.
-        region: where they are.
     """
 
     set_id: pulumi.Output[str]
+    """The set."""
     volume_ids: pulumi.Output[list[str]]
+    """The root volume's first, then by device."""
     volumes: pulumi.Output[list[VolumeRecord]]
+    """One record a volume, in the same order."""
     region: pulumi.Output[str]
+    """Where they are."""
 
     def __init__(
         self,
@@ -82,9 +60,13 @@ class RestoredVolumes(pulumi.ComponentResource):
             opts: Pulumi's resource options. The calls follow an `aws.Provider` in them, else the instance's own, else
                 the source's.
             inputs: the inputs as keywords; see `RestoredVolumesArgs`.
+
+        Raises:
+            RunError: an input has a name that there is not.
         """
         super().__init__("snapset:index:RestoredVolumes", name, {}, opts)
         given: dict[str, Any] = {**(args or {}), **inputs}
+        refuse_unknown(given, RestoredVolumesArgs, of=type(self).__name__)
         source, instance = given.pop("source"), given.pop("instance", None)
         taken = source.set if isinstance(source, InstanceSnapshots) else source
         provider = find_provider(opts, instance, taken)
@@ -106,14 +88,8 @@ class RestoredVolumes(pulumi.ComponentResource):
         self.volume_ids = self.restored.volume_ids
         self.volumes = self.restored.volumes.apply(lambda volumes: [_as_recorded(volume) for volume in volumes or []])
         self.region = self.restored.region
-        self.register_outputs(
-            {
-                "set_id": self.set_id,
-                "volume_ids": self.volume_ids,
-                "volumes": self.volumes,
-                "region": self.region,
-            }
-        )
+        outputs = ("set_id", "volume_ids", "volumes", "region")
+        self.register_outputs({name: getattr(self, name) for name in outputs})
 
 
 def _when_completed(source: InstanceSnapshots | SnapshotSet) -> pulumi.Output[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import pulumi
 from pulumi.dynamic import (
@@ -17,12 +17,13 @@ from pulumi.dynamic import (
     Resource,
     UpdateResult,
 )
+from typing_extensions import Required, TypedDict, Unpack
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR
 from snapset.resources.aws_provider import find_provider, inputs_of
-from snapset.resources.context import scope_of
+from snapset.resources.context import refuse_unknown, scope_of
 from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
 from snapset.rules import Problem
 from snapset.sets import inputs as set_inputs
@@ -30,7 +31,6 @@ from snapset.sets import model, preflight, tags
 from snapset.sets.claim import announce_claim, delete_set
 from snapset.sets.create import create_set
 from snapset.sets.inputs import SetInputs
-from snapset.sets.model import SnapshotRecord
 
 # Inputs whose change calls nothing.
 BEHAVIOUR = ("on_delete", "aws")
@@ -49,7 +49,9 @@ class SnapshotSetProvider(SnapsetProvider):
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Refuse bad inputs, and inputs that do not fit the instance as it is now."""
         self._on_delete[news["scope"]] = news["on_delete"]
-        return super().check(olds, news)
+        result = super().check(olds, news)
+        del result.inputs["is_preview"]
+        return result
 
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Replace the set if anything that shaped it changed, or if AWS set it to `error`."""
@@ -124,7 +126,9 @@ class SnapshotSetProvider(SnapsetProvider):
     def _find_obstacles(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[Problem]:
         if not set_inputs.find_changes(olds, news):
             return []
-        return preflight.find_problems(self._ec2(news), set_inputs.parse(news), retry=self._retry)
+        # A dry run counts against the rate limit of CreateSnapshots; without a preview the call itself follows.
+        ec2, dry_run = self._ec2(news), news["is_preview"]
+        return preflight.find_problems(ec2, set_inputs.parse(news), dry_run=dry_run, retry=self._retry)
 
     def _find_volumes(self, ec2: Ec2, inputs: SetInputs) -> dict[str, str] | None:
         """Return the volumes that the set will hold, each with its device, or None if they can't be known."""
@@ -139,89 +143,91 @@ class SnapshotSetProvider(SnapsetProvider):
             return None
 
 
+class SetArgs(TypedDict, total=False):
+    """What shapes a set, and what happens to it: the inputs that all resources that take sets have in common."""
+
+    exclude_boot_volume: pulumi.Input[bool] | None
+    """Leave the root volume out."""
+    exclude_data_volume_ids: pulumi.Input[Sequence[pulumi.Input[str]]] | None
+    """Data volumes to leave out, at most 40."""
+    description: pulumi.Input[str] | None
+    """For every snapshot, at most 255 characters."""
+    tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None
+    """For every snapshot, at most 40; `aws:` and `snapset:` keys are reserved."""
+    copy_tags_from_source: pulumi.Input[Literal["volume"]] | None
+    """`volume` copies each volume's own tags to its snapshot."""
+    outpost_arn: pulumi.Input[str] | None
+    """The instance's Outpost, to store the snapshots there instead of in its Region."""
+    location: pulumi.Input[Literal["regional", "local"]] | None
+    """Where the snapshots of an instance in a Local Zone are stored."""
+    region: pulumi.Input[str] | None
+    """Where the instance runs; its own Region, or the stack's `aws:region`, if left out."""
+    triggers: Any
+    """Any value; a change of it means a new set."""
+    change_id: pulumi.Input[str] | None
+    """The change that the set is for, such as a commit: while it stays the same, the set is kept, whatever else
+    changes; another one means a new set. In the tag `snapset:change`."""
+    on_delete: pulumi.Input[Literal["retain", "delete"]] | None
+    """`retain` (default) or `delete` the snapshots when the resource is replaced or deleted."""
+
+
+class SnapshotSetArgs(SetArgs, total=False):
+    """The inputs of `SnapshotSet`."""
+
+    instance_id: Required[pulumi.Input[str]]
+    """The instance whose volumes are snapshotted."""
+
+
 class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
     """One crash-consistent set of snapshots of an instance's volumes, taken by one CreateSnapshots call.
 
     Create-only: a change of anything that shaped the set replaces it. The resource id is the set's id.
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshots.html
-
-    Attributes:
-        set_id: `set-` and 17 hex digits.
-        instance_id: the instance that it was taken of.
-        snapshot_ids: the root volume's snapshot first, then by device.
-        snapshots: one record a snapshot, in the same order, as the state has it.
-        region: where the set is.
-        owner_id: the AWS account that owns it.
-        start_time: ISO 8601 UTC; the same for the whole set.
-        claim: the tag value that the set bears once the state holds it.
-        outcome: `created`, or `adopted` from an earlier run that could not record it.
     """
 
     set_id: pulumi.Output[str]
+    """`set-` and 17 hex digits."""
     instance_id: pulumi.Output[str]
+    """The instance that it was taken of."""
     snapshot_ids: pulumi.Output[list[str]]
-    snapshots: pulumi.Output[list[SnapshotRecord]]
+    """The root volume's snapshot first, then by device."""
+    # Pulumi reads the annotation, and does not know what a TypedDict is.
+    snapshots: pulumi.Output[list[dict[str, Any]]]
+    """One `SnapshotRecord` a snapshot, in the same order, as the state has it."""
     region: pulumi.Output[str]
+    """Where the set is."""
     owner_id: pulumi.Output[str]
+    """The AWS account that owns it."""
     start_time: pulumi.Output[str]
+    """ISO 8601 UTC; the same for the whole set."""
     claim: pulumi.Output[str]
+    """The tag value that the set bears once the state holds it."""
     outcome: pulumi.Output[str]
+    """`created`, or `adopted` from an earlier run that could not record it."""
 
     def __init__(
-        self,
-        name: str,
-        *,
-        instance_id: pulumi.Input[str],
-        exclude_boot_volume: pulumi.Input[bool] | None = None,
-        exclude_data_volume_ids: pulumi.Input[list[pulumi.Input[str]]] | None = None,
-        description: pulumi.Input[str] | None = None,
-        tags: pulumi.Input[dict[str, pulumi.Input[str]]] | None = None,
-        copy_tags_from_source: pulumi.Input[str] | None = None,
-        outpost_arn: pulumi.Input[str] | None = None,
-        location: pulumi.Input[str] | None = None,
-        region: pulumi.Input[str] | None = None,
-        triggers: Any = None,
-        change_id: pulumi.Input[str] | None = None,
-        on_delete: pulumi.Input[str] | None = None,
-        opts: pulumi.ResourceOptions | None = None,
+        self, name: str, opts: pulumi.ResourceOptions | None = None, **inputs: Unpack[SnapshotSetArgs]
     ) -> None:
         """Declare the set.
 
         Args:
             name: the resource's name.
-            instance_id: the instance whose volumes are snapshotted.
-            exclude_boot_volume: leave the root volume out.
-            exclude_data_volume_ids: data volumes to leave out, at most 40.
-            description: for every snapshot, at most 255 characters.
-            tags: for every snapshot, at most 40.
-            copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
-            outpost_arn: the instance's Outpost, to store the snapshots there instead of in its Region.
-            location: `regional` or `local`, for an instance in a Local Zone.
-            region: where the instance runs; the stack's `aws:region` if left out.
-            triggers: any value; a change of it means a new set.
-            change_id: the change that the set is for, such as a commit: while it stays the same, the set is kept
-                whatever else changes; another one means a new set. In the tag `snapset:change`.
-            on_delete: `retain` (default) or `delete` the snapshots when the resource is deleted.
             opts: Pulumi's resource options; the calls follow an `aws.Provider` in them, or in the parent's.
+            inputs: see `SnapshotSetArgs`.
+
+        Raises:
+            RunError: an input has a name that there is not.
         """
-        inputs = {
+        refuse_unknown(inputs, SnapshotSetArgs, of=type(self).__name__)
+        more = {
             "scope": scope_of(name),
-            "instance_id": instance_id,
-            "exclude_boot_volume": exclude_boot_volume,
-            "exclude_data_volume_ids": exclude_data_volume_ids,
-            "description": description,
-            "tags": tags,
-            "copy_tags_from_source": copy_tags_from_source,
-            "outpost_arn": outpost_arn,
-            "location": location,
-            "region": region,
-            "triggers": triggers,
-            "change_id": change_id,
-            "on_delete": on_delete or "retain",
+            "on_delete": inputs.get("on_delete") or "retain",
             "aws": inputs_of(find_provider(opts)),
+            # For check(), which can't know it otherwise, and takes it out again.
+            "is_preview": pulumi.runtime.is_dry_run(),
         }
         # Pulumi tracks each property on its own, for as long as the program runs.
-        given = {key: value for key, value in inputs.items() if value is not None}
+        given = {key: value for key, value in {**inputs, **more}.items() if value is not None}
         outputs = ("set_id", "snapshot_ids", "snapshots", "region", "owner_id", "start_time", "claim", "outcome")
         super().__init__(SnapshotSetProvider(), name, {**dict.fromkeys(outputs), **given}, opts)
 

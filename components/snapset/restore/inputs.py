@@ -37,22 +37,9 @@ _ZONE = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+([a-z]|-[a-z]+-\d+[a-z]|-wl\d+-[a-z]
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreInputs:
-    """The valid inputs of one restore.
+    """The valid inputs of one restore; `snapset.resources.restored_set.RestoredSetArgs` says what each is.
 
-    Attributes:
-        set_id: the set, `set-` and 17 hex digits.
-        scope: whom the volumes are for: organization, project, stack and name of the resource, or the command line.
-        region: where the set is.
-        instance_id: the instance to attach the volumes to, in its zone.
-        availability_zone: where to make the volumes, if they are attached to none.
-        exclude_boot_volume: leave the root volume's snapshot out.
-        volume_type: of every volume; AWS's default if left out.
-        iops: I/O operations per second of every volume.
-        throughput: of every volume, in MiB/s.
-        encrypted: encrypt the volumes; those of encrypted snapshots are in any case.
-        kms_key_id: the key to encrypt with.
-        tags: for every volume, beside those of its snapshot.
-        devices: the snapshots' devices by snapshot id, as far as a resource knows them.
+    `scope` is whom the volumes are for: organization, project, stack and name of the resource, or the command line.
     """
 
     set_id: str

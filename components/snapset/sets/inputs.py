@@ -26,21 +26,9 @@ _OUTPOST_ARN = re.compile(r"arn:aws[a-z-]*:outposts:[a-z0-9-]+:\d{12}:outpost/op
 
 @dataclass(frozen=True, kw_only=True)
 class SetInputs:
-    """The valid inputs of one snapshot set.
+    """The valid inputs of one snapshot set; `snapset.resources.snapshot_set.SetArgs` says what each is.
 
-    Attributes:
-        instance_id: the instance, `i-` and 8 or 17 hex digits.
-        scope: organization, project, stack and name of the resource that the set is for.
-        region: where the instance runs.
-        exclude_boot_volume: leave the root volume out.
-        exclude_data_volume_ids: data volumes to leave out, sorted, at most 40.
-        description: for every snapshot, at most 255 characters.
-        tags: for every snapshot, at most 40.
-        copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
-        outpost_arn: the instance's Outpost, to store the snapshots there instead of in the Region.
-        location: `local` stores them in the instance's Local Zone, `regional` in its Region.
-        triggers: any value; a change of it means a new set.
-        change_id: the change that the set is for, such as a commit.
+    `scope` is whom the set is for: organization, project, stack and name of the resource. Exclusions are sorted.
     """
 
     instance_id: str

@@ -11,10 +11,11 @@ from snapset.sets import tags
 from snapset.sets.inputs import SetInputs
 
 
-def find_problems(ec2: Ec2, inputs: SetInputs, *, retry: Retry) -> list[Problem]:
+def find_problems(ec2: Ec2, inputs: SetInputs, *, dry_run: bool, retry: Retry) -> list[Problem]:
     """Return every reason why CreateSnapshots would fail now, by the property that is to blame. Creates nothing.
 
-    What can't be checked, because a permission or an answer is missing, is said in one line and is no problem.
+    What can't be checked, because a permission or an answer is missing, is said in one line and is no problem. With
+    `dry_run`, AWS is also asked whether the call would be allowed.
     """
     unchecked = f"warning: {inputs.instance_id} is not checked"
     try:
@@ -23,7 +24,7 @@ def find_problems(ec2: Ec2, inputs: SetInputs, *, retry: Retry) -> list[Problem]
         except errors.NotPermittedError as error:
             retry.say(f"{unchecked}: {error}")
             found = []
-        if not found:
+        if dry_run and not found:
             ec2.check_create_snapshots(inputs.request(set_id=tags.new_set_id()))
     except (errors.ThrottledError, errors.NoAnswerError) as error:
         # create_set() retries these errors. An early check must not fail the run because of them.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapset import errors
+from snapset.cli.options import Json
 
 if TYPE_CHECKING:
     from snapset.pipeline.state import Lock
@@ -20,8 +21,8 @@ EXIT_CODES = "Exit codes: 0 there is no lock any more; 1 failed; 2 bad usage or 
 def unlock(
     stack: Annotated[str | None, typer.Option(metavar="NAME", help="Stack that the backup named.")] = None,
     change_id: Annotated[str | None, typer.Option(metavar="ID", help="Else the change that it is for.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Clear the lock without asking.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Clear the lock without asking.")] = False,
+    json_: Json = False,
 ) -> None:
     """Show who holds a stack's lock, and clear it after asking.
 
@@ -29,36 +30,27 @@ def unlock(
 
     Example: snapset unlock --change-id "$GIT_SHA"
     """
-    if (stack is None) == (change_id is None):
-        raise errors.InputError("reading the options: name the stack by either --stack or --change-id.")
-
-    from snapset.cli.output import error_record, print_json
+    from snapset.cli.context import one_document
     from snapset.pipeline.request import BackupRequest
     from snapset.pipeline.state import clear_locks, find_locks, open_state
 
     name = BackupRequest(instance_ids=(), change_id=change_id or "", stack=stack).stack_name
     document: dict[str, Any] = {"stack": name, "locks": [], "cleared": False}
-    failure: errors.SnapsetError | None = None
-    try:
+    with one_document(document, as_json=json_):
+        if (stack is None) == (change_id is None):
+            raise errors.InputError("reading the options: name the stack by either --stack or --change-id.")
         with open_state() as state:
             locks = find_locks(state, name)
             document["locks"] = [asdict(lock) for lock in locks]
             if locks:
-                _agree(name, locks, yes=yes)
+                _ask(name, locks, yes=yes)
                 clear_locks(state, name)
                 document["cleared"] = True
-    except errors.SnapsetError as error:
-        document["error"] = error_record(error)
-        failure = error
-    if json_:
-        print_json(document)
-    elif not failure:
+    if not json_:
         typer.echo(f"stack {name}: {'the lock is cleared' if document['cleared'] else 'nobody holds it'}")
-    if failure:
-        raise failure
 
 
-def _agree(stack: str, locks: Sequence[Lock], *, yes: bool) -> None:
+def _ask(stack: str, locks: Sequence[Lock], *, yes: bool) -> None:
     held = "; ".join(str(lock) for lock in locks)
     if not yes and not sys.stdin.isatty():
         raise errors.InputError(
@@ -67,4 +59,4 @@ def _agree(stack: str, locks: Sequence[Lock], *, yes: bool) -> None:
         )
     typer.echo(f"stack {stack}: {held}", err=True)
     if not yes and not typer.confirm("Has that run ended, and shall its lock be cleared?", err=True):
-        raise errors.SnapsetError(f"unlocking stack {stack}: nothing was changed, as you asked.")
+        raise errors.SnapsetError(f"unlocking stack {stack}: the answer was no. Nothing is changed.")

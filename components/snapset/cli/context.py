@@ -1,0 +1,44 @@
+"""What a command runs in: its connection to EC2, and the one JSON document that it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from snapset import rules
+from snapset.cli.options import check
+from snapset.cli.output import print_json
+from snapset.errors import SnapsetError
+
+if TYPE_CHECKING:
+    from snapset.aws.ec2 import Ec2
+
+
+@contextmanager
+def one_document(document: dict[str, Any], *, as_json: bool) -> Iterator[None]:
+    """Print the document of a `--json` run however the block ends, with the error if it fails."""
+    try:
+        yield
+    except SnapsetError as error:
+        document["error"] = {"type": type(error).__name__, "message": str(error)}
+        raise
+    finally:
+        if as_json:
+            print_json(document)
+
+
+def connect_to(region: str | None, profile: str | None) -> Ec2:
+    """Return the EC2 of this Region, or of the one that the profile or the environment names.
+
+    Raises:
+        InputError: `region` is not the name of a Region, or no Region is set anywhere.
+    """
+    from snapset.aws.ec2 import connect
+    from snapset.aws.session import find_region
+    from snapset.aws.settings import AwsSettings
+
+    if region is not None:
+        check("--region", region, rules.region)
+    settings = AwsSettings(region=region, profile=profile)
+    return connect(settings.in_region(find_region(settings)))

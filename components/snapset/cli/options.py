@@ -1,0 +1,84 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from snapset import rules
+from snapset.errors import InputError
+
+SetId = Annotated[str, typer.Argument(metavar="SET_ID", help="The set; its id is enough.")]
+Instances = Annotated[
+    list[str] | None, typer.Option("--instance", metavar="I", help="Only sets of this instance; repeatable.")
+]
+ExcludeBoot = Annotated[bool, typer.Option("--exclude-boot", help="Leave the root volume out.")]
+Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait: 90s, 30m, 2h.")]
+Region = Annotated[str | None, typer.Option("--region", help="Region; that of the profile if left out.")]
+Profile = Annotated[str | None, typer.Option("--profile", help="AWS profile.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+# DescribeSnapshots takes at most so many values a filter.
+_MAX_INSTANCES = 200
+
+
+def check(name: str, value: str, rule: rules.Rule) -> None:
+    """Raise an `InputError` if the option's value breaks the rule."""
+    if reason := rule(value):
+        raise InputError(f"reading {name}: {reason}.")
+
+
+def check_set_id(set_id: str) -> None:
+    """Raise an `InputError` if it is not the id of a set."""
+    from snapset.sets.tags import SET_ID
+
+    check("SET_ID", set_id, rules.matches(SET_ID, "the id of a set", "set-0123456789abcdef0"))
+
+
+def parse_tags(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the tags in `K=V` strings.
+
+    Raises:
+        InputError: a string has no `=`, or a key is given twice.
+    """
+    tags: dict[str, str] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise InputError(f"reading --tag {pair!r}: there is no '='. Write it as KEY=VALUE.")
+        if key in tags:
+            raise InputError(f"reading --tag {pair!r}: the key {key!r} is given twice.")
+        tags[key] = value
+    return tags
+
+
+def parse_filters(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Return the filters in `NAME=VALUE[,VALUE]` strings; of one name given twice, any of the values matches.
+
+    Raises:
+        InputError: a string has another form.
+    """
+    filters: dict[str, list[str]] = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        if not name or not values:
+            raise InputError(f"reading --filter {text!r}: write it as NAME=VALUE, such as tag:app=web.")
+        filters.setdefault(name, []).extend(values.split(","))
+    return filters
+
+
+def parse_instances(instance_ids: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return the filters of DescribeSnapshots for the sets of these instances, or of all if there are none.
+
+    Raises:
+        InputError: one is not an instance id, or there are more than AWS takes.
+    """
+    from snapset.sets.tags import INSTANCE
+
+    for instance_id in instance_ids:
+        check("--instance", instance_id, rules.instance_id)
+    if len(instance_ids) > _MAX_INSTANCES:
+        raise InputError(f"reading --instance: {len(instance_ids)} are too many; give at most {_MAX_INSTANCES}.")
+    return {f"tag:{INSTANCE}": instance_ids} if instance_ids else {}

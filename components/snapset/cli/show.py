@@ -1,0 +1,29 @@
+"""`snapset show`: one set with its snapshots, from their tags alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snapset.cli.options import Json, Profile, Region, SetId, check_set_id
+
+EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad usage or input, or no such set; 3 not permitted."
+
+
+def show(set_id: SetId, region: Region = None, profile: Profile = None, json_: Json = False) -> None:
+    """Show a set with its snapshots.
+
+    Example: snapset show set-0123456789abcdef0 --json
+    """
+    from snapset.cli.context import connect_to, one_document
+    from snapset.cli.output import print_sets, progress
+    from snapset.retry import Retry
+    from snapset.sets.find import find_set
+
+    document: dict[str, Any] = {"sets": []}
+    with one_document(document, as_json=json_), progress(f"looking for {set_id}") as say:
+        check_set_id(set_id)
+        ec2 = connect_to(region, profile)
+        found = find_set(ec2, set_id, retry=Retry.from_environment(say))
+        document["sets"] = [found.record(region=str(ec2.settings.region))]
+    if not json_:
+        print_sets(document["sets"])
