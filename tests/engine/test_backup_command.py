@@ -204,7 +204,7 @@ def test_a_preview_says_what_would_be_done_and_does_nothing(
         (["{id}", "{id}"], "is listed twice"),
         (["{id}", "--tag", "novalue"], "Write it as KEY=VALUE"),
         (["{id}", "--tag", "a=1", "--tag", "a=2"], "is given twice"),
-        (["{id}", "--timeout", "soon"], "Write it like 90s"),
+        (["{id}", "--timeout", "soon"], "'soon' is not a duration. Use 90s"),
         (["{id}", "--change-id", " "], "reading --change-id"),
         (["{id}", "--exclude-volume", "{root}"], "is the root volume"),
         (["{id}", "--location", "moon"], "Invalid value for '--location'"),

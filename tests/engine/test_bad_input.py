@@ -192,5 +192,5 @@ pulumi.export("setId", backup.set_id)
 def test_a_timeout_that_is_no_duration_is_one_line(project: Project, instance: LaunchedInstance) -> None:
     project.config = {"instanceId": instance.instance_id, "waitTimeout": "soon"}
     refused = project.preview().failed()
-    assert "InputError: reading the duration 'soon'" in refused.text
+    assert "InputError: reading wait_timeout: 'soon' is not a duration" in refused.text
     assert "Traceback" not in refused.text

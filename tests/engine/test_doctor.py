@@ -90,8 +90,8 @@ def test_an_engine_without_its_python_plugins_is_told_of(without_engine: Command
     pulumi = shutil.which("pulumi")
     without_engine.env["PATH"] = put_engine(tmp_path / "bin", f'exec "{pulumi}" "$@"')
     [line] = to_fix(without_engine("doctor"))
-    assert "pulumi-language-python and pulumi-resource-pulumi-python lacking on PATH and beside" in line
-    assert line.endswith("Install Pulumi again: they are a part of it.")
+    assert "pulumi-language-python and pulumi-resource-pulumi-python missing on PATH and beside" in line
+    assert line.endswith("Install Pulumi again: they belong to it.")
 
 
 def test_a_state_that_can_not_be_used_is_told_of(snapset: CommandLine, ec2: EmbeddedEC2) -> None:

@@ -127,7 +127,7 @@ def test_every_option_reaches_the_call(snapset: CommandLine, ec2: EmbeddedEC2, s
 def test_a_region_is_where_the_set_is_looked_for(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str) -> None:
     run = snapset("restore", set_id, "--availability-zone", "eu-west-1a", "--region", "eu-west-1").failed()
     assert run.code == 2
-    assert f"restoring {set_id}: no snapshot in eu-west-1 has the tag snapset:set" in run.stderr
+    assert f"looking for {set_id}: no snapshot in eu-west-1 has the tag snapset:set" in run.stderr
 
 
 def test_occupied_devices_are_named_before_anything_is_created(

@@ -16,6 +16,7 @@ from snapset.cli.options import ExcludeBoot, Json, Profile, Region, Timeout, par
 
 if TYPE_CHECKING:
     from snapset.pipeline.backup import Backup
+    from snapset.retry import Say
 
 EXIT_CODES = (
     "Exit codes: 0 the backup exists; 1 failed; 2 bad usage or input; 3 not permitted; 4 the set failed or the "
@@ -116,10 +117,10 @@ def backup(
             stack=stack,
             preview=preview,
         )
+        run = Backup(request)
         try:
             with progress("starting the engine") as say:
-                run = Backup(request, say=say)
-                interrupted = _run_to_the_end(run)
+                interrupted = _run_to_the_end(run, say)
         except errors.WaitTimeoutError as error:
             advice = f"Run it again with --change-id {request.change_id} to wait for the same set."
             raise errors.WaitTimeoutError(f"{error} {advice}") from error
@@ -168,7 +169,7 @@ def _find_instances(
     return list(dict.fromkeys([*named, *found]))
 
 
-def _run_to_the_end(run: Backup) -> bool:
+def _run_to_the_end(run: Backup, say: Say) -> bool:
     """Run in a thread, so that an interrupt reaches the engine in order; return whether there was one."""
     failures: list[BaseException] = []
     # Not Thread.join(): once that is interrupted, Python before 3.13 takes the thread for ended.
@@ -176,7 +177,7 @@ def _run_to_the_end(run: Backup) -> bool:
 
     def work() -> None:
         try:
-            run.run()
+            run.run(say)
         except BaseException as error:  # raised again below
             failures.append(error)
         finally:

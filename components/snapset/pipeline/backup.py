@@ -12,6 +12,7 @@ import tempfile
 import threading
 import warnings
 from contextlib import suppress
+from functools import partial
 
 from pulumi import automation
 
@@ -34,17 +35,16 @@ _AT_ONCE = 16
 class Backup:
     """One run of the engine. `interrupt` may be called from another thread, or from a signal handler."""
 
-    def __init__(self, request: BackupRequest, *, say: Say) -> None:
+    def __init__(self, request: BackupRequest) -> None:
         self.request = request
         # The sets that are taken, by instance; filled while the run goes on.
         self.sets: dict[str, SetRecord] = {}
-        self._say = say
         self._failures: list[str] = []
         self._command = EngineCommand()
         self._interrupted = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self) -> None:
+    def run(self, say: Say) -> None:
         """Take the sets. What is known of them is in `sets`, also after a failure.
 
         Raises:
@@ -67,7 +67,8 @@ class Backup:
                 stack = settle_ties(lambda: self._open_stack(workspace), interrupted=self._interrupted)
                 run = stack.preview if self.request.preview else stack.up
                 settle_ties(
-                    lambda: run(on_event=self._on_event, target=self._targets()), interrupted=self._interrupted
+                    lambda: run(on_event=partial(self._on_event, say), target=self._targets()),
+                    interrupted=self._interrupted,
                 )
             except automation.CommandError as error:
                 self._command.find_version()
@@ -135,17 +136,17 @@ class Backup:
         kind = f"urn:pulumi:{stack}::{PROJECT}::pulumi-python:dynamic/snapset:SnapshotSet"
         return [f"{kind}::{self.request.resource_name(instance_id)}" for instance_id in self.request.instance_ids]
 
-    def _on_event(self, event: automation.EngineEvent) -> None:
+    def _on_event(self, say: Say, event: automation.EngineEvent) -> None:
         step = event.resource_pre_event.metadata if event.resource_pre_event else None
         if step and step.op == automation.OpType.CREATE and step.type.endswith(":SnapshotSet"):
             taking = "would take" if self.request.preview else "taking"
-            self._say(f"{taking} a set for {step.urn.rsplit('::', 1)[1]}")
+            say(f"{taking} a set for {step.urn.rsplit('::', 1)[1]}")
         if diagnostic := event.diagnostic_event:
             text = re.sub(r"<\{%.*?%\}>", "", diagnostic.message).strip()
             if diagnostic.severity == "error":
                 self._failures.append(text)
             elif diagnostic.severity in ("info", "info#err", "warning") and text:
-                self._say(text)
+                say(text)
 
     def _failure(self, error: automation.CommandError) -> errors.SnapsetError:
         for text in self._failures:
