@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 from snapset.aws.ec2 import Ec2, connect
-from snapset.aws.session import AwsSettings, _session
+from snapset.aws.session import _session
+from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.sets.inputs import SetInputs, parse
 

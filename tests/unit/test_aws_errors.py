@@ -12,20 +12,29 @@ from typing import Any
 import pytest
 from snapset import errors
 from snapset.aws.ec2 import Ec2
-from snapset.aws.errors import calling_aws
-from snapset.aws.session import AwsSettings
+from snapset.aws.errors import (
+    CREDENTIAL_CODES,
+    DRY_RUN_OPERATION,
+    PERMISSION_CODES,
+    SERVER_FAULT_CODES,
+    THROTTLE_CODES,
+    calling_aws,
+    dry_run,
+)
+from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2
 from snapset.sets.inputs import SetInputs
 
-SNAPSHOT = "snap-0123456789abcdef0"
+SET, SNAPSHOT, VOLUME = "set-0123456789abcdef0", "snap-0123456789abcdef0", "vol-0123456789abcdef0"
 NEEDS = "ec2:CreateSnapshots and ec2:CreateTags"
+VOLUME_REQUEST = {"SnapshotId": SNAPSHOT, "AvailabilityZone": "us-east-1a"}
 
 # Code, HTTP status, class, and what is to be done about it.
 ANSWERS: list[tuple[str, int, type[errors.SnapsetError], str]] = [
-    *((code, 503, errors.ThrottledError, "Try again later.") for code in sorted(errors.THROTTLE_CODES)),
-    *((code, 403, errors.NotPermittedError, f"Allow {NEEDS}.") for code in sorted(errors.PERMISSION_CODES)),
-    *((code, 401, errors.NotPermittedError, "the AWS credentials.") for code in sorted(errors.CREDENTIAL_CODES)),
-    *((code, 500, errors.NoAnswerError, "whether the call happened.") for code in sorted(errors.SERVER_FAULT_CODES)),
+    *((code, 503, errors.ThrottledError, "Try again later.") for code in sorted(THROTTLE_CODES)),
+    *((code, 403, errors.NotPermittedError, f"Allow {NEEDS}.") for code in sorted(PERMISSION_CODES)),
+    *((code, 401, errors.NotPermittedError, "the AWS credentials.") for code in sorted(CREDENTIAL_CODES)),
+    *((code, 500, errors.NoAnswerError, "whether the call happened.") for code in sorted(SERVER_FAULT_CODES)),
     ("InternalError", 400, errors.NoAnswerError, "whether the call happened."),
     ("SomethingNew", 502, errors.NoAnswerError, "whether the call happened."),
     ("InvalidInstanceID.NotFound", 400, errors.NotFoundError, "Check the id, the Region and the account."),
@@ -41,49 +50,120 @@ ANSWERS: list[tuple[str, int, type[errors.SnapsetError], str]] = [
     ("SnapshotLimitExceeded", 400, errors.SnapsetError, "It is said here."),
 ]
 
-# Every call of Ec2: what it is doing, the action, and the permission that it needs.
-CALLS: dict[str, tuple[Callable[[Ec2, SetInputs], Any], str, str]] = {
-    "describing instance {}": (
+Call = Callable[[Ec2, SetInputs], Any]
+
+# Every call of Ec2: what it is doing, the call, the action, and the permission that it needs.
+CALLS: list[tuple[str, Call, str, str]] = [
+    (
+        "describing instance {}",
         lambda aws, inputs: aws.describe_instance(inputs.instance_id),
         "DescribeInstances",
         "ec2:DescribeInstances",
     ),
-    "describing zone us-east-1a": (
+    (
+        "looking for instances in us-east-1",
+        lambda aws, inputs: aws.find_instances({"tag:a": ["b"]}),
+        "DescribeInstances",
+        "ec2:DescribeInstances",
+    ),
+    (
+        "describing zone us-east-1a",
         lambda aws, inputs: aws.describe_zone_type("us-east-1a"),
         "DescribeAvailabilityZones",
         "ec2:DescribeAvailabilityZones",
     ),
-    "creating snapshots of {}": (
-        lambda aws, inputs: aws.create_snapshots(inputs, {"a": "b"}),
+    (
+        "creating snapshots of {}",
+        lambda aws, inputs: aws.create_snapshots(inputs.request(set_id=SET)),
         "CreateSnapshots",
         NEEDS,
     ),
-    "checking snapshots of {}": (
-        lambda aws, inputs: aws.check_create_snapshots(inputs, {"a": "b"}),
+    (
+        "checking snapshots of {}",
+        lambda aws, inputs: aws.check_create_snapshots(inputs.request(set_id=SET)),
         "CreateSnapshots",
         NEEDS,
     ),
-    "describing snapshots in us-east-1": (
+    (
+        "describing snapshots in us-east-1",
+        lambda aws, inputs: aws.describe_snapshots([SNAPSHOT]),
+        "DescribeSnapshots",
+        "ec2:DescribeSnapshots",
+    ),
+    (
+        "describing snapshots in us-east-1",
         lambda aws, inputs: aws.find_snapshots({"tag:a": ["b"]}),
         "DescribeSnapshots",
         "ec2:DescribeSnapshots",
     ),
-    f"tagging {SNAPSHOT}": (
-        lambda aws, inputs: aws.tag_snapshots([SNAPSHOT], {"a": "b"}),
-        "CreateTags",
-        "ec2:CreateTags",
-    ),
-    f"deleting {SNAPSHOT}": (
+    (
+        f"deleting {SNAPSHOT}",
         lambda aws, inputs: aws.delete_snapshot(SNAPSHOT),
         "DeleteSnapshot",
         "ec2:DeleteSnapshot",
     ),
-}
+    (
+        f"tagging {SNAPSHOT}",
+        lambda aws, inputs: aws.add_tags([SNAPSHOT], {"a": "b"}),
+        "CreateTags",
+        "ec2:CreateTags",
+    ),
+    (
+        f"checking the tags of {SNAPSHOT}",
+        lambda aws, inputs: aws.check_add_tags([SNAPSHOT], {"a": "b"}),
+        "CreateTags",
+        "ec2:CreateTags",
+    ),
+    (
+        f"removing tags of {SNAPSHOT}",
+        lambda aws, inputs: aws.remove_tags([SNAPSHOT], ["a"]),
+        "DeleteTags",
+        "ec2:DeleteTags",
+    ),
+    (
+        "describing volumes in us-east-1",
+        lambda aws, inputs: aws.describe_volumes([VOLUME]),
+        "DescribeVolumes",
+        "ec2:DescribeVolumes",
+    ),
+    (
+        "describing volumes in us-east-1",
+        lambda aws, inputs: aws.find_volumes({"tag:a": ["b"]}),
+        "DescribeVolumes",
+        "ec2:DescribeVolumes",
+    ),
+    (
+        f"creating the volume of {SNAPSHOT}",
+        lambda aws, inputs: aws.create_volume(VOLUME_REQUEST, client_token="t"),
+        "CreateVolume",
+        "ec2:CreateVolume and ec2:CreateTags",
+    ),
+    (
+        f"checking the volume of {SNAPSHOT}",
+        lambda aws, inputs: aws.check_create_volume(VOLUME_REQUEST),
+        "CreateVolume",
+        "ec2:CreateVolume and ec2:CreateTags",
+    ),
+    (
+        f"attaching {VOLUME} to {{}} at /dev/sdf",
+        lambda aws, inputs: aws.attach_volume(VOLUME, instance_id=inputs.instance_id, device="/dev/sdf"),
+        "AttachVolume",
+        "ec2:AttachVolume",
+    ),
+    (
+        f"detaching {VOLUME} from {{}}",
+        lambda aws, inputs: aws.detach_volume(VOLUME, instance_id=inputs.instance_id),
+        "DetachVolume",
+        "ec2:DetachVolume",
+    ),
+    (f"deleting {VOLUME}", lambda aws, inputs: aws.delete_volume(VOLUME), "DeleteVolume", "ec2:DeleteVolume"),
+]
+CALLS_NOTHING = {"prepare", "recall_instance"}
 
 
 @contextmanager
 def listener(answer: bytes) -> Iterator[str]:
-    """Something that is no EC2: it takes each connection, says this, and hangs up."""
+    """Something that is no EC2: it takes every connection, says this, and hangs up."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -92,8 +172,13 @@ def listener(answer: bytes) -> Iterator[str]:
                     connection, _ = server.accept()
                 except OSError:
                     return
-                with connection:
-                    connection.recv(65536)
+                # Whoever hangs up on unread bytes loses what it has said.
+                with connection, connection.makefile("rb") as request:
+                    length = 0
+                    while (line := request.readline()) not in (b"", b"\r\n"):
+                        if line.lower().startswith(b"content-length:"):
+                            length = int(line.split(b":")[1])
+                    request.read(length)
                     connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
@@ -104,7 +189,7 @@ def listener(answer: bytes) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("code", "status", "kind", "advice"), ANSWERS)
-def test_each_code_of_aws_is_one_kind_of_error_and_one_line(
+def test_every_code_of_aws_is_one_kind_of_error_and_one_line(
     aws: Ec2,
     ec2: EmbeddedEC2,
     inputs: SetInputs,
@@ -115,7 +200,7 @@ def test_each_code_of_aws_is_one_kind_of_error_and_one_line(
 ) -> None:
     ec2.fault(action="CreateSnapshots", kind="error", code=code, status=status, message="It is\n  said here")
     with pytest.raises(errors.SnapsetError) as caught:
-        aws.create_snapshots(inputs, {"a": "b"})
+        aws.create_snapshots(inputs.request(set_id=SET))
     assert type(caught.value) is kind
     assert caught.value.code == code
     text = str(caught.value)
@@ -124,11 +209,10 @@ def test_each_code_of_aws_is_one_kind_of_error_and_one_line(
     assert "\n" not in text
 
 
-@pytest.mark.parametrize("doing", CALLS)
+@pytest.mark.parametrize(("doing", "call", "action", "needs"), CALLS)
 def test_a_refused_call_names_what_was_being_done_and_the_permission_that_is_missing(
-    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, doing: str
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, doing: str, call: Call, action: str, needs: str
 ) -> None:
-    call, action, needs = CALLS[doing]
     ec2.fault(action=action, kind="deny")
     with pytest.raises(errors.NotPermittedError) as caught:
         call(aws, inputs)
@@ -138,12 +222,18 @@ def test_a_refused_call_names_what_was_being_done_and_the_permission_that_is_mis
     assert caught.value.exit_code == 3
 
 
+def test_every_call_of_ec2_is_in_the_table_above() -> None:
+    public = {name for name, value in vars(Ec2).items() if callable(value) and not name.startswith("_")}
+    named = {name for _, call, _, _ in CALLS for name in call.__code__.co_names}
+    assert public - CALLS_NOTHING == public & named
+
+
 def test_the_encoded_authorization_message_is_cut_off(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> None:
     encoded = "4h2-Yx" * 500
     message = f"You are not authorized. Encoded authorization failure message: {encoded}"
     ec2.fault(action="CreateSnapshots", kind="error", code="UnauthorizedOperation", status=403, message=message)
     with pytest.raises(errors.NotPermittedError) as caught:
-        aws.create_snapshots(inputs, {"a": "b"})
+        aws.create_snapshots(inputs.request(set_id=SET))
     assert str(caught.value) == (
         f"creating snapshots of {inputs.instance_id}: UnauthorizedOperation: You are not authorized. Allow {NEEDS}."
     )
@@ -153,7 +243,7 @@ def test_the_encoded_authorization_message_is_cut_off(aws: Ec2, ec2: EmbeddedEC2
 def test_a_closed_connection_is_no_answer(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, kind: str) -> None:
     ec2.fault(action="CreateSnapshots", kind=kind)
     with pytest.raises(errors.NoAnswerError, match=r"creating snapshots of i-\w+: no answer: ") as caught:
-        aws.create_snapshots(inputs, {"a": "b"})
+        aws.create_snapshots(inputs.request(set_id=SET))
     assert caught.value.code is None
     assert ec2.endpoint in str(caught.value)
     assert [call["carried_out"] for call in ec2.calls("CreateSnapshots")] == [kind == "close_after"]
@@ -162,7 +252,7 @@ def test_a_closed_connection_is_no_answer(aws: Ec2, ec2: EmbeddedEC2, inputs: Se
 def test_a_500_after_the_call_was_carried_out_is_no_answer(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> None:
     ec2.fault(action="CreateSnapshots", kind="error_after")
     with pytest.raises(errors.NoAnswerError, match="AWS does not say whether the call happened"):
-        aws.create_snapshots(inputs, {"a": "b"})
+        aws.create_snapshots(inputs.request(set_id=SET))
     assert [call["carried_out"] for call in ec2.calls("CreateSnapshots")] == [True]
 
 
@@ -178,7 +268,7 @@ def test_a_500_after_the_call_was_carried_out_is_no_answer(aws: Ec2, ec2: Embedd
 )
 def test_an_answer_that_is_not_from_ec2_is_no_answer(settings: AwsSettings, inputs: SetInputs, answer: bytes) -> None:
     with listener(answer) as endpoint, pytest.raises(errors.NoAnswerError) as caught:
-        Ec2(replace(settings, endpoint_url=endpoint)).create_snapshots(inputs, {"a": "b"})
+        Ec2(replace(settings, endpoint_url=endpoint)).create_snapshots(inputs.request(set_id=SET))
     assert str(caught.value).startswith(f"creating snapshots of {inputs.instance_id}: ")
     assert "\n" not in str(caught.value)
 
@@ -188,11 +278,52 @@ def test_a_refused_connection_is_unreachable_and_names_the_endpoint(
 ) -> None:
     endpoint = f"http://127.0.0.1:{closed_port}"
     aws = Ec2(replace(settings, endpoint_url=endpoint))
-    for call in (lambda: aws.create_snapshots(inputs, {"a": "b"}), lambda: aws.describe_instance(inputs.instance_id)):
+    for call in (
+        lambda: aws.create_snapshots(inputs.request(set_id=SET)),
+        lambda: aws.describe_instance(inputs.instance_id),
+    ):
         with pytest.raises(errors.UnreachableError) as caught:
             call()
         assert endpoint in str(caught.value)
         assert "AWS_ENDPOINT_URL_EC2" in str(caught.value)
+
+
+@pytest.mark.parametrize("message", ["<Message/>", "", "<Message>  \n </Message>"])
+def test_an_error_of_aws_without_a_message_is_one_line(settings: AwsSettings, message: str) -> None:
+    body = f"<Response><Errors><Error><Code>Blocked</Code>{message}</Error></Errors></Response>".encode()
+    answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with listener(answer) as endpoint, pytest.raises(errors.NotPermittedError) as caught:
+        Ec2(replace(settings, endpoint_url=endpoint)).delete_snapshot(SNAPSHOT)
+    assert caught.value.code == "Blocked"
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"deleting {SNAPSHOT}: Blocked: ")
+    assert line.endswith("Allow ec2:DeleteSnapshot.")
+    assert "None" not in line
+
+
+@pytest.mark.parametrize(("code", "seconds"), THROTTLE_CODES.items())
+def test_a_throttled_call_says_how_long_aws_asks_to_wait(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, code: str, seconds: float | None
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind="error", code=code)
+    with pytest.raises(errors.ThrottledError) as caught:
+        aws.create_snapshots(inputs.request(set_id=SET))
+    assert caught.value.asks_for == seconds
+
+
+def test_no_code_of_aws_belongs_to_two_families() -> None:
+    families = [THROTTLE_CODES, PERMISSION_CODES, CREDENTIAL_CODES, SERVER_FAULT_CODES]
+    assert sum(len(family) for family in families) == len(frozenset().union(*families))
+
+
+def test_that_a_dry_run_would_be_allowed_is_no_error() -> None:
+    with dry_run("checking", needs="nothing"):
+        raise errors.SnapsetError("Request would have succeeded", code=DRY_RUN_OPERATION)
+
+
+def test_any_other_error_of_a_dry_run_is_raised() -> None:
+    with pytest.raises(errors.SetFailedError), dry_run("checking", needs="nothing"):
+        raise errors.SetFailedError("x")
 
 
 def test_what_the_block_raises_itself_passes_through() -> None:
@@ -205,5 +336,5 @@ def test_what_the_block_raises_itself_passes_through() -> None:
 def test_the_error_of_boto3_stays_the_cause(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> None:
     ec2.fault(action="CreateSnapshots", kind="deny")
     with pytest.raises(errors.NotPermittedError) as caught:
-        aws.create_snapshots(inputs, {"a": "b"})
+        aws.create_snapshots(inputs.request(set_id=SET))
     assert type(caught.value.__cause__).__name__ == "ClientError"

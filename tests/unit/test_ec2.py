@@ -1,13 +1,16 @@
-"""The other calls of `Ec2`: describing, in pages and in portions; tagging and deleting."""
+"""The calls of `Ec2` but CreateSnapshots: describing, in pages and in portions; tagging, deleting, and volumes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from snapset import errors
-from snapset.aws import ec2 as ec2_module
-from snapset.aws.ec2 import Ec2, Instance, Snapshot
+from snapset.aws.ec2 import Ec2, connect
+from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND, INVALID_SNAPSHOT_IN_USE
+from snapset.aws.records import Instance, Snapshot
+from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.sets.inputs import SetInputs
 
@@ -16,16 +19,21 @@ if TYPE_CHECKING:
 
 DATA, SCRATCH = "/dev/sdf", "/dev/sdg"
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+SET = "set-0123456789abcdef0"
 GONE = "snap-0123456789abcdef0"
 
 
 @pytest.fixture
 def taken(aws: Ec2, inputs: SetInputs) -> list[Snapshot]:
-    return aws.create_snapshots(inputs, {"set": "one"})
+    return aws.create_snapshots(replace(inputs, tags={"set": "one"}).request(set_id=SET))
 
 
 def ids(snapshots: list[Snapshot]) -> list[str]:
-    return [each.snapshot_id for each in snapshots]
+    return [snapshot.snapshot_id for snapshot in snapshots]
+
+
+def tags_of(aws: Ec2, snapshots: list[Snapshot]) -> dict[str, dict[str, str]]:
+    return {snapshot.snapshot_id: dict(snapshot.tags) for snapshot in aws.describe_snapshots(ids(snapshots))}
 
 
 def filter_values(call: dict[str, Any]) -> list[str]:
@@ -79,12 +87,41 @@ def test_a_detached_volume_is_not_among_the_devices(aws: Ec2, instance: Launched
 def test_an_instance_that_does_not_exist_is_not_found(aws: Ec2) -> None:
     with pytest.raises(
         errors.NotFoundError, match=r"describing instance i-0123456789abcdef0: InvalidInstanceID\.NotF"
-    ):
+    ) as caught:
         aws.describe_instance("i-0123456789abcdef0")
+    assert caught.value.code == INVALID_INSTANCE_NOT_FOUND
 
 
-@pytest.mark.parametrize(("zone", "kind"), [("us-west-2a", "availability-zone"), ("us-west-2-lax-1a", "local-zone")])
-def test_a_zone_is_of_a_type(aws: Ec2, zone: str, kind: str) -> None:
+def test_an_instance_that_was_just_described_is_recalled_without_a_call(
+    aws: Ec2, ec2: EmbeddedEC2, instance: LaunchedInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Ec2(aws.settings)
+    assert own.recall_instance(instance.instance_id) is None
+    described = own.describe_instance(instance.instance_id)
+    ec2.clear_calls()
+    assert own.recall_instance(instance.instance_id) == described
+    assert own.recall_instance("i-0123456789abcdef0") is None
+    monkeypatch.setattr("snapset.aws.ec2._RECALL_SECONDS", 0.0)
+    assert own.recall_instance(instance.instance_id) is None
+    assert ec2.calls() == []
+
+
+def test_instances_are_found_by_tag_sorted_and_without_those_that_have_no_volumes(
+    aws: Ec2, ec2: EmbeddedEC2, client: EC2Client
+) -> None:
+    web = [ec2.launch(tags={"app": "web"}).instance_id for _ in range(3)]
+    ec2.launch(tags={"app": "db"})
+    client.stop_instances(InstanceIds=web[:1])
+    client.terminate_instances(InstanceIds=web[2:])
+    assert aws.find_instances({"tag:app": ["web"]}) == sorted(web[:2])
+    assert aws.find_instances({"tag:app": ["nothing"]}) == []
+
+
+@pytest.mark.parametrize(
+    ("zone", "kind"),
+    [("us-west-2a", "availability-zone"), ("us-west-2-lax-1a", "local-zone"), ("us-west-2z", None)],
+)
+def test_a_zone_is_of_a_type_or_does_not_exist(aws: Ec2, zone: str, kind: str | None) -> None:
     there = Ec2(aws.settings.in_region("us-west-2"))
     assert there.describe_zone_type(zone) == kind
 
@@ -92,7 +129,7 @@ def test_a_zone_is_of_a_type(aws: Ec2, zone: str, kind: str) -> None:
 def test_every_page_is_read_even_past_an_empty_one(
     aws: Ec2, ec2: EmbeddedEC2, client: EC2Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ec2_module, "_PAGE", 5)
+    monkeypatch.setattr("snapset.aws.ec2._SNAPSHOTS_A_PAGE", 5)
     volume = client.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
     made = [client.create_snapshot(VolumeId=volume)["SnapshotId"] for _ in range(17)]
     # EC2 cuts its pages before it filters them: nothing of the second page is asked for.
@@ -157,26 +194,48 @@ def test_more_than_200_ids_are_asked_for_in_portions(
 def test_the_reason_for_an_error_is_reported(aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]) -> None:
     ec2.fail(ids(taken), message="Given key ID is not accessible")
     seen = aws.describe_snapshots(ids(taken))
-    assert [(each.state, each.state_message) for each in seen] == [("error", "Given key ID is not accessible")] * 3
+    assert [(snapshot.state, snapshot.state_message) for snapshot in seen] == [
+        ("error", "Given key ID is not accessible")
+    ] * 3
 
 
 def test_tagging_adds_overwrites_and_can_be_repeated(aws: Ec2, taken: list[Snapshot]) -> None:
     first, second, third = ids(taken)
+    before = tags_of(aws, taken)
+    assert before[third]["set"] == "one"
     for _ in range(2):
-        aws.tag_snapshots([first, second], {"set": "two", "device": DATA})
-    tags = {each.snapshot_id: each.tags for each in aws.describe_snapshots(ids(taken))}
-    assert tags == {
-        first: {"set": "two", "device": DATA},
-        second: {"set": "two", "device": DATA},
-        third: {"set": "one"},
+        aws.add_tags([first, second], {"set": "two", "device": DATA})
+    assert tags_of(aws, taken) == {
+        first: {**before[first], "set": "two", "device": DATA},
+        second: {**before[second], "set": "two", "device": DATA},
+        third: before[third],
     }
+
+
+def test_removing_tags_removes_those_of_the_keys_and_can_be_repeated(aws: Ec2, taken: list[Snapshot]) -> None:
+    first, second, third = ids(taken)
+    before = tags_of(aws, taken)
+    for _ in range(2):
+        aws.remove_tags([first, second], ["set", "never-there"])
+    without = {snapshot_id: {key: tags[key] for key in tags if key != "set"} for snapshot_id, tags in before.items()}
+    assert tags_of(aws, taken) == {first: without[first], second: without[second], third: before[third]}
+
+
+def test_a_check_of_tags_is_a_dry_run_and_tags_nothing(aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]) -> None:
+    before = tags_of(aws, taken)
+    aws.check_add_tags(ids(taken), {"set": "two"})
+    assert tags_of(aws, taken) == before
+    assert [call["dry_run"] for call in ec2.calls("CreateTags")] == [True]
+    ec2.fault(action="CreateTags", kind="deny")
+    with pytest.raises(errors.NotPermittedError, match="checking the tags of snap-"):
+        aws.check_add_tags(ids(taken), {"set": "two"})
 
 
 def test_deleting_twice_says_that_it_is_gone(aws: Ec2, taken: list[Snapshot]) -> None:
     aws.delete_snapshot(taken[0].snapshot_id)
     with pytest.raises(errors.NotFoundError) as caught:
         aws.delete_snapshot(taken[0].snapshot_id)
-    assert caught.value.code == errors.INVALID_SNAPSHOT_NOT_FOUND
+    assert caught.value.code == "InvalidSnapshot.NotFound"
     assert set(ids(aws.describe_snapshots(ids(taken)))) == set(ids(taken)[1:])
 
 
@@ -191,6 +250,93 @@ def test_a_snapshot_that_an_image_uses_is_named_with_the_image(
     )["ImageId"]
     with pytest.raises(errors.InputError) as caught:
         aws.delete_snapshot(used)
-    assert caught.value.code == errors.INVALID_SNAPSHOT_IN_USE
+    assert caught.value.code == INVALID_SNAPSHOT_IN_USE
     assert used in str(caught.value)
     assert image in str(caught.value)
+
+
+def volume_request(snapshot: Snapshot, **more: Any) -> dict[str, Any]:
+    tags = [{"Key": "app", "Value": "shop"}]
+    return {
+        "SnapshotId": snapshot.snapshot_id,
+        "AvailabilityZone": "us-east-1a",
+        "TagSpecifications": [{"ResourceType": "volume", "Tags": tags}],
+        **more,
+    }
+
+
+def test_a_volume_is_made_once_for_one_client_token_with_its_tags(
+    aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]
+) -> None:
+    made = {aws.create_volume(volume_request(taken[0]), client_token="one") for _ in range(2)}
+    other = aws.create_volume(volume_request(taken[0]), client_token="two")
+    assert len(made) == 1
+    assert other not in made
+    [volume] = aws.describe_volumes(list(made))
+    assert (volume.snapshot_id, volume.size_gib, volume.tags) == (
+        taken[0].snapshot_id,
+        taken[0].size_gib,
+        {"app": "shop"},
+    )
+    assert (volume.availability_zone, volume.state) == ("us-east-1a", "available")
+    assert (volume.instance_id, volume.device_name, volume.attachment) == ("", "", "")
+
+
+def test_a_volume_without_an_answer_is_one_request(aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]) -> None:
+    ec2.fault(action="CreateVolume", kind="close_after", times=None)
+    with pytest.raises(errors.NoAnswerError):
+        aws.create_volume(volume_request(taken[0]), client_token="one")
+    assert len(ec2.calls("CreateVolume")) == 1
+
+
+def test_a_check_of_a_volume_is_a_dry_run_and_creates_nothing(
+    aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]
+) -> None:
+    aws.check_create_volume(volume_request(taken[0]))
+    assert aws.find_volumes({"snapshot-id": [taken[0].snapshot_id]}) == []
+    assert [call["dry_run"] for call in ec2.calls("CreateVolume")] == [True]
+
+
+def test_a_volume_is_attached_detached_and_deleted(aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]) -> None:
+    target = ec2.launch(zone="us-east-1a").instance_id
+    volume_id = aws.create_volume(volume_request(taken[0]), client_token="one")
+    aws.attach_volume(volume_id, instance_id=target, device=DATA)
+    [attached] = aws.describe_volumes([volume_id])
+    assert (attached.instance_id, attached.device_name, attached.attachment, attached.state) == (
+        target,
+        DATA,
+        "attached",
+        "in-use",
+    )
+    aws.detach_volume(volume_id, instance_id=target)
+    [detached] = aws.describe_volumes([volume_id])
+    assert (detached.instance_id, detached.state) == ("", "available")
+    aws.delete_volume(volume_id)
+    assert aws.describe_volumes([volume_id]) == []
+    with pytest.raises(errors.NotFoundError):
+        aws.delete_volume(volume_id)
+
+
+@pytest.mark.parametrize(("count", "portions"), [(200, [200]), (201, [200, 1])])
+def test_more_than_200_volumes_are_asked_for_in_portions(
+    aws: Ec2, ec2: EmbeddedEC2, instance: LaunchedInstance, count: int, portions: list[int]
+) -> None:
+    own = list(instance.volume_ids.values())
+    asked = [own[0], *(f"vol-{number:017x}" for number in range(count - 2)), own[1]]
+    assert {volume.volume_id for volume in aws.describe_volumes(asked)} == {own[0], own[1]}
+    calls = [filter_values(call) for call in ec2.calls("DescribeVolumes")]
+    assert [len(values) for values in calls] == portions
+    assert [value for values in calls for value in values] == asked
+
+
+def test_settings_that_are_alike_share_one_ec2() -> None:
+    one, same, other = AwsSettings(region="us-east-1"), AwsSettings(region="us-east-1"), AwsSettings(region="x")
+    assert connect(one) is connect(same)
+    assert connect(one) is not connect(other)
+
+
+def test_default_tags_tell_two_settings_apart() -> None:
+    plain, tagged = AwsSettings(region="us-east-1"), AwsSettings(region="us-east-1", default_tags={"team": "ops"})
+    assert connect(plain) is not connect(tagged)
+    assert connect(tagged).settings.default_tags == {"team": "ops"}
+    assert connect(AwsSettings(region="us-east-1", default_tags={"team": "ops"})) is connect(tagged)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from snapset import errors
 from snapset.aws.ec2 import Ec2
-from snapset.aws.session import AwsSettings, make_client
+from snapset.aws.session import make_ec2_client
+from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.sets.inputs import SetInputs
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 DATA, SCRATCH = "/dev/sdf", "/dev/sdg"
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
-TAGS = {"snapset:set": "set-1", "app": "shop"}
+SET = "set-0123456789abcdef0"
 
 Param = dict[str, str]
 
@@ -37,14 +38,14 @@ def without_tags(call: dict[str, Any]) -> Param:
         ({"copy_tags_from_source": "volume"}, {"CopyTagsFromSource": "volume"}),
         ({"outpost_arn": OUTPOST}, {"OutpostArn": OUTPOST}),
         ({"location": "regional"}, {"Location": "regional"}),
-        ({"scope": "a/b/c/d", "triggers": {"a": 1}, "on_delete": "delete", "region": "us-west-2"}, {}),
+        ({"scope": "a/b/c/d", "triggers": {"a": 1}, "region": "us-west-2"}, {}),
     ],
 )
 def test_each_input_is_one_parameter_and_what_is_left_out_is_not_sent(
     aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, given: dict[str, Any], sent: Param
 ) -> None:
     ec2.place(inputs.instance_id, outpost_arn=OUTPOST)
-    aws.create_snapshots(replace(inputs, **given), TAGS)
+    aws.create_snapshots(replace(inputs, **given).request(set_id=SET))
     [call] = ec2.calls("CreateSnapshots")
     always = {
         "InstanceSpecification.InstanceId": inputs.instance_id,
@@ -57,7 +58,7 @@ def test_exclusions_are_sent_one_by_one(
     aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, instance: LaunchedInstance
 ) -> None:
     data, scratch = instance.volume_ids[DATA], instance.volume_ids[SCRATCH]
-    [taken] = aws.create_snapshots(replace(inputs, exclude_data_volume_ids=(data, scratch)), TAGS)
+    [taken] = aws.create_snapshots(replace(inputs, exclude_data_volume_ids=(data, scratch)).request(set_id=SET))
     params = ec2.calls("CreateSnapshots")[0]["params"]
     prefix = "InstanceSpecification.ExcludeDataVolumeId."
     assert {params[key] for key in params if key.startswith(prefix)} == {data, scratch}
@@ -65,17 +66,25 @@ def test_exclusions_are_sent_one_by_one(
 
 
 def test_all_tags_are_in_the_one_call(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, client: EC2Client) -> None:
-    taken = aws.create_snapshots(inputs, TAGS)
+    inputs = replace(inputs, tags={"app": "shop"}, change_id="c" * 300)
+    wanted = {
+        "app": "shop",
+        "snapset:set": SET,
+        "snapset:token": inputs.token,
+        "snapset:instance": inputs.instance_id,
+        "snapset:change": "c" * 256,
+    }
+    taken = aws.create_snapshots(inputs.request(set_id=SET))
     params = ec2.calls("CreateSnapshots")[0]["params"]
     sent = {
         params[key]: params[key.replace(".Key", ".Value")]
         for key in params
         if re.fullmatch(r"TagSpecification\.1\.Tag\.\d+\.Key", key)
     }
-    assert sent == TAGS
-    assert [each.tags for each in taken] == [TAGS] * 3
-    there = client.describe_snapshots(SnapshotIds=[each.snapshot_id for each in taken])["Snapshots"]
-    assert [{tag["Key"]: tag["Value"] for tag in each["Tags"]} for each in there] == [TAGS] * 3
+    assert sent == wanted
+    assert [snapshot.tags for snapshot in taken] == [wanted] * 3
+    there = client.describe_snapshots(SnapshotIds=[snapshot.snapshot_id for snapshot in taken])["Snapshots"]
+    assert [{tag["Key"]: tag["Value"] for tag in snapshot["Tags"]} for snapshot in there] == [wanted] * 3
     assert ec2.calls("CreateTags") == []
 
 
@@ -83,18 +92,22 @@ def test_the_answer_is_what_describe_snapshots_says_later(
     aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, instance: LaunchedInstance, client: EC2Client
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
-    taken = aws.create_snapshots(inputs, TAGS)
-    seen = aws.describe_snapshots([each.snapshot_id for each in taken])
-    assert {each.snapshot_id: each for each in seen} == {each.snapshot_id: each for each in taken}
-    assert {(each.volume_id, each.size_gib) for each in taken} == {
+    taken = aws.create_snapshots(inputs.request(set_id=SET))
+    seen = aws.describe_snapshots([snapshot.snapshot_id for snapshot in taken])
+    assert {snapshot.snapshot_id: snapshot for snapshot in seen} == {
+        snapshot.snapshot_id: snapshot for snapshot in taken
+    }
+    assert {(snapshot.volume_id, snapshot.size_gib) for snapshot in taken} == {
         (instance.root_volume_id, 8),
         (instance.volume_ids[DATA], 20),
         (instance.volume_ids[SCRATCH], 100),
     }
-    assert {(each.state, each.progress, each.encrypted) for each in taken} == {("pending", "0%", False)}
+    assert {(snapshot.state, snapshot.progress, snapshot.encrypted) for snapshot in taken} == {
+        ("pending", "0%", False)
+    }
     [raw, *_] = client.describe_snapshots(SnapshotIds=[taken[0].snapshot_id])["Snapshots"]
-    assert {each.owner_id for each in taken} == {raw["OwnerId"]}
-    assert {each.start_time for each in taken} == {raw["StartTime"].strftime("%Y-%m-%dT%H:%M:%S.000Z")}
+    assert {snapshot.owner_id for snapshot in taken} == {raw["OwnerId"]}
+    assert {snapshot.start_time for snapshot in taken} == {raw["StartTime"].strftime("%Y-%m-%dT%H:%M:%S.000Z")}
 
 
 @pytest.mark.parametrize("kind", ["error", "error_after", "close_before", "close_after"])
@@ -103,14 +116,14 @@ def test_one_call_is_one_request_whatever_becomes_of_it(
 ) -> None:
     ec2.fault(action="CreateSnapshots", kind=kind, times=None)
     with pytest.raises(errors.NoAnswerError):
-        aws.create_snapshots(inputs, TAGS)
+        aws.create_snapshots(inputs.request(set_id=SET))
     assert len(ec2.calls("CreateSnapshots")) == 1
 
 
 def test_a_throttled_call_is_one_request(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> None:
     ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded", times=None)
     with pytest.raises(errors.ThrottledError):
-        aws.create_snapshots(inputs, TAGS)
+        aws.create_snapshots(inputs.request(set_id=SET))
     assert len(ec2.calls("CreateSnapshots")) == 1
 
 
@@ -120,7 +133,7 @@ def test_a_client_tries_three_times_with_retries_and_once_without(
     settings: AwsSettings, ec2: EmbeddedEC2, kind: str, retries: bool, requests: int
 ) -> None:
     ec2.fault(action="DescribeInstances", kind=kind, times=None)
-    client = make_client(settings, retries=retries)
+    client = make_ec2_client(settings, retries=retries)
     with pytest.raises(Exception, match=r"InternalError|Connection was closed"):
         client.describe_instances()
     assert len(ec2.calls("DescribeInstances")) == requests
@@ -138,9 +151,9 @@ def test_a_check_is_a_dry_run_of_the_same_call_and_creates_nothing(
     aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, client: EC2Client
 ) -> None:
     inputs = replace(inputs, exclude_boot_volume=True, description="d", copy_tags_from_source="volume")
-    aws.check_create_snapshots(inputs, TAGS)
+    aws.check_create_snapshots(inputs.request(set_id=SET))
     assert client.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
-    aws.create_snapshots(inputs, TAGS)
+    aws.create_snapshots(inputs.request(set_id=SET))
     check, create = ec2.calls("CreateSnapshots")
     assert check["params"] == {**create["params"], "DryRun": "true"}
     assert (check["dry_run"], create["dry_run"]) == (True, False)
@@ -159,4 +172,4 @@ def test_a_check_raises_what_the_call_would(
 ) -> None:
     ec2.fault(action="CreateSnapshots", kind="error", code=code)
     with pytest.raises(kind, match=f"checking snapshots of {inputs.instance_id}: {code}"):
-        aws.check_create_snapshots(inputs, TAGS)
+        aws.check_create_snapshots(inputs.request(set_id=SET))

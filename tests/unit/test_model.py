@@ -1,4 +1,4 @@
-"""`snapset.catalog`: which snapshots make up a set, told by their tags alone."""
+"""`SnapshotSet`: which snapshots make up a set, in which order, whether it is whole, and its record."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapset.aws.ec2 import Snapshot
+from snapset.aws.records import Snapshot
 from snapset.sets import tags
-from snapset.sets.model import TaggedSet, group
+from snapset.sets.model import BOOT_DEVICES, SnapshotSet, group
 
 WEB, DB = "i-0123456789abcdef0", "i-0fedcba9876543210"
 SET_IDS = [f"set-{number:017x}" for number in range(6)]
@@ -34,7 +34,7 @@ def snapshot(
     return Snapshot(**{**plain, **fields})
 
 
-def one(*snapshots: Snapshot) -> TaggedSet:
+def one(*snapshots: Snapshot) -> SnapshotSet:
     [found] = group(snapshots)
     return found
 
@@ -42,10 +42,10 @@ def one(*snapshots: Snapshot) -> TaggedSet:
 def test_sets_come_newest_first_with_the_root_first_in_each() -> None:
     old = [snapshot(SET_IDS[0], number=1, start_time="2026-11-22T23:15:00.000Z")]
     devices = {2: "/dev/sdf", 3: "/dev/xvda", 4: "/dev/sdg"}
-    new = [snapshot(SET_IDS[1], number=each, more={tags.DEVICE: device}) for each, device in devices.items()]
+    new = [snapshot(SET_IDS[1], number=number, more={tags.DEVICE: device}) for number, device in devices.items()]
     found = group([*old, *new])
-    assert [each.set_id for each in found] == [SET_IDS[1], SET_IDS[0]]
-    assert [each.tags[tags.DEVICE] for each in found[0].snapshots] == ["/dev/xvda", "/dev/sdf", "/dev/sdg"]
+    assert [snapshot_set.set_id for snapshot_set in found] == [SET_IDS[1], SET_IDS[0]]
+    assert [part.tags[tags.DEVICE] for part in found[0].snapshots] == ["/dev/xvda", "/dev/sdf", "/dev/sdg"]
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,16 @@ def test_sets_come_newest_first_with_the_root_first_in_each() -> None:
 )
 def test_the_state_of_a_set_is_that_of_its_worst_snapshot(states: list[str], count: str | None, state: str) -> None:
     more = {tags.COUNT: count} if count else {}
-    parts = [snapshot(SET_IDS[0], number=number, state=each, more=more) for number, each in enumerate(states)]
+    parts = [
+        snapshot(SET_IDS[0], number=number, state=part_state, more=more) for number, part_state in enumerate(states)
+    ]
     assert one(*parts).state == state
 
 
 def test_the_count_is_known_from_any_snapshot_that_was_claimed() -> None:
     claimed = snapshot(SET_IDS[0], number=1, more={tags.COUNT: "3", tags.CLAIM: "c"})
     found = one(snapshot(SET_IDS[0]), claimed)
-    assert (found.count, found.is_claimed, found.state) == (3, True, "incomplete")
+    assert (found.count, found.is_claimed, found.is_whole, found.state) == (3, True, False, "incomplete")
     assert (one(snapshot(SET_IDS[0])).count, one(snapshot(SET_IDS[0])).is_claimed) == (None, False)
 
 
@@ -97,10 +99,126 @@ def test_a_set_that_is_said_to_be_of_two_instances_is_none() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(SET_IDS), st.integers(0, 9)), unique=True), st.randoms())
-def test_each_snapshot_is_in_one_set_in_whatever_order_they_come(parts: list[tuple[str, int]], random: Any) -> None:
+def test_every_snapshot_is_in_one_set_in_whatever_order_they_come(parts: list[tuple[str, int]], random: Any) -> None:
     taken = [snapshot(set_id, number=10 * SET_IDS.index(set_id) + number) for set_id, number in parts]
     found = group(taken)
-    assert sorted(id_ for each in found for id_ in each.snapshot_ids) == sorted(each.snapshot_id for each in taken)
-    assert all({part.tags[tags.SET] for part in each.snapshots} == {each.set_id} for each in found)
+    ids = sorted(snapshot_id for snapshot_set in found for snapshot_id in snapshot_set.snapshot_ids)
+    assert ids == sorted(part.snapshot_id for part in taken)
+    for snapshot_set in found:
+        assert {part.tags[tags.SET] for part in snapshot_set.snapshots} == {snapshot_set.set_id}
     random.shuffle(taken)
     assert group(taken) == found
+
+
+# Devices of snapshots by number; the root's is one of two names, or not known.
+DEVICES = st.dictionaries(
+    st.integers(0, 99),
+    st.sampled_from(["", "/dev/sda1", "/dev/xvda", "/dev/sdf", "/dev/sdg"]),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(DEVICES, st.randoms())
+def test_a_set_is_in_the_same_order_however_it_came_about(devices: dict[int, str], random: Any) -> None:
+    parts = [
+        snapshot(SET_IDS[0], number=number, more={tags.DEVICE: device} if device else {})
+        for number, device in devices.items()
+    ]
+    found = one(*parts)
+    volumes = {part.volume_id: part.tags.get(tags.DEVICE, "") for part in parts}
+    random.shuffle(parts)
+    ways = [
+        one(*parts),
+        SnapshotSet.of(parts, set_id=SET_IDS[0], instance_id=WEB),
+        SnapshotSet.of(
+            parts, set_id=SET_IDS[0], instance_id=WEB, devices={}.fromkeys(found.snapshot_ids, "")
+        ).with_devices_of(volumes),
+        SnapshotSet.recorded(random.sample(found.records(), len(parts)), set_id=SET_IDS[0], instance_id=WEB),
+        found.as_seen(parts),
+    ]
+    assert [way.snapshot_ids for way in ways] == [found.snapshot_ids] * len(ways)
+    ordered = [found.devices[snapshot_id] for snapshot_id in found.snapshot_ids]
+    roots = [device for device in ordered if device in BOOT_DEVICES]
+    others = [device for device in ordered if device not in BOOT_DEVICES]
+    assert ordered == sorted(roots) + sorted(others)
+
+
+@given(DEVICES, st.sampled_from(["pending", "completed", "error"]))
+def test_what_is_recorded_is_read_back(devices: dict[int, str], state: str) -> None:
+    parts = [
+        snapshot(SET_IDS[0], number=number, state=state, more={tags.DEVICE: device})
+        for number, device in devices.items()
+    ]
+    taken = SnapshotSet.of(parts, set_id=SET_IDS[0], instance_id=WEB, count=len(parts))
+    # As Pulumi's state has them: every number is a float.
+    records: Any = [{**record, "size_gib": float(record["size_gib"])} for record in taken.records()]
+    read = SnapshotSet.recorded(records, set_id=SET_IDS[0], instance_id=WEB)
+    assert read.records() == taken.records()
+    assert [type(record["size_gib"]) for record in read.records()] == [int] * len(parts)
+    assert (read.snapshot_ids, read.devices, read.count) == (taken.snapshot_ids, taken.devices, len(parts))
+    assert (read.state, read.start_time, read.volume_ids) == (taken.state, taken.start_time, taken.volume_ids)
+
+
+def test_a_record_has_what_is_known_of_each_snapshot() -> None:
+    part = snapshot(SET_IDS[0], number=7, more={tags.DEVICE: "/dev/sdf"}, encrypted=True, size_gib=20, progress="99%")
+    assert one(part).records() == [
+        {
+            "snapshot_id": part.snapshot_id,
+            "volume_id": part.volume_id,
+            "device_name": "/dev/sdf",
+            "size_gib": 20,
+            "encrypted": True,
+            "state": "completed",
+            "progress": "99%",
+            "start_time": "2026-11-23T23:15:00.000Z",
+        }
+    ]
+
+
+def test_the_record_of_a_set_says_either_its_change_or_what_this_run_did() -> None:
+    found = one(snapshot(SET_IDS[0], more={tags.CHANGE: "42"}))
+    plain = {
+        "set_id": SET_IDS[0],
+        "instance_id": WEB,
+        "region": "us-east-1",
+        "state": "completed",
+        "snapshot_ids": found.snapshot_ids,
+        "snapshots": found.records(),
+    }
+    assert found.record(region="us-east-1") == {**plain, "change_id": "42"}
+    assert found.record(region="us-east-1", outcome="adopted") == {**plain, "outcome": "adopted"}
+    assert "change_id" not in one(snapshot(SET_IDS[0])).record(region="us-east-1")
+
+
+def test_a_recorded_set_is_seen_as_it_is_now_without_what_is_gone_and_what_is_not_its_own() -> None:
+    parts = [snapshot(SET_IDS[0], number=number, state="pending", progress="10%") for number in range(3)]
+    taken = SnapshotSet.of(parts, set_id=SET_IDS[0], instance_id=WEB, count=3)
+    now = [replace(part, state="completed", progress="100%") for part in reversed(parts)]
+    assert taken.as_seen([*now, snapshot(SET_IDS[1], number=9)]).snapshots == tuple(reversed(now))
+    assert taken.as_seen(now).state == "completed"
+    left = taken.as_seen(now[:2])
+    assert (left.snapshot_ids, left.count, left.is_whole, left.state) == (
+        taken.snapshot_ids[1:],
+        3,
+        False,
+        "incomplete",
+    )
+    assert taken.as_seen([]).snapshots == ()
+    assert taken.as_seen([]).state == "incomplete"
+
+
+def test_the_devices_of_the_instance_take_the_place_of_those_of_the_tags() -> None:
+    parts = [snapshot(SET_IDS[0], number=number, more={tags.DEVICE: "/dev/old"}) for number in range(3)]
+    volumes = {parts[2].volume_id: "/dev/xvda", parts[0].volume_id: "/dev/sdf", "vol-other": "/dev/sdz"}
+    found = SnapshotSet.of(parts, set_id=SET_IDS[0], instance_id=WEB, count=3).with_devices_of(volumes)
+    ids = [part.snapshot_id for part in parts]
+    assert found.devices == {ids[0]: "/dev/sdf", ids[1]: "", ids[2]: "/dev/xvda"}
+    assert found.snapshot_ids == [ids[2], ids[1], ids[0]]
+    assert (found.count, found.instance_id, found.set_id) == (3, WEB, SET_IDS[0])
+
+
+def test_the_count_that_is_given_wins_over_that_of_the_tags() -> None:
+    part = snapshot(SET_IDS[0], more={tags.COUNT: "9"})
+    assert SnapshotSet.of([part], set_id=SET_IDS[0], instance_id=WEB, count=1).is_whole
+    assert not SnapshotSet.of([part], set_id=SET_IDS[0], instance_id=WEB).is_whole
