@@ -1,34 +1,56 @@
-"""Claiming, finding and deleting a set."""
+"""Claiming and deleting a set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from snapset import errors
-from snapset.aws.ec2 import Ec2, Snapshot
+from snapset.aws.ec2 import Ec2
+from snapset.aws.records import Snapshot
 from snapset.emulator.client import EmbeddedEC2
-from snapset.sets import create as lifecycle
+from snapset.retry import Retry
+from snapset.sets import tags
+from snapset.sets.claim import announce_claim, claim_set, delete_set, delete_snapshots
 from snapset.sets.inputs import SetInputs
+from snapset.sets.model import SnapshotSet
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
 GONE = "snap-0123456789abcdef0"
 DATA, SCRATCH = "/dev/sdf", "/dev/sdg"
+SET, OTHER_SET = "set-0123456789abcdef0", "set-0fedcba9876543210"
+
+SHORT = Retry(consistency=10, throttle=20)
+
+Look = Callable[[], dict[str, Snapshot]]
 
 
 @pytest.fixture
-def taken(aws: Ec2, inputs: SetInputs) -> list[str]:
-    """The snapshots of a set that nobody has claimed."""
-    marks = lifecycle.tags_of(inputs, set_id="set-1")
-    return [each.snapshot_id for each in aws.create_snapshots(inputs, marks)]
+def unclaimed(aws: Ec2, inputs: SetInputs) -> SnapshotSet:
+    """A set that nobody has claimed, with the device of no volume."""
+    made = aws.create_snapshots(inputs.request(set_id=SET))
+    return SnapshotSet.of(made, set_id=SET, instance_id=inputs.instance_id, count=len(made))
 
 
 @pytest.fixture
-def look(aws: Ec2, taken: list[str]) -> Callable[[], dict[str, Snapshot]]:
-    return lambda: {each.snapshot_id: each for each in aws.describe_snapshots(taken)}
+def taken(unclaimed: SnapshotSet) -> list[str]:
+    """The ids of its snapshots."""
+    return unclaimed.snapshot_ids
+
+
+def part_of(taken: SnapshotSet, *snapshot_ids: str) -> SnapshotSet:
+    """The set with these of its snapshots only."""
+    kept = tuple(snapshot for snapshot in taken.snapshots if snapshot.snapshot_id in snapshot_ids)
+    return replace(taken, snapshots=kept)
+
+
+@pytest.fixture
+def look(aws: Ec2, taken: list[str]) -> Look:
+    return lambda: {snapshot.snapshot_id: snapshot for snapshot in aws.describe_snapshots(taken)}
 
 
 @pytest.fixture
@@ -44,81 +66,103 @@ def use_in_image(client: EC2Client) -> Callable[[str], str]:
     return register
 
 
-def test_a_claim_marks_each_snapshot_with_its_device_and_keeps_the_other_tags(
-    aws: Ec2, inputs: SetInputs, taken: list[str], look: Callable[[], dict[str, Snapshot]]
+def test_a_claim_tags_every_snapshot_with_its_device_and_the_count_and_keeps_the_other_tags(
+    aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
     before = look()
     devices = dict(zip(taken, [DATA, SCRATCH, ""], strict=True))
-    lifecycle.claim_set(aws, claim="mine", devices=devices)
+    claim_set(aws, replace(unclaimed, devices=devices), claim="mine", retry=SHORT)
     for snapshot_id, snapshot in look().items():
         device = {"snapset:device": devices[snapshot_id]} if devices[snapshot_id] else {}
         assert snapshot.tags == {**before[snapshot_id].tags, "snapset:claim": "mine", "snapset:count": "3", **device}
 
 
-def test_a_claim_can_be_repeated(aws: Ec2, taken: list[str], look: Callable[[], dict[str, Snapshot]]) -> None:
+def test_the_count_is_that_of_the_whole_set_whatever_part_of_it_is_claimed(
+    aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
+) -> None:
+    claim_set(aws, part_of(unclaimed, taken[1]), claim="mine", retry=SHORT)
+    assert [snapshot.tags.get("snapset:count") for snapshot in look().values()].count("3") == 1
+    assert look()[taken[1]].tags["snapset:count"] == "3"
+
+
+def test_a_claim_can_be_repeated(aws: Ec2, unclaimed: SnapshotSet, look: Look) -> None:
     for _ in range(2):
-        lifecycle.claim_set(aws, claim="mine", devices=dict.fromkeys(taken, DATA))
-    assert {each.tags["snapset:claim"] for each in look().values()} == {"mine"}
+        claim_set(aws, unclaimed, claim="mine", retry=SHORT)
+    assert {snapshot.tags["snapset:claim"] for snapshot in look().values()} == {"mine"}
 
 
 def test_a_claim_waits_for_a_snapshot_that_not_all_of_ec2_knows_yet(
-    aws: Ec2, ec2: EmbeddedEC2, taken: list[str], look: Callable[[], dict[str, Snapshot]]
+    aws: Ec2, ec2: EmbeddedEC2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
     ec2.fault(action="CreateTags", kind="error", code="InvalidSnapshot.NotFound")
-    lifecycle.claim_set(aws, claim="mine", devices={taken[0]: DATA})
+    claim_set(aws, part_of(unclaimed, taken[0]), claim="mine", retry=SHORT)
     assert look()[taken[0]].tags["snapset:claim"] == "mine"
 
 
-def test_a_claim_of_a_snapshot_that_stays_unknown_fails(aws: Ec2, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SNAPSET_CONSISTENCY_SECONDS", "0")
+def test_a_claim_of_a_snapshot_that_stays_unknown_fails(aws: Ec2, unclaimed: SnapshotSet) -> None:
+    gone = replace(unclaimed.snapshots[0], snapshot_id=GONE)
+    unknown = SnapshotSet.of([gone], set_id=SET, instance_id=unclaimed.instance_id, count=1)
     with pytest.raises(errors.NotFoundError, match=GONE):
-        lifecycle.claim_set(aws, claim="mine", devices={GONE: DATA})
+        claim_set(aws, unknown, claim="mine", retry=replace(SHORT, consistency=0))
 
 
-def test_a_set_is_found_in_the_order_that_is_asked_for_without_what_is_gone(aws: Ec2, taken: list[str]) -> None:
-    asked = [taken[2], GONE, taken[0], taken[1]]
-    assert [each.snapshot_id for each in lifecycle.find_set(aws, asked)] == [taken[2], taken[0], taken[1]]
-    assert lifecycle.find_set(aws, [GONE]) == ()
+def test_an_announced_claim_is_no_claim_yet_but_names_the_resource_that_is_about_to_hold_the_set(
+    aws: Ec2, unclaimed: SnapshotSet, look: Look
+) -> None:
+    announce_claim(aws, unclaimed, claim="mine", retry=SHORT)
+    assert {tags.claim_of(snapshot.tags) for snapshot in look().values()} == {None}
+    assert {tags.holder_of(snapshot.tags) for snapshot in look().values()} == {"mine"}
+    claim_set(aws, unclaimed, claim="mine", retry=SHORT)
+    assert {tags.claim_of(snapshot.tags) for snapshot in look().values()} == {"mine"}
+
+
+def test_what_another_resource_is_about_to_hold_stays(
+    aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
+) -> None:
+    announce_claim(aws, unclaimed, claim="theirs", retry=SHORT)
+    assert delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT) == taken
+    assert len(look()) == 3
 
 
 def test_deleting_a_set_deletes_every_snapshot_and_no_other(
-    aws: Ec2, inputs: SetInputs, taken: list[str], look: Callable[[], dict[str, Snapshot]]
+    aws: Ec2, inputs: SetInputs, taken: list[str], look: Look
 ) -> None:
-    others = [each.snapshot_id for each in aws.create_snapshots(inputs, {"a": "b"})]
-    assert lifecycle.delete_set(aws, taken, set_id="set-1", claim="mine") == []
+    made = aws.create_snapshots(inputs.request(set_id=OTHER_SET))
+    others = [snapshot.snapshot_id for snapshot in made]
+    assert delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT) == []
     assert look() == {}
     assert len(aws.describe_snapshots(others)) == 3
 
 
 def test_what_is_gone_already_counts_as_deleted(
-    aws: Ec2, ec2: EmbeddedEC2, client: EC2Client, taken: list[str], look: Callable[[], dict[str, Snapshot]]
+    aws: Ec2, ec2: EmbeddedEC2, client: EC2Client, taken: list[str], look: Look
 ) -> None:
     client.delete_snapshot(SnapshotId=taken[0])
     # The next one goes between the look at the set and its own turn.
     ec2.fault(action="DeleteSnapshot", kind="error", code="InvalidSnapshot.NotFound", match=taken[1])
-    lifecycle.delete_set(aws, [*taken, GONE], set_id="set-1", claim="mine")
+    delete_set(aws, [*taken, GONE], set_id=SET, claim="mine", retry=SHORT)
     assert set(look()) == {taken[1]}
 
 
 def test_a_lost_answer_of_a_deletion_is_asked_for_again(
-    aws: Ec2, ec2: EmbeddedEC2, taken: list[str], look: Callable[[], dict[str, Snapshot]]
+    aws: Ec2, ec2: EmbeddedEC2, taken: list[str], look: Look
 ) -> None:
     ec2.fault(action="DeleteSnapshot", kind="close_after")
-    lifecycle.delete_set(aws, taken, set_id="set-1", claim="mine")
+    delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)
     assert look() == {}
 
 
 def test_a_snapshot_in_use_is_named_with_its_image_and_the_rest_is_deleted(
-    aws: Ec2, taken: list[str], look: Callable[[], dict[str, Snapshot]], use_in_image: Callable[[str], str]
+    aws: Ec2, taken: list[str], look: Look, use_in_image: Callable[[str], str]
 ) -> None:
     image = use_in_image(taken[0])
     with pytest.raises(errors.SnapsetError) as caught:
-        lifecycle.delete_set(aws, taken, set_id="set-1", claim="mine")
+        delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)
     text = str(caught.value)
-    assert text.startswith(f"deleting set-1: 1 of 3 snapshots stay: deleting {taken[0]}: InvalidSnapshot.InUse: ")
+    assert text.startswith(f"deleting {SET}: 1 of 3 snapshots stay: deleting {taken[0]}: InvalidSnapshot.InUse: ")
     assert image in text
     assert "\n" not in text
-    assert not [each for each in taken[1:] if each in text]
+    assert not [snapshot_id for snapshot_id in taken[1:] if snapshot_id in text]
     assert set(look()) == {taken[0]}
 
 
@@ -126,37 +170,63 @@ def test_all_that_stay_are_named_together(
     aws: Ec2,
     ec2: EmbeddedEC2,
     taken: list[str],
-    look: Callable[[], dict[str, Snapshot]],
+    look: Look,
     use_in_image: Callable[[str], str],
 ) -> None:
     used, _, locked = taken
     use_in_image(used)
     ec2.lock([locked])
     with pytest.raises(errors.SnapsetError, match="2 of 3 snapshots stay") as caught:
-        lifecycle.delete_set(aws, taken, set_id="set-1", claim="mine")
-    assert all(f"deleting {each}: " in str(caught.value) for each in (used, locked))
+        delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)
+    assert all(f"deleting {snapshot_id}: " in str(caught.value) for snapshot_id in (used, locked))
     assert set(look()) == {used, locked}
     ec2.unlock([locked])
     with pytest.raises(errors.SnapsetError, match="1 of 3 snapshots stay"):
-        lifecycle.delete_set(aws, taken, set_id="set-1", claim="mine")
+        delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)
     assert set(look()) == {used}
 
 
 def test_without_the_permission_to_delete_the_error_says_so(
-    aws: Ec2, ec2: EmbeddedEC2, taken: list[str], look: Callable[[], dict[str, Snapshot]]
+    aws: Ec2, ec2: EmbeddedEC2, taken: list[str], look: Look
 ) -> None:
     ec2.fault(action="DeleteSnapshot", kind="deny")
     with pytest.raises(errors.NotPermittedError, match=r"Allow ec2:DeleteSnapshot\."):
-        lifecycle.delete_set(aws, taken, set_id="set-1", claim="mine")
+        delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)
     assert len(look()) == 3
     assert len(ec2.calls("DeleteSnapshot")) == 3
 
 
 def test_what_another_resource_has_claimed_stays(
-    aws: Ec2, taken: list[str], look: Callable[[], dict[str, Snapshot]]
+    aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
-    theirs, own, unclaimed = taken
-    lifecycle.claim_set(aws, claim="theirs", devices={theirs: DATA})
-    lifecycle.claim_set(aws, claim="mine", devices={own: DATA})
-    assert lifecycle.delete_set(aws, [theirs, own, unclaimed], set_id="set-1", claim="mine") == [theirs]
+    theirs, own, _ = taken
+    claim_set(aws, part_of(unclaimed, theirs), claim="theirs", retry=SHORT)
+    claim_set(aws, part_of(unclaimed, own), claim="mine", retry=SHORT)
+    assert delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT) == [theirs]
     assert set(look()) == {theirs}
+
+
+def test_a_throttled_deletion_is_tried_again_and_said(
+    aws: Ec2, ec2: EmbeddedEC2, taken: list[str], look: Look
+) -> None:
+    ec2.fault(action="DeleteSnapshot", kind="error", code="RequestLimitExceeded", times=4, match=taken[1])
+    said: list[str] = []
+    assert delete_snapshots(aws, taken, retry=SHORT.saying(said.append)) == {}
+    assert look() == {}
+    assert said
+    assert all(text.startswith(f"deleting {taken[1]}: RequestLimitExceeded: trying again in ") for text in said)
+
+
+def test_why_snapshots_stay_is_told_of_each(
+    aws: Ec2, ec2: EmbeddedEC2, taken: list[str], look: Look, use_in_image: Callable[[str], str]
+) -> None:
+    used, denied, free = taken
+    use_in_image(used)
+    ec2.fault(action="DeleteSnapshot", kind="deny", match=denied)
+    kept = delete_snapshots(aws, [*taken, GONE], retry=SHORT)
+    assert {snapshot_id: error.code for snapshot_id, error in kept.items()} == {
+        used: "InvalidSnapshot.InUse",
+        denied: "UnauthorizedOperation",
+    }
+    assert set(look()) == {used, denied}
+    assert free not in look()

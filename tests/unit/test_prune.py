@@ -1,4 +1,4 @@
-"""`snapset.pruning`: which sets are too many, and what is deleted of them."""
+"""`snapset.sets.prune`: which sets are too many, and what is deleted of them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from snapset import errors
-from snapset.aws.ec2 import Ec2, Snapshot
+from snapset.aws.ec2 import Ec2
+from snapset.aws.records import Snapshot
 from snapset.emulator.client import EmbeddedEC2
-from snapset.sets import create as lifecycle
+from snapset.retry import Retry
 from snapset.sets import tags
+from snapset.sets.claim import claim_set, delete_set
+from snapset.sets.create import create_set
+from snapset.sets.find import find_sets
 from snapset.sets.inputs import SetInputs
-from snapset.sets.model import TaggedSet, group
-from snapset.sets.prune import choose, find_sets, is_refusal, prune
+from snapset.sets.model import SnapshotSet, group
+from snapset.sets.prune import choose, is_refusal, prune
 
 INSTANCES = ["i-0123456789abcdef0", "i-0fedcba9876543210", "i-00000000000000001"]
 HOUR = 3600.0
+
+RETRY = Retry()
 
 # Everything here is claimed, or older than a rerun would look for, unless a test says otherwise.
 choose_now = partial(choose, adoption=HOUR)
@@ -39,8 +45,8 @@ class Made:
     own: bool = True
 
 
-def sets_of(made: Sequence[Made]) -> list[TaggedSet]:
-    return group(part for number, each in enumerate(made) for part in snapshots_of(each, number))
+def sets_of(made: Sequence[Made]) -> list[SnapshotSet]:
+    return group(part for number, one in enumerate(made) for part in snapshots_of(one, number))
 
 
 def snapshots_of(made: Made, number: int) -> list[Snapshot]:
@@ -69,7 +75,7 @@ def set_id_of(number: int) -> str:
 
 
 def chosen(made: Sequence[Made], **rule: Any) -> list[int]:
-    return [int(each.set_id.removeprefix("set-"), 16) for each in choose_now(sets_of(made), **rule)]
+    return [int(found.set_id.removeprefix("set-"), 16) for found in choose_now(sets_of(made), **rule)]
 
 
 DAYS = [Made(age=24 * day) for day in range(1, 5)]
@@ -91,7 +97,7 @@ def test_what_a_rule_leaves_no_room_for_goes_the_oldest_first(rule: dict[str, An
     assert chosen(DAYS, **rule) == numbers
 
 
-def test_each_instance_is_counted_by_itself() -> None:
+def test_every_instance_is_counted_by_itself() -> None:
     made = [Made(instance=0, age=1), Made(instance=1, age=90), Made(instance=1, age=99), Made(instance=2, age=500)]
     assert chosen(made, keep_last=1) == [2]
     assert chosen(made, older_than=HOUR) == [2]
@@ -159,10 +165,10 @@ RULES = st.one_of(
 @given(MADE, RULES)
 def test_the_newest_completed_set_of_every_instance_is_never_chosen(made: list[Made], rule: dict[str, Any]) -> None:
     sets = sets_of(made)
-    going = {each.set_id for each in choose_now(sets, **rule)}
+    going = {found.set_id for found in choose_now(sets, **rule)}
     for instance_id in INSTANCES:
-        completed = [each for each in sets if each.instance_id == instance_id and each.state == "completed"]
-        assert not {each.set_id for each in completed[: rule.get("keep_last", 1)]} & going
+        completed = [found for found in sets if found.instance_id == instance_id and found.state == "completed"]
+        assert not {found.set_id for found in completed[: rule.get("keep_last", 1)]} & going
 
 
 @given(MADE, RULES)
@@ -170,75 +176,74 @@ def test_nothing_is_chosen_that_is_not_snapsets_or_is_pending_or_may_still_be_ad
     made: list[Made], rule: dict[str, Any]
 ) -> None:
     for number in chosen(made, **rule):
-        each = made[number]
-        assert each.own
-        assert each.state != "pending"
-        assert each.claimed or each.age >= 1
+        one = made[number]
+        assert one.own
+        assert one.state != "pending"
+        assert one.claimed or one.age >= 1
 
 
 @given(MADE, RULES)
 def test_a_second_pass_finds_nothing_more(made: list[Made], rule: dict[str, Any]) -> None:
     sets = sets_of(made)
     going = choose_now(sets, **rule)
-    assert choose_now([each for each in sets if each not in going], **rule) == []
+    assert choose_now([found for found in sets if found not in going], **rule) == []
 
 
 @pytest.fixture
-def taken(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> list[TaggedSet]:
+def taken(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> list[SnapshotSet]:
     """Three claimed sets of one instance, the oldest first; one that nobody took with snapset beside them."""
     for number in range(3):
-        made = lifecycle.create_set(aws, replace(inputs, triggers=number), volume_ids=None)
-        ids = [each.snapshot_id for each in made.snapshots]
-        lifecycle.claim_set(aws, claim=str(number), devices=dict.fromkeys(ids, ""))
-        ec2.age(ids, seconds=(9 - number) * HOUR)
-    aws.create_snapshots(inputs, {"a": "b"})
-    return find_sets(aws, {})[::-1]
+        made = create_set(aws, replace(inputs, triggers=number), volumes=None, retry=RETRY).set
+        claim_set(aws, made, claim=str(number), retry=RETRY)
+        ec2.age(made.snapshot_ids, seconds=(9 - number) * HOUR)
+    ec2.ec2().create_snapshots(InstanceSpecification={"InstanceId": inputs.instance_id})
+    return find_sets(aws, {}, retry=RETRY)[::-1]
 
 
-def keep_one(sets: Sequence[TaggedSet]) -> list[TaggedSet]:
+def keep_one(sets: Sequence[SnapshotSet]) -> list[SnapshotSet]:
     return choose_now(sets, keep_last=1)
 
 
 def left(aws: Ec2) -> list[str]:
-    return [each.set_id for each in find_sets(aws, {})][::-1]
+    return [found.set_id for found in find_sets(aws, {}, retry=RETRY)][::-1]
 
 
-def test_the_chosen_are_deleted_and_no_other(aws: Ec2, ec2: EmbeddedEC2, taken: list[TaggedSet]) -> None:
-    done = list(prune(aws, keep_one(taken[::-1]), choice=keep_one))
-    assert [(each.chosen.set_id, each.stay) for each in done] == [(each.set_id, {}) for each in taken[:2]]
-    assert [sorted(each.deleted) for each in done] == [sorted(each.snapshot_ids) for each in taken[:2]]
+def test_the_chosen_are_deleted_and_no_other(aws: Ec2, ec2: EmbeddedEC2, taken: list[SnapshotSet]) -> None:
+    done = list(prune(aws, keep_one(taken[::-1]), choice=keep_one, retry=RETRY))
+    assert [(pruned.chosen.set_id, pruned.kept) for pruned in done] == [(found.set_id, {}) for found in taken[:2]]
+    assert [sorted(pruned.deleted) for pruned in done] == [sorted(found.snapshot_ids) for found in taken[:2]]
     assert left(aws) == [taken[2].set_id]
     assert len(ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]) == 6
 
 
 def test_sets_on_whatever_page_are_found_and_deleted(
-    aws: Ec2, taken: list[TaggedSet], monkeypatch: pytest.MonkeyPatch
+    aws: Ec2, taken: list[SnapshotSet], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snapset.aws.ec2._PAGE", 5)
-    assert left(aws) == [each.set_id for each in taken]
-    assert len(list(prune(aws, keep_one(taken[::-1]), choice=keep_one))) == 2
+    monkeypatch.setattr("snapset.aws.ec2._SNAPSHOTS_A_PAGE", 5)
+    assert left(aws) == [found.set_id for found in taken]
+    assert len(list(prune(aws, keep_one(taken[::-1]), choice=keep_one, retry=RETRY))) == 2
     assert left(aws) == [taken[2].set_id]
 
 
-def test_a_set_that_became_the_newest_meanwhile_stays(aws: Ec2, taken: list[TaggedSet]) -> None:
+def test_a_set_that_became_the_newest_meanwhile_stays(aws: Ec2, taken: list[SnapshotSet]) -> None:
     going = keep_one(taken[::-1])
-    lifecycle.delete_set(aws, taken[2].snapshot_ids, set_id=taken[2].set_id, claim="2")
-    first, second = prune(aws, going, choice=keep_one)
-    assert (first.chosen.set_id, first.stay) == (taken[0].set_id, {})
-    assert (second.deleted, set(second.stay)) == ((), set(taken[1].snapshot_ids))
+    delete_set(aws, taken[2].snapshot_ids, set_id=taken[2].set_id, claim="2", retry=RETRY)
+    first, second = prune(aws, going, choice=keep_one, retry=RETRY)
+    assert (first.chosen.set_id, first.kept) == (taken[0].set_id, {})
+    assert (second.deleted, set(second.kept)) == ((), set(taken[1].snapshot_ids))
     assert left(aws) == [taken[1].set_id]
 
 
-def test_a_set_that_is_gone_by_now_counts_as_deleted(aws: Ec2, ec2: EmbeddedEC2, taken: list[TaggedSet]) -> None:
+def test_a_set_that_is_gone_by_now_counts_as_deleted(aws: Ec2, ec2: EmbeddedEC2, taken: list[SnapshotSet]) -> None:
     going = keep_one(taken[::-1])
-    lifecycle.delete_set(aws, taken[0].snapshot_ids, set_id=taken[0].set_id, claim="0")
+    delete_set(aws, taken[0].snapshot_ids, set_id=taken[0].set_id, claim="0", retry=RETRY)
     ec2.clear_calls()
-    assert [each.stay for each in prune(aws, going, choice=keep_one)] == [{}, {}]
+    assert [pruned.kept for pruned in prune(aws, going, choice=keep_one, retry=RETRY)] == [{}, {}]
     assert len(ec2.calls("DeleteSnapshot")) == 3
 
 
 def test_not_now_is_waited_out_and_a_refusal_is_told_from_a_failure(
-    aws: Ec2, ec2: EmbeddedEC2, taken: list[TaggedSet]
+    aws: Ec2, ec2: EmbeddedEC2, taken: list[SnapshotSet]
 ) -> None:
     used, locked, denied = taken[0].snapshot_ids
     mapping: Any = {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": used}}
@@ -248,13 +253,13 @@ def test_not_now_is_waited_out_and_a_refusal_is_told_from_a_failure(
     busy = {"kind": "error", "code": "RequestLimitExceeded", "times": 4}
     ec2.fault(action="DeleteSnapshot", match=taken[1].snapshot_ids[0], **busy)
     said: list[str] = []
-    first, second = prune(aws, keep_one(taken[::-1]), choice=keep_one, say=said.append)
-    assert {each: is_refusal(error) for each, error in first.stay.items()} == {
+    first, second = prune(aws, keep_one(taken[::-1]), choice=keep_one, retry=Retry(say=said.append))
+    assert {snapshot_id: is_refusal(error) for snapshot_id, error in first.kept.items()} == {
         used: True,
         locked: True,
         denied: False,
     }
-    assert second.stay == {}
+    assert second.kept == {}
     assert [text for text in said if "trying again" in text]
 
 

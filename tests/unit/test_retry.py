@@ -6,6 +6,7 @@ import datetime
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -45,7 +46,8 @@ def test_every_variable_sets_its_own_time(
     monkeypatch: pytest.MonkeyPatch, name: str, text: str, seconds: float
 ) -> None:
     monkeypatch.setenv(VARIABLES[name], text)
-    assert Retry.from_environment() == replace(Retry(), **{name: seconds})
+    changed: dict[str, Any] = {name: seconds}
+    assert Retry.from_environment() == Retry(**changed)
 
 
 @pytest.mark.parametrize("name", VARIABLES)
