@@ -1,4 +1,4 @@
-"""`snapset.inputs`: what is accepted as an input, and what is said of what is not."""
+"""`snapset.sets.inputs`: what is accepted as an input, and what is said of what is not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from snapset.errors import InputError
-from snapset.sets.inputs import UNKNOWN, has_unknown, parse, problems_of
+from snapset.rules import UNKNOWN, has_unknown
+from snapset.sets.inputs import find_problems, parse
 
 INSTANCE = "i-0123456789abcdef0"
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
@@ -32,6 +33,7 @@ VALID: dict[str, list[Any]] = {
     "region": ["us-east-1", "us-gov-west-1", "ap-southeast-7", "eusc-de-east-1", "us-iso-east-1", "eu-west-12"],
     "triggers": ["a", 1.0, True, ["a", {"b": None}], {"a": [1]}],
     "on_delete": ["retain", "delete"],
+    "change_id": ["3f2a", "c" * 300, ""],
 }
 
 # The property, a value that it can't have, and what is said of it.
@@ -58,12 +60,12 @@ INVALID: list[tuple[str, Any, str]] = [
     ("exclude_data_volume_ids", [VOLUMES[0], INSTANCE], f"{INSTANCE!r} is not a volume id"),
     ("exclude_data_volume_ids", [VOLUMES[0], VOLUMES[1], VOLUMES[0]], f"{VOLUMES[0]} is listed twice"),
     ("exclude_data_volume_ids", VOLUMES, "41 exclusions are too many; AWS takes at most 40"),
-    ("description", 5.0, "5.0 is not a text"),
+    ("description", 5.0, "5.0 is not a string"),
     ("description", "d" * 256, "it has 256 characters; AWS takes at most 255"),
     ("tags", ["app=shop"], "is not a map of tags"),
-    ("tags", {"app": 1.0}, "the value of tag 'app' is 1.0, which is not a text"),
-    ("tags", {"app": None}, "the value of tag 'app' is None, which is not a text"),
-    ("tags", {f"k{n}": "v" for n in range(46)}, "46 tags are too many"),
+    ("tags", {"app": 1.0}, "the value of tag 'app' is 1.0, which is not a string"),
+    ("tags", {"app": None}, "the value of tag 'app' is None, which is not a string"),
+    ("tags", {f"k{n}": "v" for n in range(41)}, "41 tags are too many"),
     ("copy_tags_from_source", "instance", "'instance' is not one of volume"),
     ("copy_tags_from_source", True, "True is not one of volume"),
     ("outpost_arn", "op-0123456789abcdef0", "'op-0123456789abcdef0' is not an Outpost ARN (like arn:aws:outposts:"),
@@ -78,6 +80,7 @@ INVALID: list[tuple[str, Any, str]] = [
     ("region", "US-EAST-1", "'US-EAST-1' is not a Region"),
     ("region", "us east 1", "'us east 1' is not a Region"),
     ("on_delete", "keep", "'keep' is not one of retain, delete"),
+    ("change_id", 7.0, "7.0 is not a string"),
 ]
 
 
@@ -86,24 +89,24 @@ def props(**given: Any) -> dict[str, Any]:
 
 
 def found(**given: Any) -> list[str]:
-    return [each.property for each in problems_of(props(**given))]
+    return [problem.property for problem in find_problems(props(**given))]
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in VALID.items() for value in values])
 def test_a_valid_input_has_no_problem(name: str, value: Any) -> None:
-    assert problems_of(props(**{name: value})) == []
+    assert find_problems(props(**{name: value})) == []
 
 
 @pytest.mark.parametrize(("name", "value", "said"), INVALID)
 def test_an_invalid_input_is_the_one_problem_and_is_quoted(name: str, value: Any, said: str) -> None:
-    [problem] = problems_of(props(**{name: value}))
+    [problem] = find_problems(props(**{name: value}))
     assert problem.property == name
     assert said in problem.reason
     assert "\n" not in problem.reason
 
 
 @pytest.mark.parametrize(("name", "value", "said"), INVALID)
-def test_parse_raises_what_problems_of_finds_and_names_the_property(name: str, value: Any, said: str) -> None:
+def test_parse_raises_what_find_problems_finds_and_names_the_property(name: str, value: Any, said: str) -> None:
     with pytest.raises(InputError) as caught:
         parse(props(**{name: value}))
     assert str(caught.value).startswith(f"reading {name}: ")
@@ -112,9 +115,9 @@ def test_parse_raises_what_problems_of_finds_and_names_the_property(name: str, v
 
 @pytest.mark.parametrize("name", sorted(VALID.keys() - {"instance_id"}))
 def test_every_input_but_the_instance_may_be_left_out(name: str) -> None:
-    assert problems_of(props(**{name: None})) == []
+    assert find_problems(props(**{name: None})) == []
     assert found(instance_id=None) == ["instance_id"]
-    assert [each.property for each in problems_of({})] == ["instance_id"]
+    assert [problem.property for problem in find_problems({})] == ["instance_id"]
 
 
 def test_all_problems_are_found_at_once() -> None:
@@ -144,7 +147,7 @@ whole = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in
 
 @given(whole)
 def test_valid_inputs_are_valid_together(inputs: dict[str, Any]) -> None:
-    assert problems_of(inputs) == []
+    assert find_problems(inputs) == []
 
 
 @given(whole, st.sampled_from(sorted(VALID)))
@@ -152,7 +155,7 @@ def test_an_input_that_is_not_known_yet_is_passed_over(inputs: dict[str, Any], n
     exclusive = {"outpost_arn": "location", "location": "outpost_arn"}
     if name in exclusive:
         inputs = {**inputs, exclusive[name]: None}
-    assert problems_of({**inputs, name: UNKNOWN}) == []
+    assert find_problems({**inputs, name: UNKNOWN}) == []
 
 
 @pytest.mark.parametrize(
@@ -166,19 +169,19 @@ def test_an_outpost_that_is_not_known_yet_does_not_clash_with_a_location(given_b
 def test_what_is_known_is_checked_beside_what_is_not(unknown: set[str]) -> None:
     bad = {"instance_id": "i-1", "description": 5.0, "on_delete": "keep", "region": "here"}
     given_inputs = {**bad, **dict.fromkeys(unknown - {"location", "outpost_arn"}, UNKNOWN)}
-    assert {each.property for each in problems_of(given_inputs)} == bad.keys() - unknown
+    assert {problem.property for problem in find_problems(given_inputs)} == bad.keys() - unknown
 
 
 @given(st.lists(st.sampled_from([*VOLUMES[:5], UNKNOWN]), min_size=1))
 def test_exclusions_that_are_not_known_yet_are_neither_malformed_nor_twice_the_same(exclusions: list[str]) -> None:
-    known = [each for each in exclusions if each != UNKNOWN]
-    problems = problems_of(props(exclude_data_volume_ids=exclusions))
+    known = [volume_id for volume_id in exclusions if volume_id != UNKNOWN]
+    problems = find_problems(props(exclude_data_volume_ids=exclusions))
     too_many, twice = len(exclusions) > 40, len(set(known)) < len(known)
-    assert [each.property for each in problems] == ["exclude_data_volume_ids"] * (too_many or twice)
+    assert [problem.property for problem in problems] == ["exclude_data_volume_ids"] * (too_many or twice)
 
 
 def test_a_malformed_exclusion_is_found_beside_one_that_is_not_known_yet() -> None:
-    [problem] = problems_of(props(exclude_data_volume_ids=[UNKNOWN, "vol-1"]))
+    [problem] = find_problems(props(exclude_data_volume_ids=[UNKNOWN, "vol-1"]))
     assert "'vol-1' is not a volume id" in problem.reason
 
 
@@ -205,5 +208,5 @@ def test_the_unknown_is_seen_at_any_depth_and_nowhere_else(value: Any, data: st.
 def test_parse_fills_in_the_defaults_and_sorts_the_exclusions() -> None:
     inputs = parse(props(scope="o/p/s/n", region="us-east-1", exclude_data_volume_ids=VOLUMES[2:0:-1], tags=None))
     assert inputs.exclude_data_volume_ids == tuple(VOLUMES[1:3])
-    assert (inputs.exclude_boot_volume, inputs.tags, inputs.on_delete) == (False, {}, "retain")
+    assert (inputs.exclude_boot_volume, inputs.tags) == (False, {})
     assert (inputs.scope, inputs.region, inputs.description, inputs.location) == ("o/p/s/n", "us-east-1", None, None)

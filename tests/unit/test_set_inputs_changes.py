@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from snapset.sets.inputs import UNKNOWN, changed_shape, parse, shape_of
+from snapset.rules import UNKNOWN
+from snapset.sets.inputs import find_changes, find_differences, is_same_change, parse, shape_of
 
 INSTANCE = "i-0123456789abcdef0"
 VOLUMES = [f"vol-{number:017x}" for number in range(6)]
@@ -44,17 +45,17 @@ def test_the_table_above_has_every_shaping_input() -> None:
     assert SHAPING.keys() == shape_of({}).keys()
 
 
-@pytest.mark.parametrize(("name", "old", "new"), [each for each in EVERY_CHANGE if each[1] != each[2]])
+@pytest.mark.parametrize(("name", "old", "new"), [(name, old, new) for name, old, new in EVERY_CHANGE if old != new])
 def test_a_changed_shaping_input_is_named(name: str, old: Any, new: Any) -> None:
-    assert changed_shape({name: old}, {name: new}) == [name]
+    assert find_differences({name: old}, {name: new}) == [name]
 
 
 @pytest.mark.parametrize("name", SHAPING)
 def test_left_out_none_and_the_default_are_the_same(name: str) -> None:
     default, others = SHAPING[name]
     ways: list[dict[str, Any]] = [{}, {name: None}, {name: default}]
-    assert [changed_shape(old, new) for old in ways for new in ways] == [[]] * 9
-    assert [changed_shape(way, {name: others[0]}) for way in ways] == [[name]] * 3
+    assert [find_differences(old, new) for old in ways for new in ways] == [[]] * 9
+    assert [find_differences(way, {name: others[0]}) for way in ways] == [[name]] * 3
 
 
 @given(shapes, shapes)
@@ -62,29 +63,31 @@ def test_the_changed_inputs_are_those_that_differ(olds: dict[str, Any], news: di
     def value(props: dict[str, Any], name: str) -> Any:
         return props.get(name, SHAPING[name][0])
 
-    assert set(changed_shape(olds, news)) == {name for name in SHAPING if value(olds, name) != value(news, name)}
-    assert changed_shape(news, news) == []
+    assert set(find_differences(olds, news)) == {name for name in SHAPING if value(olds, name) != value(news, name)}
+    assert find_differences(news, news) == []
 
 
 @given(st.lists(st.sampled_from(VOLUMES), unique=True), st.data())
 def test_the_order_of_exclusions_does_not_matter(exclusions: list[str], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(exclusions))
-    assert changed_shape({"exclude_data_volume_ids": exclusions}, {"exclude_data_volume_ids": tuple(shuffled)}) == []
+    assert (
+        find_differences({"exclude_data_volume_ids": exclusions}, {"exclude_data_volume_ids": tuple(shuffled)}) == []
+    )
     assert token_of(exclude_data_volume_ids=exclusions) == token_of(exclude_data_volume_ids=shuffled)
 
 
 @pytest.mark.parametrize(
-    "knob", [{"on_delete": "delete"}, {"wait": False}, {"wait_timeout": "5m"}, {"set_id": "set-1"}]
+    "other", [{"on_delete": "delete"}, {"wait": False}, {"wait_timeout": "5m"}, {"set_id": "set-1"}]
 )
-def test_knobs_and_outputs_do_not_shape_the_set(knob: dict[str, Any]) -> None:
-    assert changed_shape({"instance_id": INSTANCE}, {"instance_id": INSTANCE, **knob}) == []
-    assert token_of(**knob) == token_of()
+def test_behaviour_and_outputs_do_not_shape_the_set(other: dict[str, Any]) -> None:
+    assert find_differences({"instance_id": INSTANCE}, {"instance_id": INSTANCE, **other}) == []
+    assert token_of(**other) == token_of()
 
 
 @given(shapes, st.sampled_from(sorted(SHAPING)))
 def test_what_is_not_known_yet_may_have_changed(props: dict[str, Any], name: str) -> None:
-    assert changed_shape(props, {**props, name: UNKNOWN}) == [name]
-    assert changed_shape({**props, name: UNKNOWN}, {**props, name: UNKNOWN}) == [name]
+    assert find_differences(props, {**props, name: UNKNOWN}) == [name]
+    assert find_differences({**props, name: UNKNOWN}, {**props, name: UNKNOWN}) == [name]
 
 
 @pytest.mark.parametrize(
@@ -92,12 +95,12 @@ def test_what_is_not_known_yet_may_have_changed(props: dict[str, Any], name: str
     [("tags", {"app": UNKNOWN}), ("exclude_data_volume_ids", [UNKNOWN]), ("triggers", {"a": [{"b": UNKNOWN}]})],
 )
 def test_what_holds_something_that_is_not_known_yet_may_have_changed(name: str, value: Any) -> None:
-    assert changed_shape({name: value}, {name: value}) == [name]
+    assert find_differences({name: value}, {name: value}) == [name]
 
 
 @pytest.mark.parametrize(("old", "new"), [(True, 1.0), (0.0, False), ([True], [1.0])])
 def test_a_trigger_that_goes_from_a_boolean_to_a_number_is_a_change(old: Any, new: Any) -> None:
-    assert changed_shape({"triggers": old}, {"triggers": new}) == ["triggers"]
+    assert find_differences({"triggers": old}, {"triggers": new}) == ["triggers"]
 
 
 def test_a_token_is_32_hex_digits() -> None:
@@ -145,16 +148,50 @@ def test_another_scope_has_another_token(scopes: list[str]) -> None:
     assert len({token_of(scope) for scope in scopes}) == len(scopes)
 
 
-def test_left_out_none_and_the_default_have_the_same_token() -> None:
-    for name in SHAPING.keys() - {"instance_id", "region"}:
-        assert {token_of(**{name: value}) for value in (None, SHAPING[name][0])} == {token_of()}
+@pytest.mark.parametrize("name", sorted(SHAPING.keys() - {"instance_id", "region"}))
+def test_left_out_none_and_the_default_have_the_same_token(name: str) -> None:
+    ways: list[dict[str, Any]] = [{}, {name: None}, {name: SHAPING[name][0]}]
+    assert {token_of(**way) for way in ways} == {token_of()}
 
 
 @pytest.mark.parametrize("triggers", [1, [1], {"build": 1}, 2**53])
 def test_a_whole_number_has_the_same_token_however_it_is_carried(triggers: Any) -> None:
     def as_floats(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: as_floats(each) for key, each in value.items()}
-        return [as_floats(each) for each in value] if isinstance(value, list) else float(value)
+            return {key: as_floats(item) for key, item in value.items()}
+        return [as_floats(item) for item in value] if isinstance(value, list) else float(value)
 
     assert token_of(triggers=triggers) == token_of(triggers=as_floats(triggers))
+
+
+CHANGE = {"instance_id": INSTANCE, "region": "us-east-1", "change_id": "42"}
+
+
+@given(shapes, shapes)
+def test_the_same_change_of_the_same_instance_changes_nothing_whatever_differs(
+    olds: dict[str, Any], news: dict[str, Any]
+) -> None:
+    assert is_same_change({**olds, **CHANGE}, {**news, **CHANGE})
+    assert find_changes({**olds, **CHANGE}, {**news, **CHANGE}) == []
+
+
+@pytest.mark.parametrize(
+    "other", [{"change_id": "43"}, {"instance_id": "i-0123456789abcdef1"}, {"region": "us-west-2"}]
+)
+@given(shapes, shapes)
+def test_of_another_change_or_instance_every_difference_counts(
+    other: dict[str, Any], olds: dict[str, Any], news: dict[str, Any]
+) -> None:
+    old, new = {**olds, **CHANGE}, {**news, **CHANGE, **other}
+    assert not is_same_change(old, new)
+    assert find_changes(old, new) == find_differences(old, new)
+    assert set(find_changes(old, new)) >= set(other)
+
+
+@given(shapes, shapes, st.sampled_from([None, ""]))
+def test_without_a_change_id_every_difference_counts(
+    olds: dict[str, Any], news: dict[str, Any], none: str | None
+) -> None:
+    olds, news = {**olds, "change_id": none}, {**news, "change_id": none}
+    assert not is_same_change(olds, news)
+    assert find_changes(olds, news) == find_differences(olds, news)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ RESERVED = {"aws:": "keys that start with 'aws:' are reserved by AWS", "snapset:
 
 
 def any_case(text: str) -> st.SearchStrategy[str]:
-    return st.tuples(*(st.sampled_from([each.lower(), each.upper()]) for each in text)).map("".join)
+    return st.tuples(*(st.sampled_from([letter.lower(), letter.upper()]) for letter in text)).map("".join)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def any_case(text: str) -> st.SearchStrategy[str]:
     ],
 )
 def test_tags_up_to_the_limit_are_allowed(allowed: dict[str, str]) -> None:
-    assert tags.problem_of(allowed) is None
+    assert tags.tag_map(allowed) is None
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,13 @@ def test_tags_up_to_the_limit_are_allowed(allowed: dict[str, str]) -> None:
         ({"k" * 129: "v"}, "has 129 characters; AWS takes at most 128"),
         ({"k": "v" * 257}, "the value of tag 'k' has 257 characters; AWS takes at most 256"),
         ({"fine": "v", "aws:x": "v"}, "tag key 'aws:x'"),
+        (["app=shop"], "['app=shop'] is not a map of tags"),
+        ({"app": 1.0}, "the value of tag 'app' is 1.0, which is not a string"),
+        ({"app": None}, "the value of tag 'app' is None, which is not a string"),
     ],
 )
-def test_what_is_beyond_the_limit_is_said_in_one_short_line(refused: dict[str, str], said: str) -> None:
-    reason = tags.problem_of(refused)
+def test_what_is_beyond_the_limit_is_said_in_one_short_line(refused: Any, said: str) -> None:
+    reason = tags.tag_map(refused)
     assert reason is not None
     assert said in reason
     assert len(reason) < 200
@@ -56,7 +60,7 @@ def test_what_is_beyond_the_limit_is_said_in_one_short_line(refused: dict[str, s
 )
 def test_reserved_prefixes_are_refused_in_any_case(prefix: tuple[str, str], rest: str) -> None:
     plain, written = prefix
-    reason = tags.problem_of({"fine": "v", f"{written}{rest}": "v"})
+    reason = tags.tag_map({"fine": "v", f"{written}{rest}": "v"})
     assert reason is not None
     assert RESERVED[plain] in reason
 
@@ -66,20 +70,20 @@ def test_the_users_tags_leave_room_for_all_of_snapsets_own() -> None:
     own.discard(tags.PREFIX)
     assert own == set(tags.OWN_KEYS)
     assert tags.MAX_USER_TAGS + len(own) <= tags.MAX_TAGS == 50
-    assert all(tags.problem_of({key: "x"}) for key in own)
+    assert all(tags.tag_map({key: "x"}) for key in own)
 
 
 def test_set_ids_look_like_the_ids_of_aws_and_never_repeat() -> None:
     made = [tags.new_set_id() for _ in range(2000)]
-    assert all(re.fullmatch("set-[0-9a-f]{17}", each) for each in made)
+    assert all(tags.SET_ID.fullmatch(set_id) and len(set_id) == 21 for set_id in made)
     assert len(set(made)) == len(made)
     # Random in every digit, the last one too.
-    assert all(len({each[position] for each in made}) == 16 for position in range(4, 21))
+    assert all(len({set_id[position] for set_id in made}) == 16 for position in range(4, 21))
 
 
 def test_claims_are_tag_values_that_never_repeat() -> None:
     made = [tags.new_claim() for _ in range(2000)]
-    assert all(re.fullmatch("[0-9a-f]{16}", each) for each in made)
+    assert all(re.fullmatch("[0-9a-f]{16}", claim) for claim in made)
     assert len(set(made)) == len(made)
 
 
@@ -89,3 +93,24 @@ def test_a_scope_can_not_pass_for_a_shape(scope: str, shape: str) -> None:
     assert made != tags.token_of(scope=f"{scope}{shape}", shape={})
     assert made != tags.token_of(scope=scope, shape={"a": shape, "b": None})
     assert made == tags.token_of(scope=scope, shape={"a": shape})
+
+
+@pytest.mark.parametrize(
+    ("most", "resource", "said"),
+    [
+        (40, "snapshot", "a snapshot has room for 50, of which snapset keeps 10 for itself; give at most 40"),
+        (45, "volume", "a volume has room for 50, of which snapset keeps 5 for itself; give at most 45"),
+    ],
+)
+def test_too_many_tags_are_told_how_many_there_may_be_and_why(most: int, resource: str, said: str) -> None:
+    allowed = {f"k{number}": "" for number in range(most)}
+    assert tags.tag_map(allowed, most=most, resource=resource) is None
+    refused = {**allowed, "one": "more"}
+    assert tags.tag_map(refused, most=most, resource=resource) == f"{most + 1} tags are too many: {said}"
+
+
+def test_an_announced_claim_names_its_holder_and_is_no_claim() -> None:
+    claim = tags.new_claim()
+    announced, claimed = {tags.CLAIM: tags.announce(claim)}, {tags.CLAIM: claim}
+    assert [tags.claim_of(snapshot_tags) for snapshot_tags in ({}, announced, claimed)] == [None, None, claim]
+    assert [tags.holder_of(snapshot_tags) for snapshot_tags in ({}, announced, claimed)] == [None, claim, claim]

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from snapset import errors
-from snapset.aws.ec2 import Ec2, Snapshot
+from snapset.aws.ec2 import Ec2
+from snapset.aws.records import Snapshot
 from snapset.emulator.client import EmbeddedEC2
+from snapset.retry import Retry, age_of
 from snapset.sets import wait as waiting
 from snapset.sets.inputs import SetInputs
+from snapset.sets.model import SnapshotSet
 
 LONG_AGO = "2020-01-01T00:00:00.000Z"
 FOREVER = float("inf")
-SOON = "SNAPSET_CONSISTENCY_SECONDS"
+SET = "set-0123456789abcdef0"
 
-Wait = Callable[..., Mapping[str, Snapshot]]
+Wait = Callable[..., SnapshotSet]
 
 
 @pytest.fixture(autouse=True)
@@ -29,61 +31,67 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def taken(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> list[Snapshot]:
+def taken(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> SnapshotSet:
     """A set that does not complete by itself."""
     ec2.settings(snapshot_seconds=FOREVER)
-    return aws.create_snapshots(inputs, {"snapset:set": "set-1"})
+    made = aws.create_snapshots(inputs.request(set_id=SET))
+    return SnapshotSet.of(made, set_id=SET, instance_id=inputs.instance_id, count=len(made))
 
 
 @pytest.fixture
-def ids(taken: list[Snapshot]) -> list[str]:
-    return [each.snapshot_id for each in taken]
+def ids(taken: SnapshotSet) -> list[str]:
+    return taken.snapshot_ids
 
 
 @pytest.fixture
-def wait(aws: Ec2, taken: list[Snapshot], ids: list[str]) -> Wait:
-    """Wait for the set; each line of the report is handed to `report`."""
+def wait(aws: Ec2, taken: SnapshotSet) -> Wait:
+    """Wait for the set; `say` is told every line."""
 
-    def run(report: Callable[[str], None], **changed: Any) -> Mapping[str, Snapshot]:
-        async def look_and_wait() -> Mapping[str, Snapshot]:
+    def run(
+        say: Callable[[str], None],
+        *,
+        taken: SnapshotSet = taken,
+        seen: SnapshotSet | None = None,
+        timeout: float = 30,
+        consistency: float = 20,
+    ) -> SnapshotSet:
+        async def look_and_wait() -> SnapshotSet:
             poller = waiting.Poller(aws)
-            seen = changed.pop("seen", None)
-            arguments: dict[str, Any] = {
-                "set_id": "set-1",
-                "snapshot_ids": ids,
-                "start_time": taken[0].start_time,
-                "seen": await poller.look(ids) if seen is None else seen,
-                "timeout": 30,
-                "report": report,
-                **changed,
-            }
-            return await waiting.wait_for_set(poller.look, **arguments)
+            first = seen or taken.as_seen(await poller.look(taken.snapshot_ids))
+            retry = Retry(consistency=consistency, say=say)
+            return await waiting.wait_for_set(poller.look, taken, seen=first, timeout=timeout, retry=retry)
 
         return asyncio.run(look_and_wait())
 
     return run
 
 
+def long_ago(taken: SnapshotSet) -> SnapshotSet:
+    """The set as if it had been taken long ago."""
+    return replace(taken, snapshots=tuple(replace(snapshot, start_time=LONG_AGO) for snapshot in taken.snapshots))
+
+
 def after(line: int, act: Callable[[], Any]) -> tuple[list[str], Callable[[str], None]]:
-    """A report that acts when it is told its n-th line, and the lines that it was told."""
+    """A `say` that acts when it is told its n-th line, and the lines that it was told."""
     lines: list[str] = []
 
-    def report(text: str) -> None:
+    def say(text: str) -> None:
         lines.append(text)
         if len(lines) == line:
             act()
 
-    return lines, report
+    return lines, say
 
 
 def test_it_waits_until_all_have_completed(wait: Wait, ec2: EmbeddedEC2, ids: list[str]) -> None:
-    lines, report = after(1, ec2.complete)
-    seen = wait(report)
-    assert list(seen) == ids
-    assert {each.state for each in seen.values()} == {"completed"}
+    lines, say = after(1, ec2.complete)
+    seen = wait(say)
+    assert seen.snapshot_ids == ids
+    assert {snapshot.state for snapshot in seen.snapshots} == {"completed"}
+    assert seen.state == "completed"
     assert lines == [
-        "set-1: 0 of 3 snapshots completed, 0%",
-        "set-1: 3 of 3 snapshots completed, 100%",
+        f"{SET}: 0 of 3 snapshots completed, 0%",
+        f"{SET}: 3 of 3 snapshots completed, 100%",
     ]
 
 
@@ -91,12 +99,12 @@ def test_it_reports_each_change_once(wait: Wait, ec2: EmbeddedEC2, ids: list[str
     looks_before: list[int] = []
     lines: list[str] = []
 
-    def report(text: str) -> None:
+    def say(text: str) -> None:
         lines.append(text)
         looks_before.append(len(ec2.calls("DescribeSnapshots")))
         ec2.complete(ids[len(lines) - 1 : len(lines)])
 
-    wait(report)
+    wait(say)
     assert [line.split()[1] for line in lines] == ["0", "1", "2", "3"]
     assert [line.rsplit(" ", 1)[1] for line in lines] == ["0%", "33%", "66%", "100%"]
     assert looks_before == sorted(set(looks_before))
@@ -113,23 +121,23 @@ def test_without_a_change_nothing_is_said_again(wait: Wait, ec2: EmbeddedEC2) ->
 def test_a_set_that_is_complete_at_the_first_look_is_not_waited_for(wait: Wait, ec2: EmbeddedEC2) -> None:
     ec2.complete()
     lines: list[str] = []
-    assert len(wait(lines.append)) == 3
+    assert wait(lines.append).state == "completed"
     assert lines == []
     assert len(ec2.calls("DescribeSnapshots")) == 1
 
 
 def test_a_set_in_error_fails_with_the_reason_of_aws(wait: Wait, ec2: EmbeddedEC2, ids: list[str]) -> None:
-    _, report = after(1, lambda: ec2.fail(ids[:1], message="Given key ID is not accessible."))
+    _, say = after(1, lambda: ec2.fail(ids[:1], message="Given key ID is not accessible."))
     with pytest.raises(errors.SetFailedError) as caught:
-        wait(report)
+        wait(say)
     text = str(caught.value)
-    assert text.startswith("waiting for set-1: snap-")
+    assert text.startswith(f"waiting for {SET}: snap-")
     assert "is in error: Given key ID is not accessible. There is no backup: " in text
     assert caught.value.exit_code == 4
 
 
-def test_an_error_without_a_reason_says_so(wait: Wait, taken: list[Snapshot]) -> None:
-    failed = {each.snapshot_id: replace(each, state="error") for each in taken}
+def test_an_error_without_a_reason_says_so(wait: Wait, taken: SnapshotSet) -> None:
+    failed = taken.as_seen([replace(snapshot, state="error") for snapshot in taken.snapshots])
     with pytest.raises(errors.SetFailedError, match="is in error: AWS gives no reason"):
         wait(print, seen=failed)
 
@@ -141,21 +149,22 @@ def test_when_the_time_is_up_it_says_how_far_the_set_is_and_that_it_goes_on(
     with pytest.raises(errors.WaitTimeoutError) as caught:
         wait(print, timeout=0)
     assert str(caught.value) == (
-        "waiting for set-1: 1 of 3 snapshots completed, 33% when the 0 s were up. The snapshots go on: "
-        "`snapset show set-1` looks at them, and `snapset wait set-1` or the next run waits for them again."
+        f"waiting for {SET}: 1 of 3 snapshots completed, 33% when the 0 s were up. The snapshots go on: "
+        f"`snapset show {SET}` looks at them, and `snapset wait {SET}` or the next run waits for them again."
     )
     assert caught.value.exit_code == 4
 
 
 def test_old_snapshots_that_are_missing_are_gone_and_not_waited_for(
-    wait: Wait, ec2: EmbeddedEC2, ids: list[str]
+    wait: Wait, ec2: EmbeddedEC2, taken: SnapshotSet, ids: list[str]
 ) -> None:
     ec2.complete()
     ec2.ec2().delete_snapshot(SnapshotId=ids[0])
-    assert list(wait(print, start_time=LONG_AGO)) == ids[1:]
+    left = wait(print, taken=long_ago(taken))
+    assert (left.snapshot_ids, left.state) == (ids[1:], "incomplete")
     for snapshot_id in ids[1:]:
         ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
-    assert wait(print, start_time=LONG_AGO) == {}
+    assert wait(print, taken=long_ago(taken)).snapshots == ()
 
 
 def test_young_snapshots_that_are_missing_may_only_not_be_visible_yet(
@@ -163,9 +172,9 @@ def test_young_snapshots_that_are_missing_may_only_not_be_visible_yet(
 ) -> None:
     ec2.complete()
     ec2.settings(visibility_seconds=600)
-    lines, report = after(1, lambda: ec2.settings(visibility_seconds=0))
-    assert list(wait(report)) == ids
-    assert lines[0] == "set-1: 0 of 3 snapshots completed, 0%"
+    lines, say = after(1, lambda: ec2.settings(visibility_seconds=0))
+    assert wait(say).snapshot_ids == ids
+    assert lines[0] == f"{SET}: 0 of 3 snapshots completed, 0%"
 
 
 @pytest.mark.parametrize(
@@ -179,47 +188,38 @@ def test_young_snapshots_that_are_missing_may_only_not_be_visible_yet(
 def test_trouble_on_the_way_is_reported_and_survived(
     wait: Wait, ec2: EmbeddedEC2, ids: list[str], trouble: dict[str, Any]
 ) -> None:
-    lines, report = after(1, lambda: ec2.fault(action="DescribeSnapshots", times=3, **trouble))
+    lines, say = after(1, lambda: ec2.fault(action="DescribeSnapshots", times=3, **trouble))
 
     def complete_later(text: str) -> None:
-        report(text)
+        say(text)
         if len(lines) == 2:
             ec2.complete()
 
-    assert list(wait(complete_later)) == ids
-    assert lines[1].startswith("set-1: 0 of 3 snapshots completed, 0% (describing snapshots in us-east-1: ")
-    assert lines[-1] == "set-1: 3 of 3 snapshots completed, 100%"
+    assert wait(complete_later).snapshot_ids == ids
+    assert lines[1].startswith(f"{SET}: 0 of 3 snapshots completed, 0% (describing snapshots in us-east-1: ")
+    assert lines[-1] == f"{SET}: 3 of 3 snapshots completed, 100%"
 
 
-def test_what_was_seen_before_the_trouble_is_not_the_whole_set(
-    ec2: EmbeddedEC2, taken: list[Snapshot], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = {each.snapshot_id: replace(each, state="completed", progress="100%") for each in taken}
-    first, *_ = done
+def test_what_was_seen_before_the_trouble_is_not_the_whole_set(taken: SnapshotSet) -> None:
+    done = [replace(snapshot, state="completed", progress="100%") for snapshot in taken.snapshots]
+    retry = Retry(consistency=age_of(taken.start_time) + 0.5)
+    looks: list[Sequence[str]] = []
 
-    async def look(snapshot_ids: Sequence[str]) -> dict[str, Snapshot]:
-        if SOON not in os.environ:
+    async def look(snapshot_ids: Sequence[str]) -> list[Snapshot]:
+        looks.append(snapshot_ids)
+        if len(looks) == 1:
             # So long that what is missing can't be young any more.
-            monkeypatch.setenv(SOON, "0")
+            while retry.may_be_invisible(taken.start_time):
+                await asyncio.sleep(0.01)
             raise errors.NoAnswerError("no answer")
         return done
 
-    monkeypatch.delenv(SOON, raising=False)
-    seen = asyncio.run(
-        waiting.wait_for_set(
-            look,
-            set_id="set-1",
-            snapshot_ids=list(done),
-            start_time=taken[0].start_time,
-            seen={first: done[first]},
-            timeout=30,
-            report=print,
-        )
-    )
-    assert seen == done
+    seen = asyncio.run(waiting.wait_for_set(look, taken, seen=taken.as_seen(done[:1]), timeout=30, retry=retry))
+    assert seen.snapshots == tuple(done)
+    assert looks == [taken.snapshot_ids] * 2
 
 
 def test_a_refused_permission_is_not_waited_for(wait: Wait, ec2: EmbeddedEC2) -> None:
-    _, report = after(1, lambda: ec2.fault(action="DescribeSnapshots", kind="deny"))
+    _, say = after(1, lambda: ec2.fault(action="DescribeSnapshots", kind="deny"))
     with pytest.raises(errors.NotPermittedError, match=r"Allow ec2:DescribeSnapshots\."):
-        wait(report)
+        wait(say)

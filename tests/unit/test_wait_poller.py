@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import pytest
 from snapset import errors
 from snapset.aws.ec2 import Ec2
+from snapset.aws.records import Snapshot
 from snapset.emulator.client import EmbeddedEC2
 from snapset.sets import wait as waiting
 from snapset.sets.inputs import SetInputs
 from snapset.sets.wait import Poller, poller_for, run_in_thread
 
+SET = "set-0123456789abcdef0"
 GONE = "snap-0123456789abcdef0"
 DEADLINE = 20.0
 
@@ -38,30 +40,34 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def sets(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> list[list[str]]:
     """The snapshots of five sets."""
-    made = [[each.snapshot_id for each in aws.create_snapshots(inputs, {"a": "b"})] for _ in range(5)]
+    made = [[snapshot.snapshot_id for snapshot in aws.create_snapshots(inputs.request(set_id=SET))] for _ in range(5)]
     ec2.clear_calls()
     return made
 
 
-def test_all_who_wait_are_served_by_one_request_and_each_sees_its_own(
+def ids_of(snapshots: Iterable[Snapshot]) -> list[str]:
+    return [snapshot.snapshot_id for snapshot in snapshots]
+
+
+def test_all_who_wait_are_served_by_one_request_and_every_one_sees_its_own(
     aws: Ec2, ec2: EmbeddedEC2, sets: list[list[str]]
 ) -> None:
-    async def main() -> list[dict[str, object]]:
+    async def main() -> list[list[Snapshot]]:
         poller = Poller(aws)
-        return await asyncio.gather(*(poller.look(each) for each in sets * 20))
+        return await asyncio.gather(*(poller.look(wanted) for wanted in sets * 20))
 
-    assert [list(seen) for seen in run(main)] == sets * 20
+    assert [ids_of(seen) for seen in run(main)] == sets * 20
     assert len(ec2.calls("DescribeSnapshots")) == 1
 
 
 def test_those_who_look_again_and_again_share_every_tick(aws: Ec2, ec2: EmbeddedEC2, sets: list[list[str]]) -> None:
     async def look_five_times(poller: Poller, ids: list[str]) -> None:
         for _ in range(5):
-            assert list(await poller.look(ids)) == ids
+            assert ids_of(await poller.look(ids)) == ids
 
     async def main() -> None:
         poller = Poller(aws)
-        await asyncio.gather(*(look_five_times(poller, each) for each in sets * 4))
+        await asyncio.gather(*(look_five_times(poller, wanted) for wanted in sets * 4))
 
     run(main)
     assert len(ec2.calls("DescribeSnapshots")) == 5
@@ -69,8 +75,9 @@ def test_those_who_look_again_and_again_share_every_tick(aws: Ec2, ec2: Embedded
 
 def test_what_ec2_can_not_see_is_left_out(aws: Ec2, sets: list[list[str]]) -> None:
     [ids, *_] = sets
-    assert list(run(lambda: Poller(aws).look([GONE, *ids]))) == ids
-    assert run(lambda: Poller(aws).look([GONE])) == {}
+    assert ids_of(run(lambda: Poller(aws).look([GONE, *ids]))) == ids
+    assert ids_of(run(lambda: Poller(aws).look([ids[2], ids[0]]))) == [ids[2], ids[0]]
+    assert run(lambda: Poller(aws).look([GONE])) == []
 
 
 def test_a_failed_request_fails_for_everyone_and_the_next_look_asks_again(
@@ -78,25 +85,25 @@ def test_a_failed_request_fails_for_everyone_and_the_next_look_asks_again(
 ) -> None:
     ec2.fault(action="DescribeSnapshots", kind="error", code="UnauthorizedOperation")
 
-    async def main() -> tuple[list[object], dict[str, object]]:
+    async def main() -> tuple[list[list[Snapshot] | BaseException], list[Snapshot]]:
         poller = Poller(aws)
-        failed = await asyncio.gather(*(poller.look(each) for each in sets), return_exceptions=True)
+        failed = await asyncio.gather(*(poller.look(wanted) for wanted in sets), return_exceptions=True)
         return failed, await poller.look(sets[0])
 
     failed, seen = run(main)
-    assert [type(each) for each in failed] == [errors.NotPermittedError] * 5
-    assert list(seen) == sets[0]
+    assert [type(error) for error in failed] == [errors.NotPermittedError] * 5
+    assert ids_of(seen) == sets[0]
     assert len(ec2.calls("DescribeSnapshots")) == 2
 
 
 def test_one_who_gives_up_does_not_take_the_others_with_him(aws: Ec2, sets: list[list[str]]) -> None:
     async def main() -> None:
         poller = Poller(aws)
-        first, second = (asyncio.create_task(poller.look(each)) for each in sets[:2])
+        first, second = (asyncio.create_task(poller.look(wanted)) for wanted in sets[:2])
         await asyncio.sleep(0)
         first.cancel()
-        assert list(await second) == sets[1]
-        assert list(await poller.look(sets[2])) == sets[2]
+        assert ids_of(await second) == sets[1]
+        assert ids_of(await poller.look(sets[2])) == sets[2]
 
     run(main)
 
