@@ -1,19 +1,18 @@
-"""`snapset.session`: where calls go and as whom, from the stack's `aws` config or from boto3's own chain."""
+"""`snapset.aws.session`: which Region, endpoint and credentials a client has, and what SNAPSET_VERBOSE shows."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from snapset import errors
-from snapset.aws.ec2 import Ec2, connect
-from snapset.aws.session import AwsSettings, find_region, make_client
+from snapset.aws.ec2 import Ec2
+from snapset.aws.session import find_caller, find_region, make_ec2_client
+from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.sets.inputs import SetInputs
 
-ENDPOINT = "http://127.0.0.1:4566"
 SECRETS = {"accessKey": "AKIAEXAMPLE1", "secretKey": "topsecretexample", "token": "sessiontokenexample"}
 
 pytestmark = pytest.mark.usefixtures("no_account", "no_memory")
@@ -21,62 +20,6 @@ pytestmark = pytest.mark.usefixtures("no_account", "no_memory")
 
 def from_config(**config: Any) -> AwsSettings:
     return AwsSettings.from_config(config.get)
-
-
-@pytest.mark.parametrize("as_json", [False, True])
-@pytest.mark.parametrize(
-    "endpoints",
-    [
-        [{"ec2": ENDPOINT}],
-        {"ec2": ENDPOINT},
-        [{"sts": "http://elsewhere"}, {"ec2": ENDPOINT}],
-        [{"sts": "http://elsewhere", "ec2": ENDPOINT}],
-    ],
-)
-def test_the_endpoint_is_read_from_a_list_or_an_object_given_as_such_or_as_json(
-    endpoints: Any, as_json: bool
-) -> None:
-    settings = from_config(region="us-west-2", endpoints=json.dumps(endpoints) if as_json else endpoints)
-    assert settings.endpoint_url == ENDPOINT
-    assert make_client(settings, retries=False).meta.endpoint_url == ENDPOINT
-
-
-@pytest.mark.parametrize("endpoints", [None, "", " ", "[]", "{}", [], {}, "null", [{"s3": ENDPOINT}], [{"ec2": ""}]])
-def test_without_an_ec2_endpoint_calls_go_to_aws(endpoints: Any) -> None:
-    settings = from_config(region="us-west-2", endpoints=endpoints)
-    assert settings.endpoint_url is None
-    assert make_client(settings, retries=False).meta.endpoint_url == "https://ec2.us-west-2.amazonaws.com"
-
-
-def test_an_endpoint_that_is_not_json_is_an_input_error() -> None:
-    with pytest.raises(errors.InputError, match="endpoints"):
-        from_config(endpoints=ENDPOINT)
-
-
-def test_an_empty_config_leaves_all_to_boto3() -> None:
-    assert from_config() == AwsSettings()
-    assert from_config(region="", profile="", accessKey="") == AwsSettings()
-
-
-def test_the_keys_of_the_config_are_read() -> None:
-    settings = from_config(region="eu-west-1", profile="ops", **SECRETS)
-    assert (settings.region, settings.profile) == ("eu-west-1", "ops")
-    assert [settings.access_key, settings.secret_key, settings.session_token] == list(SECRETS.values())
-
-
-def test_credentials_are_not_shown() -> None:
-    settings = from_config(region="eu-west-1", **SECRETS)
-    for shown in (repr(settings), str(settings), f"{settings}", repr({"settings": settings})):
-        assert "eu-west-1" in shown
-        assert not [secret for secret in SECRETS.values() if secret in shown]
-
-
-def test_in_region_changes_the_region_and_nothing_else() -> None:
-    settings = from_config(region="eu-west-1", profile="ops", endpoints={"ec2": ENDPOINT}, **SECRETS)
-    there = settings.in_region("us-west-2")
-    assert there.region == "us-west-2"
-    assert there.in_region("eu-west-1") == settings
-    assert settings.in_region(None) == settings.in_region("") == settings
 
 
 @pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
@@ -89,7 +32,7 @@ def test_the_region_of_the_config_wins_over_that_of_the_environment(
 
 
 def test_no_region_at_all_is_an_input_error_that_says_where_to_set_one() -> None:
-    for ask in (lambda: find_region(AwsSettings()), lambda: make_client(AwsSettings(), retries=True)):
+    for ask in (lambda: find_region(AwsSettings()), lambda: make_ec2_client(AwsSettings(), retries=True)):
         with pytest.raises(errors.InputError) as caught:
             ask()
         assert "no Region is set. Set the region input, aws:region in the stack's config, or AWS_REGION." in str(
@@ -103,7 +46,7 @@ def test_no_credentials_at_all_are_an_input_error_that_says_where_to_set_them(
     aws = Ec2(AwsSettings(region="us-east-1", endpoint_url=ec2.endpoint))
     ec2.clear_calls()
     with pytest.raises(errors.InputError) as caught:
-        aws.create_snapshots(inputs, {})
+        aws.create_snapshots(inputs.request(set_id="set-0123456789abcdef0"))
     assert str(caught.value).startswith(f"creating snapshots of {inputs.instance_id}: no AWS credentials were found.")
     assert "AWS_PROFILE" in str(caught.value)
     assert ec2.calls() == []
@@ -111,12 +54,15 @@ def test_no_credentials_at_all_are_an_input_error_that_says_where_to_set_them(
 
 def test_an_unknown_profile_is_an_input_error_that_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = AwsSettings(region="us-east-1", profile="nonesuch")
-    for ask in (lambda: make_client(settings, retries=True), lambda: find_region(AwsSettings(profile="nonesuch"))):
+    for ask in (
+        lambda: make_ec2_client(settings, retries=True),
+        lambda: find_region(AwsSettings(profile="nonesuch")),
+    ):
         with pytest.raises(errors.InputError, match="nonesuch"):
             ask()
     monkeypatch.setenv("AWS_PROFILE", "nothere")
     with pytest.raises(errors.InputError, match="nothere"):
-        make_client(AwsSettings(region="us-east-1"), retries=True)
+        make_ec2_client(AwsSettings(region="us-east-1"), retries=True)
 
 
 def test_a_config_file_that_can_not_be_read_is_an_input_error(
@@ -130,7 +76,7 @@ def test_a_config_file_that_can_not_be_read_is_an_input_error(
 
 def test_an_endpoint_that_is_no_url_is_an_input_error_that_quotes_it() -> None:
     with pytest.raises(errors.InputError, match="not a url"):
-        make_client(AwsSettings(region="us-east-1", endpoint_url="not a url"), retries=True)
+        make_ec2_client(AwsSettings(region="us-east-1", endpoint_url="not a url"), retries=True)
 
 
 def test_a_profile_gives_region_and_credentials(
@@ -169,7 +115,91 @@ def test_the_endpoint_of_the_environment_is_used_as_boto3_uses_it(
     assert Ec2(AwsSettings()).describe_instance(instance.instance_id).instance_id == instance.instance_id
 
 
-def test_settings_that_are_alike_share_one_ec2() -> None:
-    one, same, other = AwsSettings(region="us-east-1"), AwsSettings(region="us-east-1"), AwsSettings(region="x")
-    assert connect(one) is connect(same)
-    assert connect(one) is not connect(other)
+def test_a_read_timeout_that_is_not_a_number_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNAPSET_READ_SECONDS", "soon")
+    with pytest.raises(errors.InputError, match="SNAPSET_READ_SECONDS"):
+        make_ec2_client(from_config(region="us-east-1", **SECRETS), retries=False)
+
+
+def test_the_caller_is_whose_credentials_they_are(ec2: EmbeddedEC2) -> None:
+    settings = from_config(region="us-east-1", endpoints={"sts": ec2.endpoint}, **SECRETS)
+    assert find_caller(settings).startswith("arn:aws:sts::")
+    with pytest.raises(
+        errors.InputError, match="asking AWS whose credentials these are: no AWS credentials were fou"
+    ):
+        find_caller(from_config(region="us-east-1", endpoints={"sts": ec2.endpoint}))
+
+
+def test_a_role_is_assumed_with_all_that_is_said_of_it(ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
+    role = {
+        "roleArn": "arn:aws:iam::123456789012:role/backup",
+        "sessionName": "nightly",
+        "externalId": "shared-with-nobody",
+        "policy": "{}",
+        "policyArns": ["arn:aws:iam::aws:policy/ReadOnlyAccess"],
+        "sourceIdentity": "ops",
+        "tags": {"team": "ops"},
+        "transitiveTagKeys": ["team"],
+        "duration": "1h",
+    }
+    endpoints = {"ec2": ec2.endpoint, "sts": ec2.endpoint}
+    settings = from_config(region="us-east-1", endpoints=endpoints, assumeRoles=[role], **SECRETS)
+    Ec2(settings).describe_instance(instance.instance_id)
+    [assumed] = ec2.calls("AssumeRole")
+    wanted = {
+        "RoleArn": role["roleArn"],
+        "RoleSessionName": "nightly",
+        "ExternalId": "shared-with-nobody",
+        "Policy": "{}",
+        "PolicyArns.member.1.arn": "arn:aws:iam::aws:policy/ReadOnlyAccess",
+        "SourceIdentity": "ops",
+        "Tags.member.1.Key": "team",
+        "Tags.member.1.Value": "ops",
+        "TransitiveTagKeys.member.1": "team",
+        "DurationSeconds": "3600",
+    }
+    assert wanted.items() <= assumed["params"].items()
+    assert assumed["access_key"] == SECRETS["accessKey"]
+    assert ec2.calls("DescribeInstances")[-1]["access_key"] != SECRETS["accessKey"]
+
+
+def test_what_is_not_said_of_a_role_is_not_sent(ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
+    role = {"roleArn": "arn:aws:iam::123456789012:role/backup"}
+    endpoints = {"ec2": ec2.endpoint, "sts": ec2.endpoint}
+    settings = from_config(region="us-east-1", endpoints=endpoints, assumeRole=role, **SECRETS)
+    Ec2(settings).describe_instance(instance.instance_id)
+    [assumed] = ec2.calls("AssumeRole")
+    assert assumed["params"].keys() - {"Action", "Version"} == {"RoleArn", "RoleSessionName"}
+
+
+def test_roles_are_assumed_one_after_the_other(ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
+    roles = [{"roleArn": f"arn:aws:iam::123456789012:role/{name}"} for name in ("first", "second")]
+    endpoints = {"ec2": ec2.endpoint, "sts": ec2.endpoint}
+    settings = from_config(region="us-east-1", endpoints=endpoints, assumeRoles=roles, **SECRETS)
+    Ec2(settings).describe_instance(instance.instance_id)
+    first, second = ec2.calls("AssumeRole")
+    assert [call["params"]["RoleArn"] for call in (first, second)] == [role["roleArn"] for role in roles]
+    assert first["access_key"] == SECRETS["accessKey"]
+    assert second["access_key"] != SECRETS["accessKey"]
+
+
+def test_each_call_is_shown_on_request_without_its_parameters_and_without_credentials(
+    ec2: EmbeddedEC2,
+    instance: LaunchedInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = from_config(region="us-east-1", endpoints={"ec2": ec2.endpoint}, **SECRETS)
+    Ec2(settings).describe_instance(instance.instance_id)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("SNAPSET_VERBOSE", "1")
+    ec2.fault(action="DescribeInstances", kind="error", code="Blocked", status=403, skip=1)
+    aws = Ec2(settings)
+    aws.describe_instance(instance.instance_id)
+    with pytest.raises(errors.NotPermittedError):
+        aws.describe_instance(instance.instance_id)
+    shown = capsys.readouterr().err
+    done, refused = shown.splitlines()
+    assert done.startswith("aws: DescribeInstances: HTTP 200, request ")
+    assert refused.startswith("aws: DescribeInstances: HTTP 403 Blocked, request ")
+    assert not [secret for secret in (*SECRETS.values(), instance.instance_id) if secret in shown]
