@@ -45,7 +45,7 @@ def test_the_endpoint_is_read_from_a_list_or_an_object_given_as_such_or_as_json(
     assert make_ec2_client(settings, retries=False).meta.endpoint_url == ENDPOINT
 
 
-@pytest.mark.parametrize("endpoints", [None, "", " ", "[]", "{}", [], {}, "null", [{"s3": ENDPOINT}], [{"ec2": ""}]])
+@pytest.mark.parametrize("endpoints", [None, "", " ", "[]", "{}", [], {}, "null", [None], [{"s3": ENDPOINT}], [{"ec2": ""}]])
 def test_without_an_ec2_endpoint_calls_go_to_aws(endpoints: Any) -> None:
     settings = from_config(region="us-west-2", endpoints=endpoints)
     assert settings.endpoint_url is None
@@ -175,6 +175,29 @@ def test_a_role_for_what_is_not_a_duration_is_an_input_error() -> None:
 def test_a_web_identity_in_the_config_is_refused_and_not_ignored() -> None:
     with pytest.raises(errors.InputError, match="AWS_WEB_IDENTITY_TOKEN_FILE"):
         connect_with(assumeRoleWithWebIdentity={"roleArn": "arn:aws:iam::123456789012:role/backup"})
+
+
+@pytest.mark.usefixtures("other_account")
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("endpoints", ENDPOINT),
+        ("endpoints", [ENDPOINT]),
+        ("assumeRoles", [ROLE]),
+        ("assumeRoles", [{"roleArn": ROLE}, "second"]),
+        ("assumeRole", ROLE),
+        ("assumeRole", 7.0),
+        ("defaultTags", ["team"]),
+        ("sharedConfigFiles", "/etc/aws/config"),
+        ("sharedCredentialsFiles", {"file": "/etc/aws/credentials"}),
+        ("sharedCredentialsFiles", [7.0]),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_refused_and_not_ignored(key: str, value: Any, as_json: bool) -> None:
+    with pytest.raises(errors.InputError, match=f"reading aws:{key}: ") as caught:
+        connect_with(**{key: json.dumps(value) if as_json else value})
+    assert "/etc/aws" not in str(caught.value)
 
 
 SECRET = "q8Zx-external-id-Vw1"

@@ -13,11 +13,12 @@ from typing import Any
 from snapset import errors
 from snapset.retry import parse_duration
 
-# The keys whose values are objects or lists.
-_OBJECTS = ("endpoints", "assumeRoles", "assumeRole", "defaultTags", "sharedConfigFiles", "sharedCredentialsFiles")
+# The keys whose values are objects or lists of objects, and those whose values are lists of paths.
+_OBJECTS = ("endpoints", "assumeRoles", "assumeRole", "defaultTags")
+_FILES = ("sharedConfigFiles", "sharedCredentialsFiles")
 
 # Settings of an `aws.Provider` that snapset follows, and those that are or may contain credentials.
-PROVIDER_KEYS = ("region", "profile", *_OBJECTS)
+PROVIDER_KEYS = ("region", "profile", *_OBJECTS, *_FILES)
 CREDENTIALS = ("accessKey", "secretKey", "token", "assumeRoleWithWebIdentity")
 
 
@@ -95,17 +96,18 @@ class AwsSettings:
             )
         if bool(get("accessKey")) != bool(get("secretKey")):
             raise errors.InputError("reading aws:accessKey and aws:secretKey: one is not set. Set both, or neither.")
-        parsed = {name: _parse_json(name, get(name)) for name in _OBJECTS}
-        endpoints = _merge(parsed["endpoints"])
+        objects = {name: _objects(name, _parse_json(name, get(name))) for name in _OBJECTS}
+        config_file, credentials_file = (_first(name, _parse_json(name, get(name))) for name in _FILES)
+        endpoints = _merge(objects["endpoints"])
         return cls(
             region=get("region") or None,
             profile=get("profile") or None,
             endpoint_url=endpoints.get("ec2") or None,
             sts_endpoint_url=endpoints.get("sts") or None,
-            config_file=_first(parsed["sharedConfigFiles"]),
-            credentials_file=_first(parsed["sharedCredentialsFiles"]),
-            roles=tuple(map(Role.parse, _objects(parsed["assumeRoles"]) or _objects(parsed["assumeRole"]))),
-            default_tags=_merge(parsed["defaultTags"]).get("tags") or {},
+            config_file=config_file,
+            credentials_file=credentials_file,
+            roles=tuple(map(Role.parse, objects["assumeRoles"] or objects["assumeRole"])),
+            default_tags=_merge(objects["defaultTags"]).get("tags") or {},
             access_key=get("accessKey") or None,
             secret_key=get("secretKey") or None,
             session_token=get("token") or None,
@@ -131,21 +133,30 @@ class AwsSettings:
 
 
 def _parse_json(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
     try:
-        return json.loads(value) if isinstance(value, str) and value.strip() else value
+        return json.loads(value) if value.strip() else None
     except ValueError as error:
         # Not the value: it may hold an external id, or more.
         raise errors.InputError(f"reading aws:{name}: the value is not JSON ({error}).") from None
 
 
-def _objects(parsed: Any) -> list[Mapping[str, Any]]:
-    entries = parsed if isinstance(parsed, list) else [parsed]
-    return [entry for entry in entries if isinstance(entry, Mapping)]
+def _objects(name: str, parsed: Any) -> list[Mapping[str, Any]]:
+    entries = [entry for entry in (parsed if isinstance(parsed, list) else [parsed]) if entry is not None]
+    if not all(isinstance(entry, Mapping) for entry in entries):
+        # A role that is passed over in silence would leave the calls to somebody else's credentials.
+        raise errors.InputError(f"reading aws:{name}: it is neither an object nor a list of objects.")
+    return entries
 
 
-def _merge(parsed: Any) -> dict[str, Any]:
-    return {key: value for entry in _objects(parsed) for key, value in entry.items()}
+def _merge(objects: list[Mapping[str, Any]]) -> dict[str, Any]:
+    return {key: value for entry in objects for key, value in entry.items()}
 
 
-def _first(parsed: Any) -> str | None:
-    return str(parsed[0]) if isinstance(parsed, list) and parsed else None
+def _first(name: str, parsed: Any) -> str | None:
+    if not parsed:
+        return None
+    if not isinstance(parsed, list) or not all(isinstance(path, str) for path in parsed):
+        raise errors.InputError(f"reading aws:{name}: it is not a list of paths.")
+    return str(parsed[0])
