@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pulumi
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from snapset.errors import InputError
-from snapset.rules import UNKNOWN, has_unknown
+from snapset.rules import UNKNOWN
 from snapset.sets.inputs import find_problems, parse
 
 INSTANCE = "i-0123456789abcdef0"
@@ -133,10 +132,6 @@ def test_an_outpost_and_a_location_together_are_refused() -> None:
     assert found(outpost_arn=OUTPOST, location="local") == ["location"]
 
 
-def test_the_sentinel_for_the_unknown_is_pulumis_own() -> None:
-    assert pulumi.runtime.rpc.UNKNOWN == UNKNOWN
-
-
 # One valid value of each input; an Outpost and a location exclude each other.
 whole = st.fixed_dictionaries({name: st.sampled_from(values) for name, values in VALID.items()}).flatmap(
     lambda all_inputs: st.sampled_from(["outpost_arn", "location"]).map(
@@ -187,22 +182,6 @@ def test_a_malformed_exclusion_is_found_beside_one_that_is_not_known_yet() -> No
 
 def test_tags_of_which_one_is_not_known_yet_are_passed_over() -> None:
     assert found(tags={"app": UNKNOWN, "tier": "1"}) == []
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
-
-
-@given(json_values, st.data())
-def test_the_unknown_is_seen_at_any_depth_and_nowhere_else(value: Any, data: st.DataObject) -> None:
-    assert not has_unknown(value)
-    nested: Any = UNKNOWN
-    for wrap in data.draw(st.lists(st.sampled_from([lambda v: [v], lambda v: {"k": v}, lambda v: (1, v)]))):
-        nested = wrap(nested)
-    assert has_unknown(nested)
-    assert has_unknown([value, {"deep": nested}])
 
 
 def test_parse_fills_in_the_defaults_and_sorts_the_exclusions() -> None:

@@ -1,0 +1,298 @@
+"""`snapset.restore.inputs`: what is accepted as an input, what replaces volumes, and the request to AWS."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from snapset.aws.records import Snapshot
+from snapset.errors import InputError
+from snapset.restore.inputs import OWN_KEYS, RestoreInputs, find_changes, find_problems, parse
+from snapset.rules import UNKNOWN
+from snapset.sets import tags
+
+SET = "set-0123456789abcdef0"
+INSTANCE = "i-0123456789abcdef0"
+ZONES = {
+    "us-east-1": ["us-east-1a", "us-east-1f", "us-east-1-bos-1a", "us-east-1-atl-2a", "us-east-1-wl1-bos-wlz-1"],
+    "us-gov-west-1": ["us-gov-west-1b"],
+    "eusc-de-east-1": ["eusc-de-east-1a"],
+    "eu-west-2": ["eu-west-2-wl2-man-wlz-1"],
+    "eu-west-12": ["eu-west-12a"],
+}
+
+VALID: dict[str, list[Any]] = {
+    "exclude_boot_volume": [True, False],
+    "volume_type": ["gp3", "gp2", "st1", "sc1", "standard"],
+    "encrypted": [True, False],
+    "kms_key_id": ["alias/backup", "arn:aws:kms:us-east-1:123456789012:key/1"],
+    "tags": [{}, {"app": "shop"}, {f"k{number}": "" for number in range(45)}],
+    "region": ["us-east-1"],
+}
+
+# The property, a value that it can't have, and what is said of it.
+INVALID: list[tuple[str, Any, str]] = [
+    ("set_id", None, "None is not the id of a set (like set-0123456789abcdef0)"),
+    ("set_id", "", "'' is not the id of a set"),
+    ("set_id", "set-0123456789abcdef", "'set-0123456789abcdef' is not the id of a set"),
+    ("set_id", "snap-0123456789abcdef0", "'snap-0123456789abcdef0' is not the id of a set"),
+    ("instance_id", "i-1", "'i-1' is not an instance id"),
+    ("availability_zone", "us-east-1", "'us-east-1' is not an Availability Zone (like us-east-1a)"),
+    ("availability_zone", "use1-az1", "'use1-az1' is not an Availability Zone"),
+    ("availability_zone", "US-EAST-1A", "'US-EAST-1A' is not an Availability Zone"),
+    ("availability_zone", "us-east-1-wl1-bos-wlz", "is not an Availability Zone"),
+    ("exclude_boot_volume", "true", "'true' is neither true nor false"),
+    ("volume_type", "gp4", "'gp4' is not one of gp3, gp2, io2, io1, st1, sc1, standard"),
+    ("iops", "many", "'many' is not a whole number"),
+    ("iops", 3000.5, "3000.5 is not a whole number"),
+    ("iops", True, "True is not a whole number"),
+    ("throughput", "fast", "'fast' is not a whole number"),
+    ("encrypted", 1, "1 is neither true nor false"),
+    ("kms_key_id", 7.0, "7.0 is not a string"),
+    (
+        "tags",
+        {f"k{number}": "" for number in range(46)},
+        "46 tags are too many: a volume has room for 50, of which snapset keeps 5 for itself; give at most 45",
+    ),
+    ("tags", {"snapset:x": "y"}, "tag key 'snapset:x'"),
+    ("tags", ["app=shop"], "is not a map of tags"),
+    ("region", "here", "'here' is not a Region"),
+]
+
+# The kind of the volumes, the property that is blamed, and what is said of it.
+UNFIT: list[tuple[dict[str, Any], str, str]] = [
+    ({"volume_type": "io1"}, "iops", "io1 needs it, 100 to 64000"),
+    ({"volume_type": "io2"}, "iops", "io2 needs it, 100 to 256000"),
+    ({"volume_type": "io1", "iops": 64_001}, "iops", "64001 does not fit io1, which takes 100 to 64000"),
+    ({"volume_type": "gp3", "iops": 2999.0}, "iops", "2999 does not fit gp3, which takes 3000 to 80000"),
+    ({"volume_type": "gp3", "throughput": 124}, "throughput", "124 does not fit gp3, which takes 125 to 2000"),
+    ({"volume_type": "gp3", "throughput": 2001}, "throughput", "2001 does not fit gp3, which takes 125 to 2000"),
+    (
+        {"volume_type": "st1", "iops": 500},
+        "iops",
+        "st1 takes none; leave it out, or set volume_type to gp3 or io1 or",
+    ),
+    ({"volume_type": "io2", "iops": 500, "throughput": 500}, "throughput", "io2 takes none; leave it out, or set"),
+    ({"iops": 3000}, "iops", "gp2, AWS's default, takes none; leave it out, or set volume_type to gp3 or io1 or io2"),
+    ({"throughput": 500}, "throughput", "gp2, AWS's default, takes none; leave it out, or set volume_type to gp3"),
+]
+FIT: list[dict[str, Any]] = [
+    {},
+    {"volume_type": "gp3"},
+    {"volume_type": "gp3", "iops": 3000, "throughput": 125},
+    {"volume_type": "gp3", "iops": 80_000.0, "throughput": 2000.0},
+    {"volume_type": "io1", "iops": 100},
+    {"volume_type": "io2", "iops": 256_000},
+    {"volume_type": "", "iops": "", "throughput": ""},
+    {"volume_type": UNKNOWN, "iops": 1},
+    {"volume_type": "io1", "iops": UNKNOWN},
+    {"volume_type": "gp3", "throughput": UNKNOWN},
+]
+
+SNAPSHOT = Snapshot(
+    snapshot_id="snap-0123456789abcdef0",
+    volume_id="vol-0123456789abcdef0",
+    size_gib=8,
+    encrypted=False,
+    state="completed",
+    progress="100%",
+    start_time="2026-11-23T23:15:00.000Z",
+    owner_id="123456789012",
+    tags={"app": "till", "Name": "data", tags.SET: SET, tags.DEVICE: "/dev/old", "aws:backup:source": "x"},
+)
+
+
+def props(**given_inputs: Any) -> dict[str, Any]:
+    target = {} if given_inputs.keys() & {"instance_id", "availability_zone"} else {"availability_zone": "us-east-1a"}
+    return {"set_id": SET, "region": "us-east-1", **target, **given_inputs}
+
+
+def parsed(**given_inputs: Any) -> RestoreInputs:
+    return parse({"scope": "org/shop/prod/web", **props(**given_inputs)})
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in VALID.items() for value in values])
+def test_a_valid_input_has_no_problem(name: str, value: Any) -> None:
+    assert find_problems(props(**{name: value})) == []
+
+
+@pytest.mark.parametrize(("region", "zone"), [(region, zone) for region, zones in ZONES.items() for zone in zones])
+def test_availability_local_and_wavelength_zones_are_accepted(region: str, zone: str) -> None:
+    assert find_problems(props(region=region, availability_zone=zone)) == []
+
+
+@pytest.mark.parametrize(("name", "value", "said"), INVALID)
+def test_an_invalid_input_is_the_one_problem_and_is_quoted(name: str, value: Any, said: str) -> None:
+    [problem] = find_problems(props(**{name: value}))
+    assert problem.property == name
+    assert said in problem.reason
+    assert "\n" not in problem.reason
+    with pytest.raises(InputError) as caught:
+        parsed(**{name: value})
+    assert str(caught.value) == f"reading {name}: {problem.reason}."
+
+
+def test_all_problems_are_found_at_once() -> None:
+    found = find_problems(props(set_id="set-1", volume_type="gp4", tags={"aws:a": "b"}))
+    assert [problem.property for problem in found] == ["set_id", "volume_type", "tags"]
+
+
+@pytest.mark.parametrize("none", [{}, {"instance_id": None, "availability_zone": ""}])
+def test_without_a_target_it_is_asked_for(none: dict[str, Any]) -> None:
+    [problem] = find_problems({"set_id": SET, "region": "us-east-1", **none})
+    assert problem.property == "availability_zone"
+    assert problem.reason.startswith(
+        "neither is given: give the instance to attach the volumes to (--to), or the zone"
+    )
+
+
+def test_an_instance_and_a_zone_together_are_refused() -> None:
+    [problem] = find_problems(props(instance_id=INSTANCE, availability_zone="us-east-1a"))
+    assert problem.reason.startswith("both are given: ")
+
+
+def test_a_zone_of_another_region_than_the_sets_is_refused() -> None:
+    [problem] = find_problems(props(region="us-west-2", availability_zone="us-east-1a"))
+    assert problem.property == "availability_zone"
+    assert problem.reason.startswith("us-east-1a is not in us-west-2, where the set is; ")
+    assert find_problems(props(region=UNKNOWN, availability_zone="us-east-1a")) == []
+
+
+@pytest.mark.parametrize(("kind", "blamed", "said"), UNFIT)
+def test_what_a_volume_type_does_not_take_is_said_with_what_it_takes(
+    kind: dict[str, Any], blamed: str, said: str
+) -> None:
+    [problem] = find_problems(props(**kind))
+    assert problem.property == blamed
+    assert problem.reason.startswith(said)
+
+
+@pytest.mark.parametrize("kind", FIT)
+def test_what_a_volume_type_takes_is_no_problem(kind: dict[str, Any]) -> None:
+    assert find_problems(props(**kind)) == []
+
+
+@given(st.fixed_dictionaries({}, optional={name: st.just(UNKNOWN) for name in [*VALID, "set_id", "instance_id"]}))
+def test_what_is_not_known_yet_is_passed_over(unknown: dict[str, Any]) -> None:
+    assert find_problems(props(**{"instance_id": INSTANCE, **unknown})) == []
+
+
+def test_parse_fills_in_the_defaults_and_takes_whole_numbers_out_of_floats() -> None:
+    inputs = parsed(volume_type="gp3", iops=3500.0, throughput=250.0, tags=None, devices=None, encrypted=None)
+    assert inputs == RestoreInputs(
+        set_id=SET,
+        scope="org/shop/prod/web",
+        region="us-east-1",
+        availability_zone="us-east-1a",
+        volume_type="gp3",
+        iops=3500,
+        throughput=250,
+    )
+    assert [type(number) for number in (inputs.iops, inputs.throughput)] == [int, int]
+
+
+CHANGES: dict[str, Any] = {
+    "set_id": "set-0fedcba9876543210",
+    "instance_id": INSTANCE,
+    "availability_zone": "us-east-1b",
+    "exclude_boot_volume": True,
+    "volume_type": "gp3",
+    "iops": 4000.0,
+    "throughput": 500.0,
+    "encrypted": True,
+    "kms_key_id": "alias/backup",
+    "region": "us-west-2",
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_of_what_the_volumes_are_means_other_volumes(name: str) -> None:
+    assert find_changes(props(), {**props(), name: CHANGES[name]}) == [name]
+    assert find_changes(props(), {**props(), name: UNKNOWN}) == [name]
+    assert find_changes({**props(), name: CHANGES[name]}, {**props(), name: CHANGES[name]}) == []
+
+
+def test_a_change_of_tags_devices_or_scope_means_no_other_volumes() -> None:
+    changed = {"tags": {"a": "b"}, "devices": {"snap-1": "/dev/sdf"}, "scope": "a/b/c/d", "aws": {"region": "x"}}
+    assert find_changes(props(), {**props(), **changed}) == []
+    assert find_changes(props(), {**props(), "volume_type": "", "iops": None, "encrypted": False}) == []
+
+
+def test_the_token_names_the_restore_and_not_what_a_failed_one_is_corrected_with() -> None:
+    inputs = parsed(instance_id=INSTANCE, volume_type="gp3", iops=3500)
+    others: list[dict[str, Any]] = [
+        {"set_id": "set-0fedcba9876543210"},
+        {"scope": "org/shop/test/web"},
+        {"region": "us-west-2"},
+        {"instance_id": "i-0fedcba9876543210"},
+        {"volume_type": "gp2"},
+        {"iops": 4000},
+        {"throughput": 500},
+        {"encrypted": True},
+        {"kms_key_id": "alias/backup"},
+    ]
+    tokens = [replace(inputs, **other).token for other in others]
+    assert len({inputs.token, *tokens}) == len(others) + 1
+    same: list[dict[str, Any]] = [{"exclude_boot_volume": True}, {"tags": {"a": "b"}}, {"devices": {"s": "d"}}]
+    assert {replace(inputs, **other).token for other in same} == {inputs.token}
+
+
+def test_a_volume_has_the_snapshots_tags_the_users_and_snapsets_own() -> None:
+    inputs = parsed(tags={"app": "shop", "team": "ops"})
+    assert inputs.tags_of(SNAPSHOT, device="/dev/sdf") == {
+        "app": "shop",
+        "Name": "data",
+        "team": "ops",
+        "snapset:restored-from": SET,
+        "snapset:restored-for": "org/shop/prod/web",
+        "snapset:restore": inputs.token,
+        "snapset:snapshot": SNAPSHOT.snapshot_id,
+        "snapset:device": "/dev/sdf",
+    }
+    assert "snapset:device" not in inputs.tags_of(SNAPSHOT, device="")
+    assert len(OWN_KEYS) == 5
+    assert set(OWN_KEYS) == {key for key in inputs.tags_of(SNAPSHOT, device="d") if key.startswith(tags.PREFIX)}
+
+
+def test_a_long_scope_is_cut_to_what_a_tag_takes() -> None:
+    assert parsed(scope="s" * 300).restored_for == "s" * 256
+
+
+def test_the_request_has_what_is_given_and_nothing_else() -> None:
+    inputs = parsed()
+    wanted = [{"Key": key, "Value": value} for key, value in inputs.tags_of(SNAPSHOT, device="/dev/sdf").items()]
+    plain = {
+        "SnapshotId": SNAPSHOT.snapshot_id,
+        "AvailabilityZone": "us-east-1b",
+        "TagSpecifications": [{"ResourceType": "volume", "Tags": wanted}],
+    }
+    assert inputs.request(SNAPSHOT, device="/dev/sdf", zone="us-east-1b") == plain
+    kind = {"volume_type": "gp3", "iops": 3500, "throughput": 250, "encrypted": True, "kms_key_id": "alias/backup"}
+    request = parsed(**kind).request(SNAPSHOT, device="/dev/sdf", zone="us-east-1b")
+    assert {name: value for name, value in request.items() if name not in plain} == {
+        "VolumeType": "gp3",
+        "Iops": 3500,
+        "Throughput": 250,
+        "Encrypted": True,
+        "KmsKeyId": "alias/backup",
+    }
+
+
+def test_a_key_implies_encryption() -> None:
+    request = parsed(kms_key_id="alias/backup").request(SNAPSHOT, device="", zone="us-east-1a")
+    assert (request["Encrypted"], request["KmsKeyId"]) == (True, "alias/backup")
+
+
+def test_a_client_token_is_the_same_for_the_same_request_only() -> None:
+    inputs = parsed(tags={"a": "1", "b": "2"})
+
+    def token(inputs: RestoreInputs = inputs, *, device: str = "/dev/sdf", salt: str = "1.0") -> str:
+        return inputs.client_token(SNAPSHOT, device=device, salt=salt)
+
+    assert token() == token(replace(inputs, tags={"b": "2", "a": "1"}))
+    assert len(token()) <= 64
+    others = [token(salt="1.1"), token(device="/dev/sdg"), token(replace(inputs, tags={"a": "1"}))]
+    assert len({token(), *others}) == 4
