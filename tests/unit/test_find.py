@@ -86,6 +86,9 @@ def test_a_copy_of_a_snapshot_is_no_part_of_the_set_even_with_all_its_tags(
 ) -> None:
     whole = find_set(aws, sets[0].set_id, retry=RETRY)
     copy_all(client, whole)
+    there = aws.find_snapshots({"tag:snapset:set": [sets[0].set_id]})
+    assert len(there) == 6
+    assert {snapshot.volume_id for snapshot in there} - whole.volume_ids == {"vol-ffffffff"}
     assert find_set(aws, sets[0].set_id, retry=RETRY) == whole
 
 

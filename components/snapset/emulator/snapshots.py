@@ -14,6 +14,9 @@ from .request import LOCAL, CreateSnapshotsRequest
 from .sets import choose_volumes, find_source, merge_tags
 from .world import WORLD
 
+# CopySnapshot's reference says only that a copy's volume id is arbitrary; this is the one that AWS gives.
+VOLUME_OF_COPIES = "vol-ffffffff"
+
 _SERIAL = count(1)
 
 
@@ -33,8 +36,10 @@ class StrictSnapshot(Snapshot):  # type: ignore[misc]
         kms_key_id: str | None = None,
         outpost_arn: str | None = None,
         availability_zone: str | None = None,
+        is_copy: bool = False,
     ) -> None:
         self.life = life
+        self._is_copy = is_copy
         super().__init__(
             ec2_backend=backend,
             snapshot_id=random_snapshot_id(),
@@ -52,6 +57,11 @@ class StrictSnapshot(Snapshot):  # type: ignore[misc]
         self.availability_zone = availability_zone
         # A volume can grow while its snapshots stay what they were.
         self._volume_size = int(volume.size)
+
+    @property
+    def volume_id(self) -> str:
+        """The volume that it was taken of; a copy was taken of none."""
+        return VOLUME_OF_COPIES if self._is_copy else str(self.volume.id)
 
     @property
     def volume_size(self) -> int:
@@ -168,6 +178,7 @@ class SnapshotsBackend:
             life=WORLD.life_of(source.volume_id, None),
             start_time=_start_time(),
             kms_key_id=kms_key_id,
+            is_copy=True,
         )
         self.snapshots[snapshot.id] = snapshot
         return snapshot
