@@ -13,7 +13,12 @@ from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.session import _session
 from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.retry import Retry
+from snapset.sets.claim import claim_set
+from snapset.sets.create import create_set
+from snapset.sets.find import find_set
 from snapset.sets.inputs import SetInputs, parse
+from snapset.sets.model import SnapshotSet
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -90,6 +95,18 @@ def sets_in(client: EC2Client) -> Callable[[], dict[str, list[Any]]]:
         return sets
 
     return ask
+
+
+@pytest.fixture
+def claimed(aws: Ec2, inputs: SetInputs, instance: LaunchedInstance, ec2: EmbeddedEC2) -> SnapshotSet:
+    """A completed set of the instance that a stack has claimed, as its tags have it; no call is in the log."""
+    volumes = {volume_id: device for device, volume_id in instance.volume_ids.items()}
+    retry = Retry()
+    taken = create_set(aws, inputs, volumes=volumes, retry=retry).set
+    claim_set(aws, taken, claim="mine", retry=retry)
+    found = find_set(aws, taken.set_id, retry=retry)
+    ec2.clear_calls()
+    return found
 
 
 @pytest.fixture

@@ -46,7 +46,12 @@ def find_problems(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[Prob
     """
     unchecked = f"warning: the restore of {inputs.set_id} is not checked"
     try:
-        plan = make_plan(ec2, inputs, retry=retry, replaces_its_own=True)
+        try:
+            # An early check waits for nothing: restore_set() does.
+            plan = make_plan(ec2, inputs, retry=replace(retry, throttle=0), replaces_its_own=True)
+        except errors.NotPermittedError as error:
+            retry.say(f"{unchecked}: {error}")
+            return []
         if not plan.problems:
             first = plan.snapshots[0]
             ec2.check_create_volume(inputs.request(first, device=plan.devices[first.snapshot_id], zone=plan.zone))

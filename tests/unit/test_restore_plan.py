@@ -1,0 +1,320 @@
+"""`make_plan` and `find_problems`: what a restore will do, and what stands in its way, before anything is created."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from snapset import errors
+from snapset.aws.ec2 import Ec2
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.restore.inputs import RestoreInputs
+from snapset.restore.plan import find_problems, make_plan
+from snapset.restore.volumes import restore_set
+from snapset.retry import Retry
+from snapset.sets.model import SnapshotSet
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+
+ROOT, DATA, SCRATCH = "/dev/sda1", "/dev/sdf", "/dev/sdg"
+ZONE = "us-east-1a"
+RETRY = Retry(consistency=5, throttle=20)
+
+
+@pytest.fixture
+def in_zone(claimed: SnapshotSet) -> RestoreInputs:
+    """A restore of the set in a zone."""
+    return RestoreInputs(
+        set_id=claimed.set_id, scope="org/shop/prod/again", region="us-east-1", availability_zone=ZONE
+    )
+
+
+@pytest.fixture
+def target(ec2: EmbeddedEC2) -> LaunchedInstance:
+    """An instance with nothing but its root volume."""
+    return ec2.launch(zone="us-east-1b")
+
+
+@pytest.fixture
+def attached(in_zone: RestoreInputs, target: LaunchedInstance) -> RestoreInputs:
+    """A restore of the set's data volumes, attached to that instance."""
+    return replace(in_zone, availability_zone=None, instance_id=target.instance_id, exclude_boot_volume=True)
+
+
+def change_tags(
+    client: EC2Client, snapshot_ids: list[str], *, add: dict[str, str] | None = None, drop: str = ""
+) -> None:
+    if add:
+        client.create_tags(Resources=snapshot_ids, Tags=[{"Key": key, "Value": value} for key, value in add.items()])
+    if drop:
+        client.delete_tags(Resources=snapshot_ids, Tags=[{"Key": drop}])
+
+
+def test_a_plan_has_every_snapshot_the_roots_first_then_by_device(
+    aws: Ec2, claimed: SnapshotSet, in_zone: RestoreInputs
+) -> None:
+    plan = make_plan(aws, in_zone, retry=RETRY)
+    assert plan.problems == ()
+    assert [snapshot.snapshot_id for snapshot in plan.snapshots] == claimed.snapshot_ids
+    assert list(plan.devices.values()) == [ROOT, DATA, SCRATCH]
+    assert (plan.zone, plan.volumes) == (ZONE, {})
+
+
+def test_a_plan_for_an_instance_is_in_its_zone_without_the_excluded_root(
+    aws: Ec2, claimed: SnapshotSet, attached: RestoreInputs
+) -> None:
+    plan = make_plan(aws, attached, retry=RETRY)
+    assert plan.problems == ()
+    assert [snapshot.snapshot_id for snapshot in plan.snapshots] == claimed.snapshot_ids[1:]
+    assert (plan.zone, list(plan.devices.values())) == ("us-east-1b", [DATA, SCRATCH])
+
+
+def test_a_set_of_which_a_snapshot_is_gone_is_refused(
+    aws: Ec2, client: EC2Client, claimed: SnapshotSet, in_zone: RestoreInputs
+) -> None:
+    client.delete_snapshot(SnapshotId=claimed.snapshot_ids[1])
+    with pytest.raises(errors.InputError) as caught:
+        make_plan(aws, in_zone, retry=RETRY)
+    assert str(caught.value) == (
+        f"restoring {claimed.set_id}: 2 of its 3 snapshots are left. Restore a set that is whole."
+    )
+    [problem] = find_problems(aws, in_zone, retry=RETRY)
+    assert (problem.property, problem.reason) == ("set_id", f"InputError: {caught.value}")
+
+
+def test_a_snapshot_that_the_resource_knows_and_ec2_does_not_is_named(
+    aws: Ec2, client: EC2Client, claimed: SnapshotSet, in_zone: RestoreInputs
+) -> None:
+    gone = claimed.snapshot_ids[1]
+    change_tags(client, claimed.snapshot_ids, drop="snapset:count")
+    client.delete_snapshot(SnapshotId=gone)
+    with pytest.raises(errors.InputError, match=f"{gone} of it can't be found. Restore a set that is whole."):
+        make_plan(aws, replace(in_zone, devices=dict(claimed.devices)), retry=RETRY)
+
+
+def test_copies_with_all_tags_of_their_snapshots_are_left_out(
+    aws: Ec2, client: EC2Client, claimed: SnapshotSet, in_zone: RestoreInputs
+) -> None:
+    for snapshot in claimed.snapshots:
+        copied = client.copy_snapshot(SourceSnapshotId=snapshot.snapshot_id, SourceRegion="us-east-1")["SnapshotId"]
+        change_tags(client, [copied], add=dict(snapshot.tags))
+    plan = make_plan(aws, in_zone, retry=RETRY)
+    assert [snapshot.snapshot_id for snapshot in plan.snapshots] == claimed.snapshot_ids
+
+
+def test_copies_do_not_make_a_set_whole_again(
+    aws: Ec2, client: EC2Client, claimed: SnapshotSet, in_zone: RestoreInputs
+) -> None:
+    lost = claimed.snapshots[1]
+    copied = client.copy_snapshot(SourceSnapshotId=lost.snapshot_id, SourceRegion="us-east-1")["SnapshotId"]
+    change_tags(client, [copied], add=dict(lost.tags))
+    client.delete_snapshot(SnapshotId=lost.snapshot_id)
+    with pytest.raises(errors.InputError, match="2 of its 3 snapshots are left"):
+        make_plan(aws, in_zone, retry=RETRY)
+
+
+def test_a_set_in_error_is_refused_with_the_reason_of_aws(
+    aws: Ec2, ec2: EmbeddedEC2, claimed: SnapshotSet, in_zone: RestoreInputs
+) -> None:
+    ec2.fail(claimed.snapshot_ids, message="Given key ID is not accessible.")
+    with pytest.raises(
+        errors.SetFailedError, match=r"is in error: Given key ID is not accessible\. Restore another set"
+    ):
+        make_plan(aws, in_zone, retry=RETRY)
+
+
+def test_a_set_that_has_not_completed_is_refused_with_how_far_it_is(
+    aws: Ec2, ec2: EmbeddedEC2, claimed: SnapshotSet, in_zone: RestoreInputs, client: EC2Client
+) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    tags = {**claimed.snapshots[0].tags, "snapset:set": "set-0fedcba9876543210"}
+    client.create_snapshots(
+        InstanceSpecification={"InstanceId": claimed.instance_id},
+        TagSpecifications=[
+            {"ResourceType": "snapshot", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+        ],
+    )
+    with pytest.raises(
+        errors.InputError, match=r"not completed yet: snap-\w+ \(0%\), snap-\w+ \(0%\), snap-\w+ \(0%\)\."
+    ):
+        make_plan(aws, replace(in_zone, set_id="set-0fedcba9876543210"), retry=RETRY)
+
+
+def test_a_set_that_does_not_exist_is_not_found(aws: Ec2, in_zone: RestoreInputs) -> None:
+    with pytest.raises(
+        errors.NotFoundError, match="no snapshot in us-east-1 has the tag snapset:set with this value"
+    ):
+        make_plan(aws, replace(in_zone, set_id="set-00000000000000000"), retry=RETRY)
+
+
+def test_a_device_that_the_tags_lack_is_taken_from_the_resource(
+    aws: Ec2, client: EC2Client, claimed: SnapshotSet, attached: RestoreInputs
+) -> None:
+    _, data, _ = claimed.snapshot_ids
+    change_tags(client, claimed.snapshot_ids, drop="snapset:device")
+    plan = make_plan(aws, replace(attached, devices=dict(claimed.devices)), retry=RETRY)
+    assert plan.devices == {data: DATA, claimed.snapshot_ids[2]: SCRATCH}
+    assert plan.problems == ()
+
+
+def test_the_device_of_a_tag_wins_over_that_of_the_resource(
+    aws: Ec2, client: EC2Client, claimed: SnapshotSet, attached: RestoreInputs
+) -> None:
+    data = claimed.snapshot_ids[1]
+    change_tags(client, [data], add={"snapset:device": "/dev/sdz"})
+    plan = make_plan(aws, replace(attached, devices=dict(claimed.devices)), retry=RETRY)
+    assert plan.devices[data] == "/dev/sdz"
+
+
+def test_what_stands_in_the_way_is_said_of_the_property_that_is_to_blame(
+    aws: Ec2,
+    ec2: EmbeddedEC2,
+    client: EC2Client,
+    claimed: SnapshotSet,
+    in_zone: RestoreInputs,
+    attached: RestoreInputs,
+    target: LaunchedInstance,
+) -> None:
+    def problem_of(inputs: RestoreInputs) -> tuple[str, str]:
+        [problem] = make_plan(aws, inputs, retry=RETRY).problems
+        return problem.property, problem.reason
+
+    assert problem_of(replace(in_zone, availability_zone="us-east-1z")) == (
+        "availability_zone",
+        "there is no zone us-east-1z in us-east-1",
+    )
+    # The root of the target is in the way of the set's root.
+    blamed, reason = problem_of(replace(attached, exclude_boot_volume=False))
+    assert blamed == "instance_id"
+    assert reason == (
+        f"devices of {target.instance_id} are occupied: {ROOT} by {target.root_volume_id}; "
+        f"{ROOT} is its root: exclude_boot_volume (--exclude-boot) leaves it out"
+    )
+    full = ec2.launch([(1, DATA, {}), (1, SCRATCH, {})])
+    blamed, reason = problem_of(replace(attached, instance_id=full.instance_id))
+    assert reason == (
+        f"devices of {full.instance_id} are occupied: {DATA} by {full.volume_ids[DATA]}, "
+        f"{SCRATCH} by {full.volume_ids[SCRATCH]}; detach what is there"
+    )
+    client.terminate_instances(InstanceIds=[full.instance_id])
+    blamed, reason = problem_of(replace(attached, instance_id=full.instance_id))
+    assert (blamed, reason) == (
+        "instance_id",
+        f"{full.instance_id} is terminated: no volume can be attached to it",
+    )
+    change_tags(client, claimed.snapshot_ids[1:2], drop="snapset:device")
+    blamed, reason = problem_of(attached)
+    assert (blamed, reason) == (
+        "set_id",
+        f"the device of {claimed.snapshot_ids[1]} is not known; tag it with snapset:device",
+    )
+
+
+def test_if_only_the_root_is_left_and_excluded_nothing_is_left_to_restore(
+    aws: Ec2, client: EC2Client, claimed: SnapshotSet, in_zone: RestoreInputs
+) -> None:
+    change_tags(client, claimed.snapshot_ids[:1], add={"snapset:count": "1"})
+    change_tags(client, claimed.snapshot_ids[1:], drop="snapset:set")
+    [problem] = make_plan(aws, replace(in_zone, exclude_boot_volume=True), retry=RETRY).problems
+    assert (problem.property, problem.reason) == ("exclude_boot_volume", "nothing is left to restore")
+
+
+def test_more_tags_than_a_volume_can_have_are_refused(
+    aws: Ec2, client: EC2Client, claimed: SnapshotSet, in_zone: RestoreInputs
+) -> None:
+    change_tags(client, claimed.snapshot_ids[:1], add={"theirs": "x"})
+    tags = {f"k{number}": "v" for number in range(45)}
+    [problem] = make_plan(aws, replace(in_zone, tags=tags), retry=RETRY).problems
+    assert (problem.property, problem.reason) == (
+        "tags",
+        f"the volume of {claimed.snapshot_ids[0]} would have 51 tags; AWS takes at most 50",
+    )
+
+
+def test_an_earlier_attempts_volumes_are_found_and_their_devices_are_free(aws: Ec2, attached: RestoreInputs) -> None:
+    made = restore_set(aws, attached, retry=RETRY)
+    plan = make_plan(aws, attached, retry=RETRY)
+    assert plan.problems == ()
+    assert {key: volume.volume_id for key, volume in plan.volumes.items()} == {
+        record["snapshot_id"]: record["volume_id"] for record in made
+    }
+
+
+def test_volumes_that_were_moved_since_are_named(
+    aws: Ec2, ec2: EmbeddedEC2, client: EC2Client, attached: RestoreInputs
+) -> None:
+    first, _ = restore_set(aws, attached, retry=RETRY)
+    client.detach_volume(VolumeId=first["volume_id"])
+    other = ec2.launch(zone="us-east-1b").instance_id
+    client.attach_volume(VolumeId=first["volume_id"], InstanceId=other, Device="/dev/sdz")
+    [problem] = make_plan(aws, attached, retry=RETRY).problems
+    assert (problem.property, problem.reason) == (
+        "instance_id",
+        f"restored earlier, but moved since: {first['volume_id']} (at /dev/sdz of {other}); "
+        "detach them, or delete them",
+    )
+
+
+def test_of_two_volumes_of_one_snapshot_it_is_always_the_oldest(aws: Ec2, in_zone: RestoreInputs) -> None:
+    [first, *_] = make_plan(aws, in_zone, retry=RETRY).snapshots
+    request = in_zone.request(first, device=ROOT, zone=ZONE)
+    made = [aws.create_volume(request, client_token=token) for token in ("one", "two", "three")]
+    volumes = aws.describe_volumes(made)
+    oldest = min(volumes, key=lambda volume: (volume.create_time, volume.volume_id))
+    assert make_plan(aws, in_zone, retry=RETRY).volumes == {first.snapshot_id: oldest}
+
+
+def test_a_check_passes_what_ec2_takes_and_creates_nothing(
+    aws: Ec2, ec2: EmbeddedEC2, in_zone: RestoreInputs, attached: RestoreInputs
+) -> None:
+    said: list[str] = []
+    for inputs in (in_zone, attached):
+        assert find_problems(aws, inputs, retry=Retry(say=said.append)) == []
+    assert said == []
+    assert [call["dry_run"] for call in ec2.calls("CreateVolume")] == [True, True]
+
+
+def test_the_devices_of_the_version_that_is_replaced_count_as_free_in_a_check_only(
+    aws: Ec2, attached: RestoreInputs
+) -> None:
+    restore_set(aws, attached, retry=RETRY)
+    other_kind = replace(attached, volume_type="gp3")
+    assert find_problems(aws, other_kind, retry=RETRY) == []
+    [problem] = make_plan(aws, other_kind, retry=RETRY).problems
+    assert "are occupied" in problem.reason
+    [foreign] = find_problems(aws, replace(other_kind, scope="org/shop/prod/other"), retry=RETRY)
+    assert "are occupied" in foreign.reason
+
+
+@pytest.mark.parametrize("action", ["DescribeSnapshots", "DescribeInstances", "DescribeVolumes"])
+def test_what_may_not_be_looked_at_is_said_and_is_no_problem(
+    aws: Ec2, ec2: EmbeddedEC2, attached: RestoreInputs, action: str
+) -> None:
+    ec2.fault(action=action, kind="deny")
+    said: list[str] = []
+    assert find_problems(aws, attached, retry=Retry(say=said.append)) == []
+    [text] = said
+    assert text.startswith(f"warning: the restore of {attached.set_id} is not checked: ")
+    assert text.endswith(f"Allow ec2:{action}.")
+
+
+def test_without_the_permission_to_create_nothing_passes(aws: Ec2, ec2: EmbeddedEC2, in_zone: RestoreInputs) -> None:
+    ec2.fault(action="CreateVolume", kind="deny")
+    [problem] = find_problems(aws, in_zone, retry=RETRY)
+    assert problem.property == "set_id"
+    assert problem.reason.startswith("NotPermittedError: checking the volume of snap-")
+
+
+@pytest.mark.parametrize("action", ["DescribeSnapshots", "DescribeInstances", "DescribeVolumes", "CreateVolume"])
+@pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError"])
+def test_a_check_waits_for_nothing(
+    aws: Ec2, ec2: EmbeddedEC2, attached: RestoreInputs, action: str, code: str
+) -> None:
+    ec2.fault(action=action, kind="error", code=code, times=None)
+    said: list[str] = []
+    assert find_problems(aws, attached, retry=Retry(throttle=3600, say=said.append)) == []
+    [text] = said
+    assert text.startswith(f"warning: the restore of {attached.set_id} is not checked: ")
+    assert code in text
