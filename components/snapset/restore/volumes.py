@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from typing_extensions import TypedDict
@@ -49,7 +50,9 @@ def restore_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[Volume
         SnapsetError: the answer of AWS. The volumes made so far stay, and a rerun goes on from there.
     """
     doing = f"restoring {inputs.set_id}"
-    plan = retry.while_throttled(lambda: make_plan(ec2, inputs, retry=retry), doing=doing)
+    # The whole plan is made again where AWS throttles it, so that its own calls need not be.
+    once = replace(retry, throttle=0)
+    plan = retry.while_throttled(lambda: make_plan(ec2, inputs, retry=once), doing=doing)
     for problem in plan.problems:
         raise errors.InputError(f"{doing}: {problem.reason}.")
     if plan.volumes:
