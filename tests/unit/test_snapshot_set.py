@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from pulumi.dynamic import Config, ConfigureRequest
+from pulumi.dynamic import Config, ConfigureRequest, CreateResult, ReadResult
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.output import Unknown
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
-from snapset.resources.snapshot_set_provider import SnapshotSetProvider
-from snapset.sets.inputs import UNKNOWN
+from snapset.resources.snapshot_set import SnapshotSetProvider, set_of
+from snapset.rules import UNKNOWN
+from snapset.sets import tags
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
 
 Props = dict[str, Any]
+Configure = Callable[..., SnapshotSetProvider]
+
+
+def outs_of(result: CreateResult | ReadResult) -> Props:
+    return dict(result.outs or {})
+
+
+def unknown() -> Any:
+    """A value that is not known yet, as Pulumi's SDK has it."""
+    return Unknown()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
-def configure(no_account: None, ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch) -> Any:
+def configure(no_account: None, ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch) -> Configure:
     """A provider of a stack whose config names the embedded EC2, and has these keys too."""
     # The provider owns its process and limits its tracebacks; this process is pytest's.
     monkeypatch.setattr(sys, "tracebacklimit", 1000, raising=False)
@@ -34,9 +49,8 @@ def configure(no_account: None, ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def provider(configure: Any) -> SnapshotSetProvider:
-    made: SnapshotSetProvider = configure()
-    return made
+def provider(configure: Configure) -> SnapshotSetProvider:
+    return configure()
 
 
 @pytest.fixture
@@ -53,7 +67,7 @@ def props(instance: LaunchedInstance) -> Props:
 @pytest.fixture
 def state(provider: SnapshotSetProvider, props: Props) -> Props:
     """The outputs of a set that was taken."""
-    return dict(provider.create(provider.check({}, props).inputs).outs)
+    return outs_of(provider.create(provider.check({}, props).inputs))
 
 
 def test_the_state_holds_the_providers_name_and_not_its_code() -> None:
@@ -61,10 +75,10 @@ def test_the_state_holds_the_providers_name_and_not_its_code() -> None:
     assert SnapshotSetProvider.serialize_as_secret_always is False
 
 
-def test_a_record_is_made_of_each_snapshot_the_root_volume_first(state: Props, instance: LaunchedInstance) -> None:
-    assert [each["device_name"] for each in state["snapshots"]] == ["/dev/sda1", "/dev/sdf", "/dev/sdg"]
-    assert [each["snapshot_id"] for each in state["snapshots"]] == state["snapshot_ids"]
-    assert {each["device_name"]: each["volume_id"] for each in state["snapshots"]} == instance.volume_ids
+def test_a_record_is_made_of_every_snapshot_the_root_volume_first(state: Props, instance: LaunchedInstance) -> None:
+    assert [record["device_name"] for record in state["snapshots"]] == ["/dev/sda1", "/dev/sdf", "/dev/sdg"]
+    assert [record["snapshot_id"] for record in state["snapshots"]] == state["snapshot_ids"]
+    assert {record["device_name"]: record["volume_id"] for record in state["snapshots"]} == instance.volume_ids
     assert state["outcome"] == "created"
 
 
@@ -72,8 +86,8 @@ def test_what_is_not_known_yet_passes_the_check_and_calls_nothing(
     provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props
 ) -> None:
     ec2.clear_calls()
-    unknown = {"instance_id": Unknown(), "tags": {"app": Unknown()}, "exclude_data_volume_ids": [Unknown()]}
-    checked = provider.check({}, {**props, **unknown})
+    not_known = {"instance_id": unknown(), "tags": {"app": unknown()}, "exclude_data_volume_ids": [unknown()]}
+    checked = provider.check({}, {**props, **not_known})
     assert checked.failures == []
     assert checked.inputs["instance_id"] == UNKNOWN
     assert checked.inputs["tags"] == {"app": UNKNOWN}
@@ -85,7 +99,9 @@ def test_the_region_of_the_stack_is_filled_in(provider: SnapshotSetProvider, pro
     assert provider.check({}, {**props, "region": None}).inputs["region"] == "us-east-1"
 
 
-def test_the_default_tags_of_the_stack_are_given_to_the_set_and_its_own_win(configure: Any, props: Props) -> None:
+def test_the_default_tags_of_the_stack_are_given_to_the_set_and_its_own_win(
+    configure: Configure, props: Props
+) -> None:
     provider = configure(**{"aws:defaultTags": '{"tags": {"team": "ops", "app": "all"}}'})
     checked = provider.check({}, {**props, "tags": {"app": "shop"}})
     assert checked.failures == []
@@ -98,6 +114,42 @@ def test_an_unchanged_set_is_checked_without_a_call(
     ec2.clear_calls()
     assert provider.check(state, {**props, "on_delete": "delete"}).failures == []
     assert ec2.calls() == []
+
+
+def dry_runs(ec2: EmbeddedEC2) -> list[bool]:
+    """Of every CreateSnapshots so far: whether it was a dry run."""
+    return [call["dry_run"] for call in ec2.calls("CreateSnapshots")]
+
+
+def test_a_check_makes_the_dry_run_when_a_new_set_would_be_taken(
+    provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props, state: Props
+) -> None:
+    ec2.clear_calls()
+    assert provider.check({}, props).failures == []
+    assert dry_runs(ec2) == [True]
+    assert provider.check(state, {**props, "triggers": "another"}).failures == []
+    assert dry_runs(ec2) == [True, True]
+    served = {**state, "change_id": "42"}
+    assert provider.check(served, {**props, "change_id": "42", "description": "another"}).failures == []
+    assert dry_runs(ec2) == [True, True]
+
+
+def test_a_set_that_aws_would_refuse_fails_the_check(
+    provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind="deny")
+    [failure] = provider.check({}, props).failures
+    assert failure.property == "instance_id"
+    assert failure.reason.startswith("NotPermittedError: checking snapshots of ")
+
+
+def test_a_stack_can_do_without_the_check_of_what_fits(configure: Configure, ec2: EmbeddedEC2, props: Props) -> None:
+    provider = configure(**{"snapset:preflight": "false"})
+    ec2.clear_calls()
+    assert provider.check({}, {**props, "exclude_data_volume_ids": ["vol-01234567"]}).failures == []
+    assert ec2.calls() == []
+    [failure] = provider.check({}, {**props, "instance_id": "i-1"}).failures
+    assert failure.property == "instance_id"
 
 
 def test_a_check_says_what_does_not_fit_and_where(provider: SnapshotSetProvider, props: Props) -> None:
@@ -114,7 +166,7 @@ def test_a_check_says_what_does_not_fit_and_where(provider: SnapshotSetProvider,
         ({"on_delete": "delete"}, True, []),
         ({"description": "d"}, True, ["description"]),
         ({"triggers": 1.0, "tags": {"a": "b"}, "on_delete": "delete"}, True, ["tags", "triggers"]),
-        ({"instance_id": Unknown()}, True, ["instance_id"]),
+        ({"instance_id": unknown()}, True, ["instance_id"]),
     ],
 )
 def test_a_set_is_replaced_if_what_shaped_it_changed_and_else_updated_or_left_alone(
@@ -133,7 +185,7 @@ def test_a_set_in_error_is_replaced(provider: SnapshotSetProvider, props: Props,
 def test_a_change_is_served_once_whatever_else_differs(
     provider: SnapshotSetProvider, props: Props, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    state = dict(provider.create({**props, "change_id": "42"}).outs)
+    state = outs_of(provider.create({**props, "change_id": "42"}))
     same = provider.diff(state["set_id"], state, {**props, "change_id": "42", "description": "another"})
     assert (same.changes, same.replaces) == (False, [])
     assert f"{state['set_id']} stays as it is" in capsys.readouterr().err
@@ -143,7 +195,7 @@ def test_a_change_is_served_once_whatever_else_differs(
     assert none.replaces == ["change_id"]
 
 
-def test_an_update_takes_over_the_knob_and_keeps_every_output(
+def test_an_update_takes_over_what_it_may_change_and_keeps_every_output(
     provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props, state: Props
 ) -> None:
     ec2.clear_calls()
@@ -162,14 +214,14 @@ def test_a_failed_call_is_shown_as_its_name_and_its_message(
     assert (type(caught.value).__module__, type(caught.value).__name__) == ("builtins", "NotPermittedError")
 
 
-def test_the_provider_in_the_inputs_takes_the_place_of_the_stacks(configure: Any, props: Props) -> None:
+def test_the_provider_in_the_inputs_takes_the_place_of_the_stacks(configure: Configure, props: Props) -> None:
     provider = configure(**{"aws:defaultTags": '{"tags": {"team": "ops"}}'})
     aws = {"region": "eu-west-1", "profile": None, "token": False, "defaultTags": '{"tags": {"app": "shop"}}'}
-    checked = provider.check({}, {**props, "instance_id": Unknown(), "region": None, "aws": aws})
+    checked = provider.check({}, {**props, "instance_id": unknown(), "region": None, "aws": aws})
     assert checked.failures == []
     assert (checked.inputs["region"], checked.inputs["tags"]) == ("eu-west-1", {"app": "shop"})
     assert checked.inputs["aws"] == {"region": "eu-west-1", "defaultTags": aws["defaultTags"]}
-    own_region = provider.check({}, {**props, "instance_id": Unknown(), "aws": aws})
+    own_region = provider.check({}, {**props, "instance_id": unknown(), "aws": aws})
     assert own_region.inputs["region"] == "us-east-1"
 
 
@@ -177,11 +229,11 @@ def test_what_is_not_known_yet_of_the_provider_is_not_known_of_the_set(
     provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props
 ) -> None:
     ec2.clear_calls()
-    aws = {"region": Unknown(), "defaultTags": Unknown(), "assumeRoles": Unknown()}
+    aws = {"region": unknown(), "defaultTags": unknown(), "assumeRoles": unknown()}
     checked = provider.check({}, {**props, "region": None, "aws": aws})
     assert checked.failures == []
     assert checked.inputs["region"] == checked.inputs["tags"] == UNKNOWN
-    assert provider.check({}, {**props, "aws": {"assumeRoles": Unknown()}}).failures == []
+    assert provider.check({}, {**props, "aws": {"assumeRoles": unknown()}}).failures == []
     assert ec2.calls() == []
 
 
@@ -204,3 +256,176 @@ def test_a_provider_with_credentials_is_refused_without_naming_the_property_that
     assert failure.property == ""
     assert failure.reason.startswith("InputError: reading ")
     assert name in failure.reason
+
+
+def test_the_inputs_have_no_part_that_only_the_program_knows(provider: SnapshotSetProvider, props: Props) -> None:
+    checked = provider.check({}, props)
+    assert checked.inputs == {**props, "tags": {}}
+
+
+SECRET = "q8Zx-external-id-Vw1"
+
+
+def test_malformed_roles_of_the_provider_are_refused_without_their_value(
+    provider: SnapshotSetProvider, props: Props
+) -> None:
+    roles = f'[{{"roleArn": "arn:aws:iam::123456789012:role/backup", "externalId": "{SECRET}"}}'
+    [failure] = provider.check({}, {**props, "aws": {"assumeRoles": roles}}).failures
+    assert failure.property == ""
+    assert failure.reason.startswith("InputError: reading aws:assumeRoles: the value is not JSON (")
+    assert SECRET not in failure.reason
+
+
+def test_malformed_roles_of_the_stack_are_refused_without_their_value(configure: Configure) -> None:
+    with pytest.raises(Exception, match=r"^reading aws:assumeRoles: the value is not JSON \(") as caught:
+        configure(**{"aws:assumeRoles": f'[{{"externalId": "{SECRET}"'})
+    assert type(caught.value).__name__ == "InputError"
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_a_set_that_a_killed_run_left_behind_is_adopted_and_announced(
+    provider: SnapshotSetProvider, props: Props, state: Props, client: EC2Client
+) -> None:
+    again = provider.create(provider.check({}, props).inputs)
+    outs = outs_of(again)
+    assert (again.id, outs["outcome"]) == (state["set_id"], "adopted")
+    for name in ("snapshot_id", "device_name", "volume_id", "start_time"):
+        assert [record[name] for record in outs["snapshots"]] == [record[name] for record in state["snapshots"]]
+    assert outs["claim"] != state["claim"]
+    there = client.describe_snapshots(SnapshotIds=outs["snapshot_ids"])["Snapshots"]
+    for snapshot in there:
+        snapshot_tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
+        assert tags.holder_of(snapshot_tags) == outs["claim"]
+        assert tags.claim_of(snapshot_tags) is None
+
+
+def test_the_outputs_are_the_set_as_it_was_taken(state: Props, client: EC2Client) -> None:
+    taken = set_of(state)
+    assert (taken.set_id, taken.instance_id, taken.count) == (state["set_id"], state["instance_id"], 3)
+    assert taken.snapshot_ids == state["snapshot_ids"]
+    assert taken.records() == state["snapshots"]
+    [first, *_] = client.describe_snapshots(SnapshotIds=state["snapshot_ids"])["Snapshots"]
+    assert state["owner_id"] == first["OwnerId"]
+    assert state["start_time"] == taken.start_time == first["StartTime"].strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def test_without_the_permission_to_describe_the_set_is_taken_without_devices(
+    provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ec2.fault(action="DescribeInstances", kind="deny")
+    state = outs_of(provider.create({**props, "triggers": "unseen"}))
+    assert {record["device_name"] for record in state["snapshots"]} <= {"", "/dev/sda1", "/dev/sdf", "/dev/sdg"}
+    assert len(state["snapshots"]) == 3
+    shown = capsys.readouterr().err
+    assert "the snapshots' devices are not recorded: " in shown
+    assert "Allow ec2:DescribeInstances." in shown
+
+
+def aged(ec2: EmbeddedEC2, state: Props) -> Props:
+    """The same set, long since taken."""
+    ec2.age(state["snapshot_ids"], seconds=3600)
+    return {**state, "start_time": "2020-01-01T00:00:00.000Z"}
+
+
+def test_a_refresh_updates_the_states(provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    state = outs_of(provider.create(provider.check({}, props).inputs))
+    assert {record["state"] for record in state["snapshots"]} == {"pending"}
+    ec2.complete()
+    read = provider.read(state["set_id"], state)
+    outs = outs_of(read)
+    assert read.id == state["set_id"]
+    assert {(record["state"], record["progress"]) for record in outs["snapshots"]} == {("completed", "100%")}
+    done = [{**record, "state": "completed", "progress": "100%"} for record in state["snapshots"]]
+    assert outs == {**state, "snapshots": done}
+
+
+def test_a_refresh_leaves_out_what_is_gone_and_forgets_a_set_of_which_nothing_is_left(
+    provider: SnapshotSetProvider,
+    ec2: EmbeddedEC2,
+    state: Props,
+    client: EC2Client,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old, [root, *rest] = aged(ec2, state), state["snapshot_ids"]
+    client.delete_snapshot(SnapshotId=root)
+    outs = outs_of(provider.read(old["set_id"], old))
+    assert outs["snapshot_ids"] == rest
+    assert [record["snapshot_id"] for record in outs["snapshots"]] == rest
+    assert f"{old['set_id']}: {root} no longer exists\n" in capsys.readouterr().err
+    for snapshot_id in rest:
+        client.delete_snapshot(SnapshotId=snapshot_id)
+    gone = provider.read(old["set_id"], old)
+    assert (gone.id, gone.outs) == ("", {})
+    assert f"{root}, {rest[0]}, {rest[1]} no longer exist\n" in capsys.readouterr().err
+
+
+def test_a_refresh_keeps_a_young_set_that_is_not_visible_yet(
+    provider: SnapshotSetProvider, ec2: EmbeddedEC2, state: Props
+) -> None:
+    ec2.settings(visibility_seconds=600)
+    read = provider.read(state["set_id"], state)
+    assert (read.id, read.outs) == (state["set_id"], state)
+
+
+def left(client: EC2Client, state: Props) -> int:
+    found = client.describe_snapshots(Filters=[{"Name": "snapshot-id", "Values": state["snapshot_ids"]}])
+    return len(found["Snapshots"])
+
+
+@pytest.mark.parametrize(
+    ("recorded", "wanted", "number"),
+    [("retain", "retain", 3), ("retain", "delete", 3), ("delete", "retain", 3), ("delete", "delete", 0)],
+)
+def test_a_set_is_deleted_only_if_the_state_and_the_program_say_so(
+    provider: SnapshotSetProvider,
+    props: Props,
+    state: Props,
+    client: EC2Client,
+    capsys: pytest.CaptureFixture[str],
+    recorded: str,
+    wanted: str,
+    number: int,
+) -> None:
+    provider.check(state, {**props, "on_delete": wanted})
+    provider.delete(state["set_id"], {**state, "on_delete": recorded})
+    assert left(client, state) == number
+    stays = f"{state['set_id']} stays: {', '.join(state['snapshot_ids'])} (on_delete is retain)"
+    assert (stays in capsys.readouterr().err) == (number > 0)
+
+
+def test_a_set_whose_resource_the_program_no_longer_has_goes_by_the_state(
+    configure: Configure, state: Props, client: EC2Client
+) -> None:
+    configure().delete(state["set_id"], {**state, "on_delete": "delete"})
+    assert left(client, state) == 0
+
+
+def test_a_set_that_this_run_adopted_stays_when_the_old_resource_is_deleted(
+    provider: SnapshotSetProvider,
+    props: Props,
+    state: Props,
+    client: EC2Client,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    props = {**props, "on_delete": "delete"}
+    assert outs_of(provider.create(provider.check({}, props).inputs))["outcome"] == "adopted"
+    provider.delete(state["set_id"], {**state, "on_delete": "delete"})
+    assert left(client, state) == 3
+    assert "stays: the resource that replaces this one has adopted it" in capsys.readouterr().err
+
+
+def test_a_set_that_another_resource_has_claimed_stays(
+    provider: SnapshotSetProvider,
+    props: Props,
+    state: Props,
+    client: EC2Client,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client.create_tags(Resources=state["snapshot_ids"], Tags=[{"Key": tags.CLAIM, "Value": "theirs"}])
+    provider.check(state, {**props, "on_delete": "delete"})
+    provider.delete(state["set_id"], {**state, "on_delete": "delete"})
+    assert left(client, state) == 3
+    assert f"stays: another resource has claimed {state['snapshot_ids'][0]}, " in capsys.readouterr().err
