@@ -8,7 +8,7 @@ import sys
 import pytest
 
 
-@pytest.mark.parametrize("program", ["import snapset", "from snapset.cli.app import app; app(['--help'])"])
+@pytest.mark.parametrize("program", ["import snapset", "from snapset.cli import app; app(['--help'])"])
 def test_importing_snapset_and_asking_for_help_import_no_sdk(program: str) -> None:
     check = (
         "import atexit, sys\n"
