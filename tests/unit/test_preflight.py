@@ -132,7 +132,7 @@ def test_an_instance_whose_root_is_detached_is_snapshotted_without_it() -> None:
 def test_what_the_preflight_lets_pass_ec2_takes(aws: Ec2, inputs: SetInputs, instance: LaunchedInstance) -> None:
     inputs = replace(inputs, exclude_data_volume_ids=(instance.volume_ids["/dev/sdf"],))
     said: list[str] = []
-    assert find_problems(aws, inputs, retry=Retry(say=said.append)) == []
+    assert find_problems(aws, inputs, dry_run=True, retry=Retry(say=said.append)) == []
     assert said == []
     assert aws.find_snapshots({"tag-key": ["snapset:set"]}) == []
     taken = aws.create_snapshots(inputs.request(set_id="set-0123456789abcdef0"))
@@ -146,8 +146,8 @@ def test_a_location_needs_a_local_zone(aws: Ec2, ec2: EmbeddedEC2) -> None:
     local = replace(ALL, instance_id=ec2.launch(zone="us-west-2-lax-1a", region="us-west-2").instance_id)
     far = replace(ALL, instance_id=ec2.launch(region="us-west-2").instance_id)
     for location in ("local", "regional"):
-        assert find_problems(there, replace(local, location=location), retry=Retry()) == []
-    [problem] = find_problems(there, replace(far, location="local"), retry=Retry())
+        assert find_problems(there, replace(local, location=location), dry_run=True, retry=Retry()) == []
+    [problem] = find_problems(there, replace(far, location="local"), dry_run=True, retry=Retry())
     assert problem.property == "location"
     assert "which is not a Local Zone; leave location out" in problem.reason
 
@@ -157,7 +157,7 @@ def test_without_the_permission_to_describe_the_rest_is_still_checked(
 ) -> None:
     ec2.fault(action="DescribeInstances", kind="deny")
     said: list[str] = []
-    assert find_problems(aws, inputs, retry=Retry(say=said.append)) == []
+    assert find_problems(aws, inputs, dry_run=True, retry=Retry(say=said.append)) == []
     [text] = said
     assert text.startswith(f"warning: {inputs.instance_id} is not checked: ")
     assert text.endswith("Allow ec2:DescribeInstances.")
@@ -166,9 +166,19 @@ def test_without_the_permission_to_describe_the_rest_is_still_checked(
 
 def test_without_the_permission_to_create_nothing_passes(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> None:
     ec2.fault(action="CreateSnapshots", kind="deny")
-    [problem] = find_problems(aws, inputs, retry=Retry())
+    [problem] = find_problems(aws, inputs, dry_run=True, retry=Retry())
     assert problem.property == "instance_id"
     assert problem.reason.startswith("NotPermittedError: checking snapshots of ")
+
+
+def test_without_a_dry_run_the_instance_is_looked_at_and_nothing_else(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind="deny")
+    assert find_problems(aws, inputs, dry_run=False, retry=Retry()) == []
+    [problem] = find_problems(aws, replace(inputs, exclude_data_volume_ids=(STRANGE,)), dry_run=False, retry=Retry())
+    assert problem.property == "exclude_data_volume_ids"
+    assert ec2.calls("CreateSnapshots") == []
 
 
 @pytest.mark.parametrize("action", ["DescribeInstances", "CreateSnapshots"])
@@ -178,13 +188,13 @@ def test_what_can_not_be_checked_for_now_is_said_and_is_no_problem(
 ) -> None:
     ec2.fault(action=action, kind="error", code=code, times=None)
     said: list[str] = []
-    assert find_problems(aws, inputs, retry=Retry(say=said.append)) == []
+    assert find_problems(aws, inputs, dry_run=True, retry=Retry(say=said.append)) == []
     [text] = said
     assert text.startswith(f"warning: {inputs.instance_id} is not checked: ")
     assert code in text
 
 
 def test_an_instance_that_is_gone_is_a_problem(aws: Ec2) -> None:
-    [problem] = find_problems(aws, ALL, retry=Retry())
+    [problem] = find_problems(aws, ALL, dry_run=True, retry=Retry())
     assert problem.property == "instance_id"
     assert problem.reason.startswith("NotFoundError: describing instance i-0123456789abcdef0: InvalidInstanceID.")

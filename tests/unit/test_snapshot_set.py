@@ -55,8 +55,9 @@ def provider(configure: Configure) -> SnapshotSetProvider:
 
 @pytest.fixture
 def props(instance: LaunchedInstance) -> Props:
-    """The inputs as the resource gives them."""
+    """The inputs as the resource gives them in a preview."""
     return {
+        "is_preview": True,
         "scope": "org/shop/prod/web",
         "instance_id": instance.instance_id,
         "region": "us-east-1",
@@ -121,13 +122,15 @@ def dry_runs(ec2: EmbeddedEC2) -> list[bool]:
     return [call["dry_run"] for call in ec2.calls("CreateSnapshots")]
 
 
-def test_a_check_makes_the_dry_run_when_a_new_set_would_be_taken(
+def test_a_check_makes_the_dry_run_in_a_preview_when_a_new_set_would_be_taken(
     provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props, state: Props
 ) -> None:
     ec2.clear_calls()
     assert provider.check({}, props).failures == []
     assert dry_runs(ec2) == [True]
     assert provider.check(state, {**props, "triggers": "another"}).failures == []
+    assert dry_runs(ec2) == [True, True]
+    assert provider.check(state, {**props, "triggers": "another", "is_preview": False}).failures == []
     assert dry_runs(ec2) == [True, True]
     served = {**state, "change_id": "42"}
     assert provider.check(served, {**props, "change_id": "42", "description": "another"}).failures == []
@@ -259,8 +262,10 @@ def test_a_provider_with_credentials_is_refused_without_naming_the_property_that
 
 
 def test_the_inputs_have_no_part_that_only_the_program_knows(provider: SnapshotSetProvider, props: Props) -> None:
-    checked = provider.check({}, props)
-    assert checked.inputs == {**props, "tags": {}}
+    kept = {name: value for name, value in props.items() if name != "is_preview"}
+    for is_preview in (True, False):
+        checked = provider.check({}, {**props, "is_preview": is_preview})
+        assert checked.inputs == {**kept, "tags": {}}
 
 
 SECRET = "q8Zx-external-id-Vw1"
