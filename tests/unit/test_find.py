@@ -106,7 +106,7 @@ def test_a_young_set_that_is_not_visible_yet_is_waited_for(aws: Ec2, ec2: Embedd
     taken = create_set(aws, inputs, volumes=None, retry=RETRY).set
     with pytest.raises(errors.NotFoundError):
         find_set(aws, taken.set_id, retry=RETRY)
-    assert len(find_set(aws, taken.set_id, retry=RETRY, wait=20).snapshots) == 3
+    assert len(find_set(aws, taken.set_id, retry=replace(RETRY, consistency=4), wait=20).snapshots) == 3
 
 
 def test_a_set_is_waited_for_no_longer_than_a_snapshot_may_be_invisible(

@@ -45,7 +45,9 @@ def test_the_endpoint_is_read_from_a_list_or_an_object_given_as_such_or_as_json(
     assert make_ec2_client(settings, retries=False).meta.endpoint_url == ENDPOINT
 
 
-@pytest.mark.parametrize("endpoints", [None, "", " ", "[]", "{}", [], {}, "null", [None], [{"s3": ENDPOINT}], [{"ec2": ""}]])
+@pytest.mark.parametrize(
+    "endpoints", [None, "", " ", "[]", "{}", [], {}, "null", [None], [{"s3": ENDPOINT}], [{"ec2": ""}]]
+)
 def test_without_an_ec2_endpoint_calls_go_to_aws(endpoints: Any) -> None:
     settings = from_config(region="us-west-2", endpoints=endpoints)
     assert settings.endpoint_url is None
