@@ -28,15 +28,15 @@ from support.restores import DATA, ROOT, SCRATCH, restored_in
 
 PROGRAMS = Path(__file__).parent / "programs"
 SIZES = {ROOT: 8, DATA: 20, SCRATCH: 100}
+_SET = {
+    "aws:defaultTags": {"tags": {"team": "ops"}},
+    "instance": "@INSTANCE@",
+    "excluded": [f"@VOLUME:{SCRATCH}@"],
+    "trigger": "release-42",
+}
 CONFIG: Mapping[str, Mapping[str, Any]] = {
-    "instance_snapshots": {
-        "aws:defaultTags": {"tags": {"team": "ops"}},
-        "instance": "@INSTANCE@",
-        "excluded": [f"@VOLUME:{SCRATCH}@"],
-        "trigger": "release-42",
-        "onDelete": "retain",
-    },
-    "snapshot_set": {"instance": "@INSTANCE@", "trigger": "release-42", "onDelete": "delete"},
+    "instance_snapshots": {**_SET, "onDelete": "retain"},
+    "snapshot_set": {**_SET, "onDelete": "delete"},
     "restored_volumes": {"instance": "@INSTANCE@", "target": "@TARGET@", "case": "42"},
 }
 

@@ -1,4 +1,4 @@
-"""A set of an instance that another stack manages."""
+"""The set of a change. While the change stays the same, no other input is compared: `snapshot_set` is for those."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ on_delete: Any = config.require("onDelete")
 backup = InstanceSnapshots(
     "backup",
     instance=config.require("instance"),
+    exclude_boot_volume=True,
     exclude_data_volume_ids=config.require_object("excluded"),
     description="before the release",
     tags={"app": "shop"},
-    copy_tags_from_source="volume",
-    triggers={"release": config.require("trigger")},
+    triggers=config.require("trigger"),
     change_id=config.require("trigger"),
     on_delete=on_delete,
     wait_timeout="5m",

@@ -1,4 +1,4 @@
-"""A set by the dynamic resource itself, which nobody claims."""
+"""The dynamic resource itself: a set that no program claims."""
 
 from typing import Any
 
@@ -11,8 +11,11 @@ on_delete: Any = config.require("onDelete")
 taken = SnapshotSet(
     "taken",
     instance_id=config.require("instance"),
-    exclude_boot_volume=True,
-    triggers=[config.require("trigger"), 1],
+    exclude_data_volume_ids=config.require_object("excluded"),
+    description="before the release",
+    tags={"app": "shop"},
+    copy_tags_from_source="volume",
+    triggers={"release": config.require("trigger"), "build": [1, 2.5, None, True]},
     on_delete=on_delete,
 )
 
