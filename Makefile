@@ -11,7 +11,7 @@ in_venv = PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/.venv/bin:$$(cat .venv/engine
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test bench lint clean clean-engine look-again
+.PHONY: help setup demo test record-states bench lint clean clean-engine look-again
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ demo: setup ## show the whole story on an embedded EC2, without an AWS account
 
 test: setup ## run every test; PYTEST_ARGS='-k guard' chooses
 	$(in_venv) .venv/bin/python -m pytest $(PYTEST_ARGS)
+
+record-states: setup ## record the states that this version writes, for tests/upgrade; RECORD_ARGS=--again overwrites
+	$(in_venv) .venv/bin/python tests/upgrade/record.py $(RECORD_ARGS)
 
 bench: setup ## measure snapset beside what a user would run instead; BENCH_ARGS='--many 10' chooses
 	$(in_venv) .venv/bin/python benchmarks $(BENCH_ARGS)

@@ -1,0 +1,23 @@
+"""The dynamic resource itself: a set that no program claims."""
+
+from typing import Any
+
+import pulumi
+from snapset import SnapshotSet
+
+config = pulumi.Config()
+on_delete: Any = config.require("onDelete")
+
+taken = SnapshotSet(
+    "taken",
+    instance_id=config.require("instance"),
+    exclude_data_volume_ids=config.require_object("excluded"),
+    description="before the release",
+    tags={"app": "shop"},
+    copy_tags_from_source="volume",
+    triggers={"release": config.require("trigger"), "build": [1, 2.5, None, True]},
+    on_delete=on_delete,
+)
+
+pulumi.export("setId", taken.set_id)
+pulumi.export("snapshotIds", taken.snapshot_ids)

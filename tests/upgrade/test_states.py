@@ -1,0 +1,199 @@
+"""Later versions understand what earlier ones wrote into users' states: each state of `states/` is used once more."""
+
+from __future__ import annotations
+
+import base64
+import importlib.metadata
+import pickletools
+import pkgutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pulumi.dynamic import ResourceProvider
+from support.project import Project, changes, mutating
+from support.recorded import RecordedState, find_recorded, ids_by_device, open_project
+from support.restores import ROOT, restored_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snapset.emulator.client import EmbeddedEC2
+
+# A promise: users' states name these classes.
+PROVIDERS = {
+    "SnapshotSet": "snapset.resources.snapshot_set.SnapshotSetProvider",
+    "RestoredSet": "snapset.resources.restored_set.RestoredSetProvider",
+}
+
+STATES = find_recorded()
+RESTORES = [state for state in STATES if state.holds("RestoredSet")]
+SETS = [state for state in STATES if state not in RESTORES]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack whose state was recorded; `ids` are those in EC2, by placeholder."""
+
+    project: Project
+    ec2: EmbeddedEC2
+    ids: dict[str, str]
+
+    @property
+    def snapshot_ids(self) -> set[str]:
+        return set(ids_by_device("SNAPSHOT", self.ids).values())
+
+    @property
+    def volume_ids(self) -> dict[str, str]:
+        """The restored volumes, by device."""
+        return ids_by_device("RESTORED", self.ids)
+
+    def recorded(self, kind: str) -> list[dict[str, Any]]:
+        """The resources of a class that the state has now."""
+        resources = self.project.state()["deployment"].get("resources", [])
+        return [resource for resource in resources if resource["type"].endswith(f":{kind}")]
+
+    def find_snapshots(self) -> set[str]:
+        found = self.ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        return {snapshot["SnapshotId"] for snapshot in found}
+
+    def find_restored(self) -> set[str]:
+        return {volume.volume_id for volume in restored_in(self.ec2)}
+
+
+@pytest.fixture
+def stack(request: pytest.FixtureRequest, ec2: EmbeddedEC2, tmp_path: Path) -> Stack:
+    project, ids = open_project(request.param, ec2, tmp_path)
+    ec2.clear_calls()
+    return Stack(project, ec2, ids)
+
+
+def on(states: list[RecordedState]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("stack", states, ids=str, indirect=True)
+
+
+def test_the_states_of_this_version_are_recorded() -> None:
+    assert importlib.metadata.version("snapset") in {state.version for state in STATES}
+
+
+@pytest.mark.parametrize("promised", PROVIDERS.values())
+def test_a_promised_class_is_where_it_was_promised_and_is_pickled_by_that_name(promised: str) -> None:
+    provider = pkgutil.resolve_name(promised)
+    assert issubclass(provider, ResourceProvider)
+    assert f"{provider.__module__}.{provider.__qualname__}" == promised
+
+
+@pytest.mark.parametrize("state", STATES, ids=str)
+def test_a_state_names_the_promised_classes_and_no_others(state: RecordedState) -> None:
+    dynamic = [resource for resource in state.resources if "__provider" in resource.get("inputs", {})]
+    assert dynamic
+    for resource in dynamic:
+        promised = PROVIDERS[resource["type"].rpartition(":")[2]]
+        assert named_in(resource["inputs"]["__provider"]) == {promised}
+        assert named_in(resource["outputs"]["__provider"]) == {promised}
+
+
+@on(SETS)
+def test_a_set_is_left_alone_by_a_preview_a_refresh_and_an_update_of_what_does_not_shape_it(stack: Stack) -> None:
+    stack.project.preview("--expect-no-changes").ok()
+    other = {"retain": "delete", "delete": "retain"}[stack.project.config["onDelete"]]
+    stack.project.config["onDelete"] = other
+    updated = stack.project.up("--refresh").ok()
+    assert changes(updated)["updated"] == 1
+    assert mutating(stack.ec2.calls()) == []
+    [taken] = stack.recorded("SnapshotSet")
+    assert taken["outputs"]["on_delete"] == other
+    assert set(taken["outputs"]["snapshot_ids"]) == stack.snapshot_ids
+    assert {snapshot["state"] for snapshot in taken["outputs"]["snapshots"]} == {"completed"}
+
+
+@on(SETS)
+def test_a_new_trigger_takes_one_new_set_and_retains_the_old_one(stack: Stack) -> None:
+    stack.project.config |= {"trigger": "release-43", "onDelete": "retain"}
+    replaced = stack.project.up().ok()
+    assert changes(replaced)["replaced"] == 1
+    assert mutating(stack.ec2.calls()).count("CreateSnapshots") == 1
+    [taken] = stack.recorded("SnapshotSet")
+    new = set(taken["outputs"]["snapshot_ids"])
+    assert len(new) == len(stack.snapshot_ids)
+    assert not new & stack.snapshot_ids
+    assert stack.find_snapshots() == new | stack.snapshot_ids
+
+
+@on(SETS)
+def test_destroy_deletes_the_recorded_snapshots_and_no_others_if_on_delete_says_so(stack: Stack) -> None:
+    stack.ec2.ec2().create_snapshots(InstanceSpecification={"InstanceId": stack.ids["@INSTANCE@"]})
+    before = stack.find_snapshots()
+    deleted = stack.snapshot_ids if stack.project.config["onDelete"] == "delete" else set()
+    stack.project.destroy().ok()
+    assert stack.find_snapshots() == before - deleted
+    assert stack.recorded("SnapshotSet") == []
+
+
+@on(SETS)
+def test_a_refresh_drops_a_set_whose_snapshots_are_gone(stack: Stack) -> None:
+    for snapshot_id in stack.snapshot_ids:
+        stack.ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
+    stack.project.refresh().ok()
+    assert stack.recorded("SnapshotSet") == []
+
+
+@on(RESTORES)
+def test_volumes_are_left_alone_by_a_preview_and_a_refresh_and_tagged_by_an_update_of_their_tags(
+    stack: Stack,
+) -> None:
+    stack.project.preview("--expect-no-changes").ok()
+    stack.project.config["case"] = "43"
+    updated = stack.project.up("--refresh").ok()
+    assert changes(updated)["updated"] == 1
+    assert mutating(stack.ec2.calls()) == ["CreateTags"]
+    assert {volume.tags["case"] for volume in restored_in(stack.ec2)} == {"43"}
+    [restored] = stack.recorded("RestoredSet")
+    assert set(restored["outputs"]["volume_ids"]) == set(stack.volume_ids.values())
+
+
+@on(RESTORES)
+def test_another_type_replaces_the_volumes_and_attaches_the_new_ones_where_the_old_ones_were(stack: Stack) -> None:
+    stack.project.config["volumeType"] = "gp3"
+    replaced = stack.project.up().ok()
+    assert changes(replaced)["replaced"] == 1
+    there = restored_in(stack.ec2)
+    assert not stack.find_restored() & set(stack.volume_ids.values())
+    assert {volume.raw["VolumeType"] for volume in there} == {"gp3"}
+    where = sorted(volume.attached_to or () for volume in there)
+    assert where == [(stack.ids["@TARGET@"], device) for device in sorted(stack.volume_ids)]
+    assert stack.find_snapshots() == stack.snapshot_ids
+
+
+@on(RESTORES)
+def test_destroy_deletes_the_recorded_volumes_and_no_others(stack: Stack) -> None:
+    client, [snapshot_id, *_] = stack.ec2.ec2(), sorted(stack.snapshot_ids)
+    other = client.create_volume(SnapshotId=snapshot_id, AvailabilityZone="us-east-1a")["VolumeId"]
+    stack.project.destroy().ok()
+    assert stack.find_restored() == {other}
+    target = client.describe_instances(InstanceIds=[stack.ids["@TARGET@"]])["Reservations"][0]["Instances"][0]
+    assert [mapping["DeviceName"] for mapping in target["BlockDeviceMappings"]] == [ROOT]
+    assert stack.find_snapshots() == stack.snapshot_ids
+
+
+@on(RESTORES)
+def test_a_refresh_drops_volumes_that_are_gone(stack: Stack) -> None:
+    for volume_id in stack.volume_ids.values():
+        stack.ec2.ec2().detach_volume(VolumeId=volume_id)
+        stack.ec2.ec2().delete_volume(VolumeId=volume_id)
+    stack.project.refresh().ok()
+    assert stack.recorded("RestoredSet") == []
+    assert len(stack.recorded("SnapshotSet")) == 1
+
+
+def named_in(provider: str) -> set[str]:
+    """What a pickle imports, read without importing it."""
+    names, strings = set(), list[str]()
+    for opcode, argument, _ in pickletools.genops(base64.b64decode(provider)):
+        if opcode.name == "STACK_GLOBAL":
+            names.add(".".join(strings[-2:]))
+        elif opcode.name == "GLOBAL":
+            names.add(str(argument).replace(" ", "."))
+        elif isinstance(argument, str):
+            strings.append(argument)
+    return names
