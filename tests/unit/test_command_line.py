@@ -100,7 +100,7 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
         (["backup", INSTANCE, "--tag", "app"], "reading --tag 'app': there is no '='. Write it as KEY=VALUE."),
         (["backup", INSTANCE, "--tag", "a=b", "--tag", "a=c"], "reading --tag 'a=c': the key 'a' is given twice."),
         (["backup", INSTANCE, "--tag", "aws:a=b"], "reading tags: tag key 'aws:a': keys that start with 'aws:'"),
-        (["backup", INSTANCE, "--timeout", "soon"], "reading the duration 'soon': it is none."),
+        (["backup", INSTANCE, "--timeout", "soon"], "reading --timeout: 'soon' is not a duration. Use 90s, 30m or 2h."),
         (["backup", INSTANCE, "--change-id", " "], "reading --change-id: it is empty."),
         (
             ["backup", INSTANCE, "--exclude-volume", "vol-1"],
@@ -111,10 +111,10 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
         (["list", *["--instance", INSTANCE] * 201], "reading --instance: 201 are too many; give at most 200."),
         (["list", "--region", "mars"], "reading --region: 'mars' is not a Region"),
         (["show", "set-1"], "reading SET_ID: 'set-1' is not the id of a set"),
-        (["wait", "set-0123456789abcdef0", "--timeout", "soon"], "reading the duration 'soon'"),
+        (["wait", "set-0123456789abcdef0", "--timeout", "soon"], "reading --timeout: 'soon' is not a duration"),
         (["prune"], "reading the rule: give one of --keep-last and --older-than."),
         (["prune", "--keep-last", "1", "--older-than", "1d"], "reading the rule: give one of"),
-        (["prune", "--older-than", "old", "--yes"], "reading the duration 'old'"),
+        (["prune", "--older-than", "old", "--yes"], "reading --older-than: 'old' is not a duration"),
         (["backup", INSTANCE, "--description", "d" * 256], "reading description: it has 256 characters"),
     ],
 )

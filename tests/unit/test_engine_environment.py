@@ -88,7 +88,7 @@ def test_a_passphrase_that_is_set_is_kept(monkeypatch: pytest.MonkeyPatch, varia
 def test_the_provider_runs_in_a_python_that_has_snapset() -> None:
     python = environment()["PULUMI_PYTHON_CMD"]
     assert python == sys.executable
-    subprocess.run([python, "-c", "import snapset.resources.snapshot_set_provider"], check=True)
+    subprocess.run([python, "-c", "import snapset.resources.snapshot_set"], check=True)
 
 
 def test_the_engine_does_not_look_for_updates_of_itself() -> None:
