@@ -82,8 +82,8 @@ def test_that_no_instance_matches_is_said_in_one_line(stack: Project, ec2: Embed
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"filterTags": {}}, "filterTags: name one tag"),
-        ({"filterTags": {"version": 2}}, "filterTags: name one tag"),
+        ({"filterTags": {}}, "filterTags: it is empty, or a value is not a string"),
+        ({"filterTags": {"version": 2}}, "filterTags: it is empty, or a value is not a string"),
         ({"onDelete": "delete"}, "onDelete: the sets of a fleet are always retained"),
     ],
 )
