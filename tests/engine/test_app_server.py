@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def devices_of(outputs: dict[str, Any]) -> dict[str, int]:
-    return {each["device_name"]: each["size_gib"] for each in outputs["snapshots"]}
+    return {snapshot["device_name"]: snapshot["size_gib"] for snapshot in outputs["snapshots"]}
 
 
 def test_a_backup_comes_after_the_volumes_are_attached_and_follows_its_instance_and_every_set_stays(
@@ -30,7 +30,7 @@ def test_a_backup_comes_after_the_volumes_are_attached_and_follows_its_instance_
     first = stack.outputs()
     assert devices_of(first) == {"/dev/sda1": 8, "/dev/sdf": 20}
     [taken] = find_sets(ec2).values()
-    assert {each.tags["app"] for each in taken.snapshots.values()} == {"shop"}
+    assert {snapshot.tags["app"] for snapshot in taken.snapshots.values()} == {"shop"}
 
     ec2.clear_calls()
     assert changes(stack.up().ok()) == {"unchanged": 8}

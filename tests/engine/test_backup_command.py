@@ -51,13 +51,13 @@ def test_the_json_document_is_what_describe_snapshots_lists(
             {"Name": "description", "Values": ["before 42"]},
         ]
     )["Snapshots"]
-    assert {each["SnapshotId"] for each in there} == set(taken["snapshot_ids"])
+    assert {snapshot["SnapshotId"] for snapshot in there} == set(taken["snapshot_ids"])
     assert taken["instance_id"] == instance.instance_id
     assert taken["region"] == "us-east-1"
     assert taken["outcome"] == "created"
     assert re.fullmatch(r"set-[0-9a-f]{17}", taken["set_id"])
-    assert [each["device_name"] for each in taken["snapshots"]] == ["/dev/sda1", "/dev/sdf", "/dev/sdg"]
-    assert [each["size_gib"] for each in taken["snapshots"]] == [8, 20, 100]
+    assert [snapshot["device_name"] for snapshot in taken["snapshots"]] == ["/dev/sda1", "/dev/sdf", "/dev/sdg"]
+    assert [snapshot["size_gib"] for snapshot in taken["snapshots"]] == [8, 20, 100]
 
 
 def test_every_option_that_shapes_the_set_reaches_the_call(
@@ -67,7 +67,7 @@ def test_every_option_that_shapes_the_set_reaches_the_call(
     snapset(
         "backup", instance.instance_id, "--exclude-boot", "--exclude-volume", scratch, "--copy-tags", "--no-wait"
     ).ok()
-    [params] = [each["params"] for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+    [params] = [call["params"] for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
     assert params["InstanceSpecification.ExcludeBootVolume"] == "true"
     assert params["InstanceSpecification.ExcludeDataVolumeId.1"] == scratch
     assert params["CopyTagsFromSource"] == "volume"
@@ -80,7 +80,7 @@ def test_outpost_and_location_and_region_reach_the_call(snapset: CommandLine, ec
     local = ec2.launch(zone="us-west-2-lax-1a", region="us-west-2").instance_id
     snapset("backup", on_outpost, "--outpost-arn", outpost, "--no-wait").ok()
     snapset("backup", local, "--location", "local", "--region", "us-west-2", "--no-wait").ok()
-    first, second = (each for each in ec2.calls("CreateSnapshots") if not each["dry_run"])
+    first, second = (call for call in ec2.calls("CreateSnapshots") if not call["dry_run"])
     assert first["params"]["OutpostArn"] == outpost
     assert second["params"]["Location"] == "local"
     assert second["region"] == "us-west-2"
@@ -92,15 +92,15 @@ def test_a_filter_backs_up_all_that_match_beside_those_that_are_named(snapset: C
     ec2.ec2().terminate_instances(InstanceIds=[gone])
     ec2.clear_calls()
     for filters in (["tag:stage=dev"], ["app"], ["tag:app="]):
-        refused = snapset("backup", *(word for each in filters for word in ("--filter", each))).failed()
+        refused = snapset("backup", *(word for value in filters for word in ("--filter", value))).failed()
         assert refused.code == 2
         assert len(refused.stderr.splitlines()) == 1
     assert mutating(ec2.calls()) == []
     wanted = ("--filter", "tag:app=web", "--filter", "tag:stage=live,test", "--change-id", "c", "--json")
     taken = document(snapset("backup", named, web[1], *wanted).ok())["sets"]
-    assert [each["instance_id"] for each in taken] == [named, web[1], *sorted([web[0], web[2]])]
+    assert [record["instance_id"] for record in taken] == [named, web[1], *sorted([web[0], web[2]])]
     again = document(snapset("backup", named, *wanted).ok())["sets"]
-    assert {each["set_id"] for each in again} == {each["set_id"] for each in taken}
+    assert {record["set_id"] for record in again} == {record["set_id"] for record in taken}
     assert len(snapshots_in(ec2)) == 4
 
 
@@ -114,7 +114,7 @@ def test_verbose_shows_each_call_with_its_request_id_and_time_and_the_default_sh
     ec2.clear_calls()
     verbose = snapset("--verbose", "backup", instance.instance_id, "--change-id", "b", "--json").ok()
     lines = shown(verbose)
-    assert sorted(line.split()[1].rstrip(":") for line in lines) == sorted(each["action"] for each in ec2.calls())
+    assert sorted(line.split()[1].rstrip(":") for line in lines) == sorted(call["action"] for call in ec2.calls())
     assert all(re.fullmatch(r"aws: \w+: HTTP 200, request \S+, \d+\.\d{3} s", line) for line in lines)
     assert snapset.env["AWS_SECRET_ACCESS_KEY"] not in verbose.stderr
     json.loads(verbose.stdout)
@@ -130,7 +130,7 @@ def test_a_change_that_was_served_gets_no_second_set(
     first_run = snapset("backup", instance.instance_id, *change, "--tag", "app=shop").ok()
     first = document(first_run)
     assert "was served" not in first_run.stderr
-    there = {tag["Key"]: tag["Value"] for each in snapshots_in(ec2) for tag in each["Tags"]}
+    there = {tag["Key"]: tag["Value"] for snapshot in snapshots_in(ec2) for tag in snapshot["Tags"]}
     assert there["snapset:change"] == "refs/heads/main@3f2a"
     ec2.clear_calls()
     rerun = snapset("backup", instance.instance_id, *change, "--description", "job 2").ok()
@@ -139,7 +139,7 @@ def test_a_change_that_was_served_gets_no_second_set(
     again = document(rerun)
     assert again["sets"][0]["outcome"] == "unchanged"
     assert again["sets"][0]["snapshot_ids"] == first["sets"][0]["snapshot_ids"]
-    assert {each["state"] for each in again["sets"][0]["snapshots"]} == {"completed"}
+    assert {snapshot["state"] for snapshot in again["sets"][0]["snapshots"]} == {"completed"}
 
 
 def test_without_a_change_id_each_run_is_a_new_set(
@@ -166,7 +166,7 @@ def test_changes_that_share_a_stack_leave_each_others_sets_alone(
 def test_several_instances_get_one_set_each(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     ids = [ec2.launch().instance_id for _ in range(3)]
     sets = document(snapset("backup", *ids, "--json").ok())["sets"]
-    assert sorted(each["instance_id"] for each in sets) == sorted(ids)
+    assert sorted(record["instance_id"] for record in sets) == sorted(ids)
     assert len(snapshots_in(ec2)) == 3
 
 
@@ -217,7 +217,7 @@ def test_bad_usage_and_bad_input_end_with_2_and_create_nothing(
 ) -> None:
     ids = {"{id}": instance.instance_id, "{root}": instance.root_volume_id}
     ec2.clear_calls()
-    run = snapset("backup", *(ids.get(each, each) for each in arguments)).failed()
+    run = snapset("backup", *(ids.get(argument, argument) for argument in arguments)).failed()
     assert run.code == 2
     assert said in run.stderr
     assert mutating(ec2.calls()) == []
@@ -311,5 +311,5 @@ def test_an_interrupt_in_the_wait_ends_at_once_with_the_set_recorded(
     assert f"{taken['set_id']} is recorded" in stderr
     ec2.complete()
     again = document(snapset("backup", instance.instance_id, "--change-id", "c", "--json").ok())
-    assert [each["set_id"] for each in again["sets"]] == [taken["set_id"]]
+    assert [record["set_id"] for record in again["sets"]] == [taken["set_id"]]
     assert again["sets"][0]["state"] == "completed"

@@ -77,7 +77,7 @@ def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
 def filled(value: Any, instance: LaunchedInstance) -> Any:
     if isinstance(value, str):
         return value.replace("{root}", instance.root_volume_id).replace("{data}", instance.volume_ids["/dev/sdf"])
-    return [filled(each, instance) for each in value] if isinstance(value, list) else value
+    return [filled(item, instance) for item in value] if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -141,12 +141,12 @@ def silent_endpoint() -> Iterator[str]:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
         queued = [socket.socket() for _ in range(4)]
-        for each in queued:
-            each.setblocking(False)
-            each.connect_ex(listening.getsockname())
+        for connection in queued:
+            connection.setblocking(False)
+            connection.connect_ex(listening.getsockname())
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        for each in queued:
-            each.close()
+        for connection in queued:
+            connection.close()
 
 
 def test_an_endpoint_that_does_not_answer_is_given_up_within_15_seconds(

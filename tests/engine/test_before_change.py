@@ -47,7 +47,7 @@ def test_a_change_comes_after_the_set_of_what_runs_now_and_not_at_all_if_that_fa
     ec2.clear_calls()
     project.up().ok()
     [first] = find_taken(ec2)
-    done = [each["action"] for each in ec2.calls() if not each["dry_run"]]
+    done = [call["action"] for call in ec2.calls() if not call["dry_run"]]
     assert "DescribeSnapshots" in done[done.index("CreateSnapshots") : done.index("RunInstances")]
     assert not find_sets(ec2)[first].failed
 
@@ -60,6 +60,6 @@ def test_a_change_comes_after_the_set_of_what_runs_now_and_not_at_all_if_that_fa
     done = mutating(ec2.calls())
     assert done.index("CreateSnapshots") < done.index("RunInstances") < done.index("TerminateInstances")
     assert {first, second} <= set(find_sets(ec2))
-    assert {each.tags["snapset:instance"] for each in find_sets(ec2)[second].snapshots.values()} == {
+    assert {snapshot.tags["snapset:instance"] for snapshot in find_sets(ec2)[second].snapshots.values()} == {
         running.instance_id
     }

@@ -58,7 +58,7 @@ class GitHub:
         for file in (self.output, self.summary):
             file.write_text("")
         context = {"github.run_id": "4711"}
-        defaults = {name: each.get("default", "") for name, each in ACTION["inputs"].items()}
+        defaults = {name: described.get("default", "") for name, described in ACTION["inputs"].items()}
         inputs = {name: evaluate(text, context) for name, text in defaults.items()} | self.inputs
         context["toJSON(inputs)"] = json.dumps(inputs, indent=2)
         script = self.folder / "step.sh"
@@ -83,7 +83,7 @@ class GitHub:
         """The step's outputs, under the names that the action gives them."""
         pairs = dict(line.split("=", 1) for line in self.output.read_text().splitlines())
         context = {f"steps.{BACK_UP['id']}.outputs.{name}": value for name, value in pairs.items()}
-        return {name: evaluate(each["value"], context) for name, each in ACTION["outputs"].items()}
+        return {name: evaluate(described["value"], context) for name, described in ACTION["outputs"].items()}
 
 
 def evaluate(text: str, context: dict[str, str]) -> str:
@@ -138,16 +138,16 @@ def test_the_action_takes_the_sets_and_a_rerun_gives_the_same(
     ran = github.run().ok()
     assert "::error" not in ran.text
     there = snapshots_in(ec2)
-    assert {each["Description"] for each in there} == {NASTY}
-    for each in there:
-        tags = {tag["Key"]: tag["Value"] for tag in each["Tags"]}
+    assert {snapshot["Description"] for snapshot in there} == {NASTY}
+    for snapshot in there:
+        tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
         assert (tags["app"], tags["note"], tags["snapset:change"]) == ("shop", NASTY, "github-run-4711")
     assert not list(tmp_path.rglob("hacked"))
 
     outputs = github.outputs()
     document = json.loads(outputs["json"])
-    assert outputs["set-id"].split() == [each["set_id"] for each in document["sets"]]
-    assert sorted(outputs["snapshot-ids"].split()) == sorted(each["SnapshotId"] for each in there)
+    assert outputs["set-id"].split() == [record["set_id"] for record in document["sets"]]
+    assert sorted(outputs["snapshot-ids"].split()) == sorted(snapshot["SnapshotId"] for snapshot in there)
     heading, rule, *rows = [line for line in github.summary.read_text().splitlines() if line.startswith("|")]
     assert heading == "| set | instance | outcome | snapshot | volume | device | GiB | state |"
     assert {line.count("|") for line in (rule, *rows)} == {heading.count("|")}
@@ -196,7 +196,7 @@ def test_an_input_that_is_yes_or_no_is_either(github: GitHub, name: str) -> None
 
 
 def test_the_action_has_an_input_for_every_option() -> None:
-    [backup] = [each for name, each in get_command(app).commands.items() if name == "backup"]  # type: ignore[attr-defined]
+    [backup] = [command for name, command in get_command(app).commands.items() if name == "backup"]  # type: ignore[attr-defined]
     options = {text.removeprefix("--") for option in backup.params for text in option.opts if text[:2] == "--"}
     assert set(ACTION["inputs"]) == {"instances"} | options - {"json"}
 
@@ -236,7 +236,7 @@ def test_the_gitlab_job_takes_the_set_and_hands_its_ids_on(
         f"SNAPSET_SET_ID={taken['set_id']}",
         f"SNAPSET_SNAPSHOT_IDS={' '.join(taken['snapshot_ids'])}",
     ]
-    assert sorted(taken["snapshot_ids"]) == sorted(each["SnapshotId"] for each in snapshots_in(ec2))
+    assert sorted(taken["snapshot_ids"]) == sorted(snapshot["SnapshotId"] for snapshot in snapshots_in(ec2))
     assert len(taken["snapshot_ids"]) == 2
 
 
@@ -250,7 +250,7 @@ def test_the_jenkins_step_takes_the_set_and_keeps_its_document(
     shell("sh", "-xe", "-c", script, folder=tmp_path, env=given).ok()
     [document] = re.findall(r"archiveArtifacts artifacts: '(.*?)'", JENKINS)
     [taken] = json.loads((tmp_path / document).read_text())["sets"]
-    assert sorted(taken["snapshot_ids"]) == sorted(each["SnapshotId"] for each in snapshots_in(ec2))
+    assert sorted(taken["snapshot_ids"]) == sorted(snapshot["SnapshotId"] for snapshot in snapshots_in(ec2))
 
 
 @pytest.mark.parametrize("script", [*GITLAB["before_script"], INSTALL["run"]])

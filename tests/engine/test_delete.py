@@ -22,7 +22,7 @@ def taken(project: Project, ec2: EmbeddedEC2) -> tuple[Project, list[str]]:
 
 
 def left(ec2: EmbeddedEC2) -> set[str]:
-    return {each["SnapshotId"] for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    return {snapshot["SnapshotId"] for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
 
 
 def test_a_snapshot_that_an_image_uses_is_named_with_the_image_and_the_rest_is_deleted(

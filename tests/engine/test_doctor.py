@@ -57,9 +57,12 @@ def test_when_all_is_well_each_check_is_ok_and_nothing_is_left_behind(
     ec2.clear_calls()
     run = snapset("doctor", "--instance", instance, "--json").ok()
     findings: list[dict[str, Any]] = json.loads(run.stdout)["findings"]
-    assert [each["check"] for each in findings] == CHECKS + PERMISSIONS
-    assert all(each["ok"] for each in findings)
-    assert {each["action"] for each in ec2.calls()} == {"GetCallerIdentity", *(each[4:] for each in PERMISSIONS)}
+    assert [finding["check"] for finding in findings] == CHECKS + PERMISSIONS
+    assert all(finding["ok"] for finding in findings)
+    assert {call["action"] for call in ec2.calls()} == {
+        "GetCallerIdentity",
+        *(permission[4:] for permission in PERMISSIONS),
+    }
     assert mutating(ec2.calls()) == []
     assert list((tmp_path / "state").rglob("*.json*")) == []
 
@@ -125,7 +128,7 @@ def test_without_a_region_it_says_how_to_set_one(without_engine: CommandLine) ->
     assert line.startswith("region: looking up the Region: no Region is set. Set the region input")
 
 
-@pytest.mark.parametrize("denied", [["CreateTags"], [each[4:] for each in PERMISSIONS]])
+@pytest.mark.parametrize("denied", [["CreateTags"], [permission[4:] for permission in PERMISSIONS]])
 def test_each_permission_that_lacks_is_one_line_that_names_it(
     without_engine: CommandLine, ec2: EmbeddedEC2, denied: list[str]
 ) -> None:

@@ -33,7 +33,7 @@ backup = snapset.InstanceSnapshots("backup", instance=server)
 restored = snapset.RestoredVolumes("restored", source=backup, availability_zone="us-east-1a")
 pulumi.export("snapset", snapset.__file__)
 pulumi.export("snapshotIds", backup.snapshot_ids)
-pulumi.export("restoredFrom", restored.volumes.apply(lambda volumes: [each["snapshot_id"] for each in volumes]))
+pulumi.export("restoredFrom", restored.volumes.apply(lambda volumes: [volume["snapshot_id"] for volume in volumes]))
 """
 
 
@@ -79,7 +79,7 @@ def test_the_wheel_has_the_types_the_command_and_nothing_of_the_repository_but_t
         [entry_points] = [name for name in names if name.endswith("entry_points.txt")]
         assert "snapset = snapset.cli:main" in archive.read(entry_points).decode()
     sources = {
-        str(each.relative_to(REPOSITORY / "components")) for each in REPOSITORY.glob("components/snapset/**/*.py")
+        str(path.relative_to(REPOSITORY / "components")) for path in REPOSITORY.glob("components/snapset/**/*.py")
     }
     assert {name for name in names if ".dist-info/" not in name} == sources | {
         "snapset/py.typed",

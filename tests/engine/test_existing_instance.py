@@ -29,7 +29,9 @@ def stack(project: Project, instance: LaunchedInstance) -> Project:
 
 
 def snapshots_in(ec2: EmbeddedEC2) -> dict[str, dict]:
-    return {each["SnapshotId"]: each for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    return {
+        snapshot["SnapshotId"]: snapshot for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    }
 
 
 def tags_of(snapshot: dict) -> dict[str, str]:
@@ -50,7 +52,7 @@ def test_every_input_in_the_config_reaches_the_one_call(
         "waitTimeout": "5m",
     }
     stack.up().ok()
-    [call] = [each for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+    [call] = [call for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
     tags = {
         call["params"][key]: call["params"][key.replace(".Key", ".Value")]
         for key in call["params"]
@@ -76,7 +78,7 @@ def test_outpost_arn_and_location_reach_the_call(project: Project, ec2: Embedded
     project.up().ok()
     project.config = {"instanceId": in_local_zone.instance_id, "location": "local", "aws:region": "us-west-2"}
     project.up().ok()
-    first, second = (each["params"] for each in ec2.calls("CreateSnapshots") if not each["dry_run"])
+    first, second = (call["params"] for call in ec2.calls("CreateSnapshots") if not call["dry_run"])
     assert first["OutpostArn"] == outpost
     assert second["Location"] == "local"
 
@@ -87,9 +89,9 @@ def test_the_outputs_and_the_state_are_what_ec2_has(
     stack.up().ok()
     outputs, there = stack.outputs(), snapshots_in(ec2)
     assert set(outputs["snapshotIds"]) == set(there)
-    assert [each["device_name"] for each in outputs["snapshots"]] == ["/dev/sda1", DATA, SCRATCH]
-    assert [each["size_gib"] for each in outputs["snapshots"]] == [8, 20, 100]
-    assert {each["volume_id"] for each in outputs["snapshots"]} == set(instance.volume_ids.values())
+    assert [snapshot["device_name"] for snapshot in outputs["snapshots"]] == ["/dev/sda1", DATA, SCRATCH]
+    assert [snapshot["size_gib"] for snapshot in outputs["snapshots"]] == [8, 20, 100]
+    assert {snapshot["volume_id"] for snapshot in outputs["snapshots"]} == set(instance.volume_ids.values())
     assert outputs["completed"] is True
     for record in outputs["snapshots"]:
         snapshot = there[record["snapshot_id"]]
@@ -100,7 +102,7 @@ def test_the_outputs_and_the_state_are_what_ec2_has(
         assert record["state"] == snapshot["State"] == "completed"
     [recorded] = stack.sets()
     assert recorded["id"] == outputs["setId"]
-    assert {tags_of(each)["snapset:claim"] for each in there.values()} == {recorded["outputs"]["claim"]}
+    assert {tags_of(snapshot)["snapset:claim"] for snapshot in there.values()} == {recorded["outputs"]["claim"]}
 
 
 def test_up_twice_reports_no_changes_and_makes_no_mutating_call(stack: Project, ec2: EmbeddedEC2) -> None:
@@ -115,7 +117,7 @@ def test_a_preview_makes_no_mutating_call(stack: Project, ec2: EmbeddedEC2) -> N
     ec2.clear_calls()
     stack.preview().ok()
     assert mutating(ec2.calls()) == []
-    assert [each["dry_run"] for each in ec2.calls("CreateSnapshots")] == [True]
+    assert [call["dry_run"] for call in ec2.calls("CreateSnapshots")] == [True]
 
 
 def test_the_state_holds_no_code_and_no_credential(stack: Project) -> None:
@@ -136,7 +138,10 @@ def test_a_changed_trigger_takes_a_new_set_and_keeps_the_first(stack: Project, e
     [second] = stack.sets()
     assert first["id"] != second["id"]
     assert f"{first['id']} stays" in replaced.text
-    assert {tags_of(each)["snapset:set"] for each in snapshots_in(ec2).values()} == {first["id"], second["id"]}
+    assert {tags_of(snapshot)["snapset:set"] for snapshot in snapshots_in(ec2).values()} == {
+        first["id"],
+        second["id"],
+    }
     assert ec2.calls("DeleteSnapshot") == []
 
 
@@ -149,7 +154,7 @@ def test_under_delete_a_replacement_takes_the_new_set_before_it_deletes_the_old(
     ec2.clear_calls()
     stack.up().ok()
     assert mutating(ec2.calls())[0] == "CreateSnapshots"
-    assert [each["code"] for each in ec2.calls("DeleteSnapshot")] == [None] * 3
+    assert [call["code"] for call in ec2.calls("DeleteSnapshot")] == [None] * 3
     [second] = stack.sets()
     assert set(snapshots_in(ec2)) == set(second["outputs"]["snapshot_ids"])
 
@@ -190,7 +195,7 @@ def test_destroy_does_what_on_delete_says(stack: Project, ec2: EmbeddedEC2, poli
 def test_refresh_shows_states_and_says_which_snapshots_are_gone(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.up().ok()
     [taken] = stack.sets()
-    assert {each["state"] for each in taken["outputs"]["snapshots"]} <= {"pending", "completed"}
+    assert {snapshot["state"] for snapshot in taken["outputs"]["snapshots"]} <= {"pending", "completed"}
     gone, *stay = taken["outputs"]["snapshot_ids"]
     ec2.ec2().delete_snapshot(SnapshotId=gone)
     # A snapshot that is missing soon after its start may only not be visible yet.
@@ -198,7 +203,7 @@ def test_refresh_shows_states_and_says_which_snapshots_are_gone(stack: Project, 
     assert f"{gone} no longer exists" in stack.refresh().ok().text
     [refreshed] = stack.sets()
     assert refreshed["outputs"]["snapshot_ids"] == stay
-    assert {each["state"] for each in refreshed["outputs"]["snapshots"]} == {"completed"}
+    assert {snapshot["state"] for snapshot in refreshed["outputs"]["snapshots"]} == {"completed"}
 
 
 def test_a_set_that_was_deleted_by_hand_is_gone_after_a_refresh_and_taken_anew_by_the_next_up(
@@ -241,7 +246,7 @@ def test_ctrl_c_in_the_middle_of_a_wait_ends_at_once_and_the_next_up_waits_for_t
     ec2.complete()
     ec2.clear_calls()
     stack.up().ok()
-    assert [each["id"] for each in stack.sets()] == [interrupted["id"]]
+    assert [resource["id"] for resource in stack.sets()] == [interrupted["id"]]
     assert mutating(ec2.calls()) == []
     assert stack.outputs()["completed"] is True
 
@@ -293,7 +298,7 @@ def test_a_region_in_the_stacks_aws_config_is_where_the_set_is_taken(project: Pr
     there = ec2.launch(region="eu-west-1")
     project.config = {"instanceId": there.instance_id, "aws:region": "eu-west-1"}
     project.up().ok()
-    [call] = [each for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+    [call] = [call for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
     assert call["region"] == "eu-west-1"
     assert project.outputs()["snapshotIds"]
 

@@ -34,12 +34,12 @@ def test_each_instance_that_matches_has_a_set_of_its_own_from_when_it_joins_and_
 
     shown = stack.up().ok().stdout
     sets = stack.outputs()["sets"]
-    assert {each: len(row["snapshotIds"]) for each, row in sets.items()} == {
+    assert {instance_id: len(row["snapshotIds"]) for instance_id, row in sets.items()} == {
         first.instance_id: 2,
         second.instance_id: 1,
     }
     assert {row["setId"]: set(row["snapshotIds"]) for row in sets.values()} == {
-        set_id: each.ids for set_id, each in find_sets(ec2).items()
+        set_id: found.ids for set_id, found in find_sets(ec2).items()
     }
     assert all(row["completed"] is True for row in sets.values())
     assert "sets of app=web" in shown

@@ -94,22 +94,22 @@ def sets_in(ec2: EmbeddedEC2, region: str = "us-east-1") -> dict[str, list[dict[
 
 
 def sizes_in(snapshots: list[dict[str, Any]]) -> list[int]:
-    return sorted(each["VolumeSize"] for each in snapshots)
+    return sorted(snapshot["VolumeSize"] for snapshot in snapshots)
 
 
 def values_of(tag: str, snapshots: list[dict[str, Any]]) -> set[str]:
-    return {each["tags"][tag] for each in snapshots}
+    return {snapshot["tags"][tag] for snapshot in snapshots}
 
 
 def actions(ec2: EmbeddedEC2) -> list[str]:
-    return [each["action"] for each in ec2.calls() if each["carried_out"] and not each["dry_run"]]
+    return [call["action"] for call in ec2.calls() if call["carried_out"] and not call["dry_run"]]
 
 
 def the_set_before(ec2: EmbeddedEC2, *changes: str) -> str:
     """The one set that the log says was taken, before these calls, in this order."""
     [set_id] = find_taken(ec2)
     done = actions(ec2)
-    assert [done.index(each) for each in changes] == sorted(done.index(each) for each in changes)
+    assert [done.index(action) for action in changes] == sorted(done.index(action) for action in changes)
     assert done.index("CreateSnapshots") < done.index(changes[0])
     return set_id
 
@@ -242,8 +242,8 @@ def test_a_guard_follows_the_provider_that_it_is_given_and_a_volume_that_moves_i
     ec2.clear_calls()
     project.up().ok()
     moved = the_set_before(ec2, "DetachVolume", "AttachVolume")
-    assert {each["region"] for each in ec2.calls("CreateSnapshots")} == {REGION}
-    assert not [each for each in ec2.calls("CreateSnapshots") if not each["access_key"].startswith("ASIA")]
+    assert {call["region"] for call in ec2.calls("CreateSnapshots")} == {REGION}
+    assert not [call for call in ec2.calls("CreateSnapshots") if not call["access_key"].startswith("ASIA")]
     assert values_of("team", sets_in(ec2, REGION)[moved]) == {"ops"}
 
     project.config["ami"] = "ami-87654321"

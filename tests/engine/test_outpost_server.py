@@ -53,9 +53,9 @@ def test_a_set_of_an_instance_on_an_outpost_stays_there_or_goes_to_the_region_as
     [reservation] = ec2.ec2().describe_instances(InstanceIds=[outputs["instanceId"]])["Reservations"]
     assert reservation["Instances"][0]["OutpostArn"] == OUTPOST
     [there] = sets_in(ec2).values()
-    assert {each["OutpostArn"] for each in there} == {OUTPOST}
-    assert sorted(each["VolumeSize"] for each in there) == [8, 20]
-    assert {each["SnapshotId"] for each in there} == set(outputs["snapshotIds"])
+    assert {snapshot["OutpostArn"] for snapshot in there} == {OUTPOST}
+    assert sorted(snapshot["VolumeSize"] for snapshot in there) == [8, 20]
+    assert {snapshot["SnapshotId"] for snapshot in there} == set(outputs["snapshotIds"])
     assert outputs["completed"] is True
 
     ec2.clear_calls()
@@ -69,7 +69,7 @@ def test_a_set_of_an_instance_on_an_outpost_stays_there_or_goes_to_the_region_as
     set_id = stack.outputs()["setId"]
     in_region = sets_in(ec2)[set_id]
     assert len(in_region) == 2
-    assert not any("OutpostArn" in each for each in in_region)
+    assert not any("OutpostArn" in snapshot for snapshot in in_region)
 
     assert f"{set_id} stays" in stack.destroy().ok().text
     assert len(sets_in(ec2)) == 2
@@ -81,12 +81,12 @@ def test_a_set_of_an_instance_in_a_local_zone_stays_there_or_goes_to_the_region(
     stack.config |= {"subnetId": make_subnet(ec2, LOCAL_ZONE), "location": "local"}
     stack.up().ok()
     [there] = sets_in(ec2).values()
-    assert [each["AvailabilityZone"] for each in there] == [LOCAL_ZONE] * 2
+    assert [snapshot["AvailabilityZone"] for snapshot in there] == [LOCAL_ZONE] * 2
     stack.config["location"] = "regional"
     stack.up().ok()
     in_region = sets_in(ec2)[stack.outputs()["setId"]]
     assert len(in_region) == 2
-    assert not any("AvailabilityZone" in each for each in in_region)
+    assert not any("AvailabilityZone" in snapshot for snapshot in in_region)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def allowed(way: str) -> set[str]:
     """The actions in a way's row of the table, with those of the row that it builds on."""
     actions = set(re.findall(r"`\w+:(\w+)`", ROWS[way]))
     base = re.match(r"as (.+?), and", ROWS[way])
-    return actions | (allowed(next(each for each in ROWS if each.startswith(base[1]))) if base else set())
+    return actions | (allowed(next(row for row in ROWS if row.startswith(base[1]))) if base else set())
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
 
 def test_the_policy_grants_what_taking_sets_needs() -> None:
     [policy] = [json.loads(text) for text in re.findall(r"```json\n(\{\n  \"Version\".*?)```", README, re.DOTALL)]
-    granted = {action.removeprefix("ec2:") for each in policy["Statement"] for action in each["Action"]}
-    [taking] = [each for each in ROWS if each.startswith("taking sets")]
+    granted = {action.removeprefix("ec2:") for statement in policy["Statement"] for action in statement["Action"]}
+    [taking] = [row for row in ROWS if row.startswith("taking sets")]
     assert granted == allowed(taking)
 
 
@@ -59,7 +59,7 @@ def test_a_set_in_a_stack_calls_what_its_row_says(project: Project, ec2: Embedde
     project.up().ok()
     project.refresh().ok()
     project.destroy().ok()
-    [row] = [each for each in ROWS if each.startswith(way)]
+    [row] = [row for row in ROWS if row.startswith(way)]
     assert called(ec2) == allowed(row)
 
 
@@ -135,12 +135,12 @@ def test_a_command_calls_what_its_row_says(snapset: CommandLine, ec2: EmbeddedEC
 
 
 def called(ec2: EmbeddedEC2) -> set[str]:
-    return {each["action"] for each in ec2.calls()}
+    return {call["action"] for call in ec2.calls()}
 
 
 def test_every_way_is_tried() -> None:
     tried = [*COMMANDS, *IN_STACKS, "`RestoredVolumes` in a stack"]
-    assert [row for row in ROWS if not any(row.startswith(each) for each in tried)] == []
+    assert [row for row in ROWS if not any(row.startswith(way) for way in tried)] == []
 
 
 def test_every_permission_that_an_error_asks_for_is_in_the_table() -> None:

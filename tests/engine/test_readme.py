@@ -43,7 +43,7 @@ def check_in_a_stack(example: str, make_project: MakeProject, ec2: EmbeddedEC2, 
     project.up().ok()
     [taken] = find_sets(ec2).values()
     assert set(project.outputs()["snapshotIds"]) == taken.ids
-    assert {each.tags["app"] for each in taken.snapshots.values()} == {"shop"}
+    assert {snapshot.tags["app"] for snapshot in taken.snapshots.values()} == {"shop"}
     project.config["release"] = "43"
     project.up().ok()
     assert len(find_sets(ec2)) == 2
@@ -62,9 +62,9 @@ def check_back_again(example: str, make_project: MakeProject, ec2: EmbeddedEC2, 
     project = make_project(example)
     project.config = {"setId": set_id, "instanceId": target}
     project.up().ok()
-    attached = {each["device_name"] for each in project.outputs()["volumes"]}
+    attached = {volume["device_name"] for volume in project.outputs()["volumes"]}
     assert attached == {"/dev/sdf", "/dev/sdg"}
-    assert {each.attached_to for each in restored_in(ec2)} == {(target, device) for device in attached}
+    assert {volume.attached_to for volume in restored_in(ec2)} == {(target, device) for device in attached}
 
 
 def check_testing_your_stack(example: str, _make_project: MakeProject, _ec2: EmbeddedEC2, folder: Path) -> None:
@@ -85,7 +85,7 @@ ELSEWHERE = {"Before a change in the same program"}
 
 
 @pytest.mark.parametrize(
-    ("heading", "example"), [each for each in find_examples().items() if each[0] not in ELSEWHERE]
+    ("heading", "example"), [example for example in find_examples().items() if example[0] not in ELSEWHERE]
 )
 def test_an_example_does_what_the_text_says(
     program: MakeProject, ec2: EmbeddedEC2, tmp_path: Path, heading: str, example: str

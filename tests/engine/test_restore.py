@@ -77,11 +77,11 @@ def attached(project: Project, set_id: str, target: str) -> Project:
 
 def restored_sets(project: Project) -> list[dict[str, Any]]:
     resources = project.state()["deployment"].get("resources", [])
-    return [each for each in resources if each["type"].endswith(":RestoredSet")]
+    return [resource for resource in resources if resource["type"].endswith(":RestoredSet")]
 
 
 def ids_in(ec2: EmbeddedEC2) -> set[str]:
-    return {each.volume_id for each in restored_in(ec2)}
+    return {volume.volume_id for volume in restored_in(ec2)}
 
 
 def test_a_set_is_restored_from_its_id_alone_after_its_instance_and_the_state_are_gone(
@@ -96,9 +96,9 @@ def test_a_set_is_restored_from_its_id_alone_after_its_instance_and_the_state_ar
     project.config = {"program": "restore", "setId": set_id, "availabilityZone": ZONE}
     project.up().ok()
     assert_matches(ec2, set_id, instance_id=None)
-    names = {each.tags["snapset:device"]: each.tags.get("Name") for each in restored_in(ec2)}
+    names = {volume.tags["snapset:device"]: volume.tags.get("Name") for volume in restored_in(ec2)}
     assert names == {ROOT: None, DATA: "data", SCRATCH: None}
-    assert {each.tags["app"] for each in restored_in(ec2)} == {"shop"}
+    assert {volume.tags["app"] for volume in restored_in(ec2)} == {"shop"}
 
 
 def test_the_outputs_are_what_ec2_has(in_zone: Project, ec2: EmbeddedEC2, set_id: str) -> None:
@@ -106,14 +106,14 @@ def test_the_outputs_are_what_ec2_has(in_zone: Project, ec2: EmbeddedEC2, set_id
     outputs = in_zone.outputs()
     assert outputs["setId"] == set_id
     assert set(outputs["volumeIds"]) == ids_in(ec2)
-    assert [each["volume_id"] for each in outputs["volumes"]] == outputs["volumeIds"]
-    assert [(each["device_name"], each["size_gib"]) for each in outputs["volumes"]] == [
+    assert [volume["volume_id"] for volume in outputs["volumes"]] == outputs["volumeIds"]
+    assert [(volume["device_name"], volume["size_gib"]) for volume in outputs["volumes"]] == [
         (ROOT, 8),
         (DATA, 20),
         (SCRATCH, 100),
     ]
-    assert {each["snapshot_id"] for each in outputs["volumes"]} == set(snapshots_of(ec2, set_id))
-    assert {(each["availability_zone"], each["state"]) for each in outputs["volumes"]} == {(ZONE, "available")}
+    assert {volume["snapshot_id"] for volume in outputs["volumes"]} == set(snapshots_of(ec2, set_id))
+    assert {(volume["availability_zone"], volume["state"]) for volume in outputs["volumes"]} == {(ZONE, "available")}
     [recorded] = restored_sets(in_zone)
     assert len(recorded["inputs"]["__provider"]) < 200
 
@@ -133,7 +133,7 @@ def test_a_preview_creates_nothing(attached: Project, ec2: EmbeddedEC2) -> None:
     ec2.clear_calls()
     attached.preview().ok()
     assert mutating(ec2.calls()) == []
-    assert [each["dry_run"] for each in ec2.calls("CreateVolume")] == [True]
+    assert [call["dry_run"] for call in ec2.calls("CreateVolume")] == [True]
 
 
 @pytest.mark.parametrize("change", [{"volumeType": "gp3"}, {"encrypted": True}])
@@ -146,13 +146,13 @@ def test_a_changed_kind_replaces_the_volumes_the_old_ones_first(
     ec2.clear_calls()
     attached.up("--show-replacement-steps").ok()
     assert not old & ids_in(ec2)
-    assert sorted(each.attached_to or () for each in restored_in(ec2)) == [(target, DATA), (target, SCRATCH)]
+    assert sorted(volume.attached_to or () for volume in restored_in(ec2)) == [(target, DATA), (target, SCRATCH)]
     assert mutating(ec2.calls()) == [
         *["DetachVolume", "DeleteVolume"] * 2,
         *["CreateVolume"] * 2,
         *["AttachVolume"] * 2,
     ]
-    assert all(each.raw["VolumeType"] == "gp3" or each.raw["Encrypted"] for each in restored_in(ec2))
+    assert all(volume.raw["VolumeType"] == "gp3" or volume.raw["Encrypted"] for volume in restored_in(ec2))
 
 
 def test_a_changed_kind_is_previewed_although_the_devices_are_occupied_by_what_goes(attached: Project) -> None:
@@ -184,8 +184,8 @@ def test_changed_tags_are_changed_in_place(in_zone: Project, ec2: EmbeddedEC2) -
     in_zone.config["tags"] = {"case": "43"}
     assert changes(in_zone.up().ok())["updated"] == 1
     assert ids_in(ec2) == before
-    assert [(each.tags["case"], "who" in each.tags) for each in restored_in(ec2)] == [("43", False)] * 3
-    assert {each.tags["app"] for each in restored_in(ec2)} == {"shop"}
+    assert [(volume.tags["case"], "who" in volume.tags) for volume in restored_in(ec2)] == [("43", False)] * 3
+    assert {volume.tags["app"] for volume in restored_in(ec2)} == {"shop"}
 
 
 def test_occupied_devices_are_refused_at_preview_and_nothing_is_created(
@@ -244,20 +244,20 @@ def test_destroy_detaches_and_deletes_and_leaves_the_set(
     assert restored_in(ec2) == []
     assert len(snapshots_of(ec2, set_id)) == 3
     described = ec2.ec2().describe_instances(InstanceIds=[target])["Reservations"][0]["Instances"][0]
-    assert [each["DeviceName"] for each in described["BlockDeviceMappings"]] == [ROOT]
+    assert [mapping["DeviceName"] for mapping in described["BlockDeviceMappings"]] == [ROOT]
 
 
 def test_destroy_does_not_take_a_volume_from_another_instance(
     attached: Project, ec2: EmbeddedEC2, target: str
 ) -> None:
     attached.up().ok()
-    moved = next(each for each in restored_in(ec2) if each.attached_to == (target, DATA))
+    moved = next(volume for volume in restored_in(ec2) if volume.attached_to == (target, DATA))
     elsewhere = ec2.launch().instance_id
     ec2.ec2().detach_volume(VolumeId=moved.volume_id)
     ec2.ec2().attach_volume(VolumeId=moved.volume_id, InstanceId=elsewhere, Device=DATA)
     failed = attached.destroy().failed()
     assert f"deleting {moved.volume_id}: VolumeInUse" in failed.text
-    assert [each.attached_to for each in restored_in(ec2)] == [(elsewhere, DATA)]
+    assert [volume.attached_to for volume in restored_in(ec2)] == [(elsewhere, DATA)]
     ec2.ec2().detach_volume(VolumeId=moved.volume_id)
     attached.destroy().ok()
     assert restored_in(ec2) == []
@@ -273,13 +273,13 @@ def test_the_program_that_takes_the_set_restores_it_too(
     project.preview().ok()
     project.up().ok()
     outputs = project.outputs()
-    there = {each.volume_id: each for each in restored_in(ec2)}
-    assert [each["device_name"] for each in outputs["attached"]] == [DATA, SCRATCH]
-    for each in outputs["attached"]:
-        assert there[each["volume_id"]].attached_to == (outputs["targetId"], each["device_name"])
-        assert there[each["volume_id"]].zone == "us-east-1b"
-    assert [there[each].size for each in outputs["loose"]] == [8, 20, 100]
-    assert {there[each].raw["Iops"] for each in outputs["loose"]} == {3500}
+    there = {volume.volume_id: volume for volume in restored_in(ec2)}
+    assert [volume["device_name"] for volume in outputs["attached"]] == [DATA, SCRATCH]
+    for volume in outputs["attached"]:
+        assert there[volume["volume_id"]].attached_to == (outputs["targetId"], volume["device_name"])
+        assert there[volume["volume_id"]].zone == "us-east-1b"
+    assert [there[volume_id].size for volume_id in outputs["loose"]] == [8, 20, 100]
+    assert {there[volume_id].raw["Iops"] for volume_id in outputs["loose"]} == {3500}
     assert len(there) == 5
     assert "created" not in changes(project.up().ok())
     project.destroy().ok()

@@ -63,12 +63,14 @@ def test_a_set_is_restored_from_its_id_alone_after_its_instance_and_the_volumes_
     restored = document(snapset("restore", set_id, "--availability-zone", ZONE, "--json").ok())
     assert_matches(ec2, set_id, instance_id=None)
     assert (restored["set_id"], restored["instance_id"]) == (set_id, None)
-    assert {each["volume_id"] for each in restored["volumes"]} == {each.volume_id for each in restored_in(ec2)}
-    assert [each["device_name"] for each in restored["volumes"]] == [ROOT, DATA, SCRATCH]
-    assert [each["size_gib"] for each in restored["volumes"]] == [8, 20, 100]
-    assert {each["availability_zone"] for each in restored["volumes"]} == {ZONE}
-    assert {each["state"] for each in restored["volumes"]} == {"available"}
-    assert {each["snapshot_id"] for each in restored["volumes"]} == set(snapshots_of(ec2, set_id))
+    assert {volume["volume_id"] for volume in restored["volumes"]} == {
+        volume.volume_id for volume in restored_in(ec2)
+    }
+    assert [volume["device_name"] for volume in restored["volumes"]] == [ROOT, DATA, SCRATCH]
+    assert [volume["size_gib"] for volume in restored["volumes"]] == [8, 20, 100]
+    assert {volume["availability_zone"] for volume in restored["volumes"]} == {ZONE}
+    assert {volume["state"] for volume in restored["volumes"]} == {"available"}
+    assert {volume["snapshot_id"] for volume in restored["volumes"]} == set(snapshots_of(ec2, set_id))
 
 
 def test_volumes_are_attached_where_they_were_without_the_root(
@@ -77,12 +79,12 @@ def test_volumes_are_attached_where_they_were_without_the_root(
     terminate(ec2, source)
     restored = document(snapset("restore", set_id, "--to", target, "--exclude-boot", "--json").ok())
     assert restored["instance_id"] == target
-    assert [(each["device_name"], each["state"]) for each in restored["volumes"]] == [
+    assert [(volume["device_name"], volume["state"]) for volume in restored["volumes"]] == [
         (DATA, "in-use"),
         (SCRATCH, "in-use"),
     ]
-    assert {each.attached_to for each in restored_in(ec2)} == {(target, DATA), (target, SCRATCH)}
-    names = {each.attached_to: each.tags.get("Name") for each in restored_in(ec2)}
+    assert {volume.attached_to for volume in restored_in(ec2)} == {(target, DATA), (target, SCRATCH)}
+    names = {volume.attached_to: volume.tags.get("Name") for volume in restored_in(ec2)}
     assert names == {(target, DATA): "data", (target, SCRATCH): None}
 
 
@@ -106,13 +108,13 @@ def test_other_tags_are_given_to_the_volumes_that_are_there(
     place = ("--availability-zone", ZONE)
     snapset("restore", set_id, *place).ok()
     snapset("restore", set_id, *place, "--tag", "case=42").ok()
-    assert [each.tags["case"] for each in restored_in(ec2)] == ["42"] * 3
+    assert [volume.tags["case"] for volume in restored_in(ec2)] == ["42"] * 3
 
 
 def test_every_option_reaches_the_call(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str) -> None:
     options = "--volume-type gp3 --iops 4000 --throughput 250 --encrypted --kms-key-id alias/shop --tag case=42"
     snapset("restore", set_id, "--availability-zone", "us-east-1b", *options.split()).ok()
-    calls = [each["params"] for each in ec2.calls("CreateVolume")]
+    calls = [call["params"] for call in ec2.calls("CreateVolume")]
     assert len(calls) == 3
     for params in calls:
         assert params["AvailabilityZone"] == "us-east-1b"
@@ -120,8 +122,8 @@ def test_every_option_reaches_the_call(snapset: CommandLine, ec2: EmbeddedEC2, s
         assert (params["Iops"], params["Throughput"]) == ("4000", "250")
         assert (params["Encrypted"], params["KmsKeyId"]) == ("true", "alias/shop")
         assert params["ClientToken"]
-    assert {each.tags["case"] for each in restored_in(ec2)} == {"42"}
-    assert {each.tags["app"] for each in restored_in(ec2)} == {"shop"}
+    assert {volume.tags["case"] for volume in restored_in(ec2)} == {"42"}
+    assert {volume.tags["app"] for volume in restored_in(ec2)} == {"shop"}
 
 
 def test_a_region_is_where_the_set_is_looked_for(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str) -> None:
@@ -152,7 +154,7 @@ def test_a_rerun_that_leaves_the_root_out_goes_on_with_the_data_volumes(
     assert "not here" in snapset("restore", set_id, "--to", target).failed().stderr
     snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
     assert len(restored_in(ec2)) == 3
-    assert {each.attached_to for each in restored_in(ec2)} == {None, (target, DATA), (target, SCRATCH)}
+    assert {volume.attached_to for volume in restored_in(ec2)} == {None, (target, DATA), (target, SCRATCH)}
 
 
 def root_of(ec2: EmbeddedEC2, instance_id: str) -> str:
@@ -193,7 +195,7 @@ def test_a_set_whose_devices_were_never_marked_can_be_restored_in_a_zone_only(
     set_id = take_set(ec2, source, marked=False)
     run = snapset("restore", set_id, "--to", target, "--exclude-boot").failed()
     assert run.code == 2
-    assert all(each in run.stderr for each in snapshots_of(ec2, set_id))
+    assert all(snapshot_id in run.stderr for snapshot_id in snapshots_of(ec2, set_id))
     assert "tag it with snapset:device" in run.stderr
     snapset("restore", set_id, "--availability-zone", ZONE).ok()
     assert len(restored_in(ec2)) == 3
@@ -227,7 +229,7 @@ def test_bad_input_ends_with_2_and_creates_nothing(
 ) -> None:
     ec2.clear_calls()
     names = {"{set}": set_id, "{target}": target}
-    run = snapset("restore", *(names.get(each, each) for each in arguments)).failed()
+    run = snapset("restore", *(names.get(argument, argument) for argument in arguments)).failed()
     assert run.code == 2
     assert said in run.stderr
     assert mutating(ec2.calls()) == []
@@ -244,7 +246,7 @@ def test_a_volume_that_was_restored_earlier_and_moved_since_is_not_made_again(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
 ) -> None:
     snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
-    moved = next(each for each in restored_in(ec2) if each.attached_to == (target, DATA))
+    moved = next(volume for volume in restored_in(ec2) if volume.attached_to == (target, DATA))
     elsewhere = ec2.launch().instance_id
     ec2.ec2().detach_volume(VolumeId=moved.volume_id)
     ec2.ec2().attach_volume(VolumeId=moved.volume_id, InstanceId=elsewhere, Device="/dev/sdz")
@@ -261,8 +263,8 @@ def test_a_restore_whose_volumes_were_deleted_makes_them_anew(
     for _ in range(3):
         snapset("restore", set_id, "--availability-zone", ZONE).ok()
         assert_matches(ec2, set_id, instance_id=None)
-        for each in restored_in(ec2):
-            ec2.ec2().delete_volume(VolumeId=each.volume_id)
+        for volume in restored_in(ec2):
+            ec2.ec2().delete_volume(VolumeId=volume.volume_id)
 
 
 @pytest.mark.parametrize(
@@ -284,5 +286,5 @@ def test_without_json_a_table_of_80_columns_shows_the_volumes(
 ) -> None:
     shown = snapset("restore", set_id, "--availability-zone", ZONE).ok().stdout
     assert f"{set_id} is restored in {ZONE}, attached to no instance" in shown
-    assert all(each.volume_id in shown for each in restored_in(ec2))
+    assert all(volume.volume_id in shown for volume in restored_in(ec2))
     assert max(len(line) for line in shown.splitlines()) <= 80

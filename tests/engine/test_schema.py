@@ -28,7 +28,7 @@ def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
 
 def problems_of(command: str, document: Any) -> list[str]:
     validator = Draft202012Validator({**SCHEMA, "anyOf": [{"$ref": f"#/$defs/{command}"}]})
-    return [each.message for each in validator.iter_errors(document)]
+    return [problem.message for problem in validator.iter_errors(document)]
 
 
 def test_every_document_is_what_the_schema_says(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
@@ -55,7 +55,7 @@ def test_every_document_is_what_the_schema_says(snapset: CommandLine, ec2: Embed
     run("restore", SET, "--availability-zone", "us-east-1a", code=2)
     run("prune", "--keep-last", "1", code=2)
     ec2.lock(first["snapshot_ids"][:1])
-    assert [each["result"] for each in run("prune", "--keep-last", "1", "--yes")["sets"]] == ["partly deleted"]
+    assert [record["result"] for record in run("prune", "--keep-last", "1", "--yes")["sets"]] == ["partly deleted"]
     run("doctor")
     assert run("unlock", "--change-id", "first")["locks"] == []
     run("unlock", "--change-id", "nonesuch", code=2)
@@ -97,7 +97,7 @@ def test_what_the_schema_does_not_say_is_refused() -> None:
         {**record, "outcome": "created"},
         *({**record, "snapshots": [{**snapshot, name: []}]} for name in snapshot),
     ]
-    for each in wrong:
-        assert problems_of("list", {"sets": [each]}), each
+    for entry in wrong:
+        assert problems_of("list", {"sets": [entry]}), entry
     # Only a run that took or took up the set can say which.
     assert problems_of("backup", {"sets": [record]})

@@ -35,11 +35,11 @@ def test_a_role_is_assumed_with_its_external_id_and_session_name_and_all_calls_a
     ec2.clear_calls()
     stack.up().ok()
     assumed = ec2.calls("AssumeRole")
-    assert {each["params"]["RoleArn"] for each in assumed} == {ROLE}
-    assert {each["params"]["ExternalId"] for each in assumed} == {"x-1"}
-    assert {each["params"]["RoleSessionName"] for each in assumed} == {"deploy"}
-    assert {each["params"]["DurationSeconds"] for each in assumed} == {"1800"}
-    as_whom = {each["access_key"] for each in ec2.calls() if each["action"] != "AssumeRole"}
+    assert {call["params"]["RoleArn"] for call in assumed} == {ROLE}
+    assert {call["params"]["ExternalId"] for call in assumed} == {"x-1"}
+    assert {call["params"]["RoleSessionName"] for call in assumed} == {"deploy"}
+    assert {call["params"]["DurationSeconds"] for call in assumed} == {"1800"}
+    as_whom = {call["access_key"] for call in ec2.calls() if call["action"] != "AssumeRole"}
     assert as_whom
     assert "testing" not in as_whom
     text = json.dumps(stack.state())
@@ -69,7 +69,7 @@ def test_a_profile_of_the_stacks_config_is_used(stack: Project, ec2: EmbeddedEC2
     stack.config |= {"aws:profile": "backup", "aws:sharedCredentialsFiles": [str(credentials)]}
     ec2.clear_calls()
     stack.up().ok()
-    assert {each["access_key"] for each in ec2.calls()} == {"AKIAPROFILE"}
+    assert {call["access_key"] for call in ec2.calls()} == {"AKIAPROFILE"}
 
 
 def test_default_tags_are_on_every_snapshot_and_the_resources_own_tags_win(stack: Project, ec2: EmbeddedEC2) -> None:

@@ -59,11 +59,11 @@ def document(run: Run) -> dict[str, Any]:
 
 
 def ids_in(run: Run) -> list[str]:
-    return [each["set_id"] for each in document(run)["sets"]]
+    return [record["set_id"] for record in document(run)["sets"]]
 
 
 def left(ec2: EmbeddedEC2) -> set[str]:
-    return {each["SnapshotId"] for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    return {snapshot["SnapshotId"] for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
 
 
 def answer(
@@ -101,11 +101,11 @@ def test_sets_are_listed_newest_first_also_where_the_instance_is_gone(
     listed = snapset("list", "--json").ok()
     assert ids_in(listed) == [theirs, new, old]
     assert ids_in(snapset("list", "--json", "--instance", instance.instance_id).ok()) == [new, old]
-    assert {each["action"] for each in ec2.calls()} == {"DescribeSnapshots"}
+    assert {call["action"] for call in ec2.calls()} == {"DescribeSnapshots"}
 
     record = document(listed)["sets"][2]
     assert (record["state"], record["change_id"]) == ("completed", "refs/heads/main@0123456789")
-    assert [each["device_name"] for each in record["snapshots"]] == [ROOT, DATA, SCRATCH]
+    assert [snapshot["device_name"] for snapshot in record["snapshots"]] == [ROOT, DATA, SCRATCH]
     assert record == document(snapset("show", old, "--json").ok())["sets"][0]
 
     table = snapset("list").ok().stdout
@@ -113,7 +113,7 @@ def test_sets_are_listed_newest_first_also_where_the_instance_is_gone(
     assert re.fullmatch(rf"{old} {instance.instance_id}\s+2 d\s+128 completed\s+refs/heads/ma…", line.rstrip())
     assert max(map(len, table.splitlines())) <= 80
     shown = snapset("show", old).ok().stdout
-    assert all(each in shown for each in record["snapshot_ids"])
+    assert all(snapshot_id in shown for snapshot_id in record["snapshot_ids"])
     assert "outcome" not in record
 
 
@@ -160,11 +160,11 @@ def test_a_wait_ends_when_the_set_has_completed(snapset: CommandLine, ec2: Embed
     set_id = take(hours=0)
     ec2.clear_calls()
     with snapset.start("wait", set_id, "--json") as process:
-        until(lambda: any("snapshot-id" in each["params"].values() for each in ec2.calls("DescribeSnapshots")))
+        until(lambda: any("snapshot-id" in call["params"].values() for call in ec2.calls("DescribeSnapshots")))
         ec2.complete()
         stdout, stderr = process.communicate(timeout=60)
     run = Run(process.returncode, stdout, stderr).ok()
-    assert [(each["set_id"], each["state"]) for each in document(run)["sets"]] == [(set_id, "completed")]
+    assert [(record["set_id"], record["state"]) for record in document(run)["sets"]] == [(set_id, "completed")]
     assert re.search(r"\d of 3 snapshots completed, \d+%", run.stderr)
 
 
@@ -174,7 +174,7 @@ def test_a_wait_that_runs_out_of_time_ends_with_4_and_the_set_goes_on(
     ec2.settings(snapshot_seconds=float("inf"))
     run = snapset("wait", take(hours=1), "--timeout", "1s", "--json").failed()
     assert run.code == 4
-    assert [each["state"] for each in document(run)["sets"]] == ["pending"]
+    assert [record["state"] for record in document(run)["sets"]] == ["pending"]
     assert run.stderr.splitlines()[-1].endswith(" or the next run waits for them again.")
 
 
@@ -190,7 +190,7 @@ def test_a_wait_for_a_set_that_fails_or_has_lost_a_part_ends_with_4(
     run = snapset("wait", partly, "--json").failed()
     assert run.code == 4
     assert "1 of its 3 snapshots no longer exist" in run.stderr
-    assert [each["state"] for each in document(run)["sets"]] == ["incomplete"]
+    assert [record["state"] for record in document(run)["sets"]] == ["incomplete"]
 
 
 def test_an_interrupt_in_the_wait_is_quiet(snapset: CommandLine, ec2: EmbeddedEC2, take: Take) -> None:
@@ -205,7 +205,7 @@ def test_an_interrupt_in_the_wait_is_quiet(snapset: CommandLine, ec2: EmbeddedEC
     assert process.returncode == 130
     assert time.monotonic() - began < 8  # well under a second on an idle machine
     assert stderr.splitlines() == [f"{set_id}: 0 of 3 snapshots completed, 0%"]
-    assert [each["set_id"] for each in json.loads(stdout)["sets"]] == [set_id]
+    assert [record["set_id"] for record in json.loads(stdout)["sets"]] == [set_id]
 
 
 def test_prune_deletes_what_is_old_of_every_instance_and_nothing_else(
@@ -220,10 +220,10 @@ def test_prune_deletes_what_is_old_of_every_instance_and_nothing_else(
     ec2.clear_calls()
     run = snapset("prune", "--older-than", "2d", "--yes", "--json").ok()
     assert ids_in(run) == old
-    assert {each["result"] for each in document(run)["sets"]} == {"deleted"}
+    assert {record["result"] for record in document(run)["sets"]} == {"deleted"}
     assert mutating(ec2.calls()) == ["DeleteSnapshot"] * 6
-    assert {each["action"] for each in ec2.calls()} == {"DescribeSnapshots", "DeleteSnapshot"}
-    assert left(ec2) == {foreign, *(each for set_id in kept for each in snapshots_of(ec2, set_id))}
+    assert {call["action"] for call in ec2.calls()} == {"DescribeSnapshots", "DeleteSnapshot"}
+    assert left(ec2) == {foreign, *(snapshot_id for set_id in kept for snapshot_id in snapshots_of(ec2, set_id))}
     assert snapset("prune", "--keep-last", "1", "--yes").ok().stdout == "Nothing is to be deleted.\n"
 
 
@@ -235,7 +235,7 @@ def test_prune_of_one_instance_leaves_the_others_alone(
     old, _ = take(hours=7), take(hours=6)
     run = snapset("prune", "--keep-last", "1", "--instance", instance.instance_id, "--yes", "--json").ok()
     assert ids_in(run) == [old]
-    assert all(snapshots_of(ec2, each) for each in theirs)
+    assert all(snapshots_of(ec2, set_id) for set_id in theirs)
 
 
 def test_prune_goes_on_past_what_an_image_uses_or_a_lock_keeps_and_says_why(
@@ -285,7 +285,7 @@ def test_prune_asks_on_a_terminal_and_is_refused_where_nobody_can_be_asked(
     refused = snapset("prune", "--keep-last", "1", "--json").failed()
     assert refused.code == 2
     assert "1 set with 3 snapshots would be deleted, and nobody is here to be asked. Add --yes." in refused.stderr
-    assert [each["result"] for each in document(refused)["sets"]] == ["chosen"]
+    assert [record["result"] for record in document(refused)["sets"]] == ["chosen"]
     no = answer(snapset, "prune", "--keep-last", "1", say="n\n")
     assert (no.code, old in no.stderr) == (1, True)
     assert mutating(ec2.calls()) == []
@@ -312,12 +312,12 @@ def test_a_set_that_became_the_newest_while_the_question_stood_stays(
         text=True,
     ) as process:
         until(lambda: ec2.calls("DescribeSnapshots"))
-        for each in doomed:
-            ec2.ec2().delete_snapshot(SnapshotId=each)
+        for snapshot_id in doomed:
+            ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
         os.write(ours, b"y\n")
         stdout, _ = process.communicate(timeout=60)
     os.close(ours)
     os.close(theirs)
-    results = {each["set_id"]: each["result"] for each in json.loads(stdout)["sets"]}
+    results = {record["set_id"]: record["result"] for record in json.loads(stdout)["sets"]}
     assert (process.returncode, results) == (0, {older: "deleted", old: "kept"})
     assert len(left(ec2)) == 3

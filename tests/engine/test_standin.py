@@ -73,7 +73,7 @@ def instances_in(ec2: EmbeddedEC2) -> dict[str, dict[str, Any]]:
     """The instances that are not terminated, by id."""
     reservations = ec2.ec2(region=REGION).describe_instances()["Reservations"]
     found = [instance for reservation in reservations for instance in reservation["Instances"]]
-    return {each["InstanceId"]: each for each in found if each["State"]["Name"] != "terminated"}
+    return {instance["InstanceId"]: instance for instance in found if instance["State"]["Name"] != "terminated"}
 
 
 def tags_of(resource: dict[str, Any]) -> dict[str, str]:
@@ -81,7 +81,7 @@ def tags_of(resource: dict[str, Any]) -> dict[str, str]:
 
 
 def recorded(project: Project, kind: str) -> list[dict[str, Any]]:
-    return [each for each in project.state()["deployment"]["resources"] if each["type"] == kind]
+    return [resource for resource in project.state()["deployment"]["resources"] if resource["type"] == kind]
 
 
 def test_a_preview_plans_it_all_and_changes_nothing_and_says_nothing_of_the_plugin(
@@ -99,13 +99,13 @@ def test_up_makes_what_the_program_says_and_the_outputs_are_what_ec2_has(
     server_with_volumes.up().ok()
     outputs = server_with_volumes.outputs()
     [(instance_id, instance)] = instances_in(ec2).items()
-    blocks = {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in instance["BlockDeviceMappings"]}
-    volumes = {each["VolumeId"]: each for each in ec2.ec2(region=REGION).describe_volumes()["Volumes"]}
+    blocks = {mapping["DeviceName"]: mapping["Ebs"]["VolumeId"] for mapping in instance["BlockDeviceMappings"]}
+    volumes = {volume["VolumeId"]: volume for volume in ec2.ec2(region=REGION).describe_volumes()["Volumes"]}
     assert outputs == {"id": instance_id, "ip": instance["PrivateIpAddress"], "root": blocks.pop("/dev/sda1")}
     assert tags_of(instance) == {"Name": "web", "owner": "shop", "cost:center": "7"}
     assert sorted(blocks) == DEVICES
-    assert {tags_of(volumes[each])["owner"] for each in blocks.values()} == {"shop"}
-    assert sorted(each["Size"] for each in volumes.values()) == [12, 20, 20]
+    assert {tags_of(volumes[volume_id])["owner"] for volume_id in blocks.values()} == {"shop"}
+    assert sorted(volume["Size"] for volume in volumes.values()) == [12, 20, 20]
     [state] = recorded(server_with_volumes, "aws:ec2/instance:Instance")
     assert state["outputs"]["arn"] == f"arn:aws:ec2:{REGION}:123456789012:instance/{instance_id}"
     assert state["outputs"]["tags"] == {"Name": "web"}
@@ -173,7 +173,7 @@ def test_delete_before_replace_detaches_the_volumes_and_attaches_them_to_the_new
     detached, attached = ["DetachVolume"] * 2, ["AttachVolume"] * 2
     assert mutating(ec2.calls()) == [*detached, "TerminateInstances", "RunInstances", *attached]
     [instance] = instances_in(ec2).values()
-    assert sorted(each["DeviceName"] for each in instance["BlockDeviceMappings"]) == ["/dev/sda1", *DEVICES]
+    assert sorted(mapping["DeviceName"] for mapping in instance["BlockDeviceMappings"]) == ["/dev/sda1", *DEVICES]
 
 
 def test_volumes_can_not_be_attached_to_the_new_instance_while_the_old_one_has_them(
@@ -227,9 +227,9 @@ aws.ebs.Volume("there", availability_zone="eu-west-1a", size=1, region="eu-west-
 """
     )
     project.up().ok()
-    assert sorted(each["region"] for each in ec2.calls("CreateVolume")) == ["eu-west-1", "us-east-1"]
+    assert sorted(call["region"] for call in ec2.calls("CreateVolume")) == ["eu-west-1", "us-east-1"]
     project.destroy().ok()
-    assert sorted(each["region"] for each in ec2.calls("DeleteVolume")) == ["eu-west-1", "us-east-1"]
+    assert sorted(call["region"] for call in ec2.calls("DeleteVolume")) == ["eu-west-1", "us-east-1"]
 
 
 def test_an_instance_that_was_terminated_by_hand_is_gone_after_a_refresh_and_made_anew(

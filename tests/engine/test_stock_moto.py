@@ -63,7 +63,7 @@ def test_the_stack_takes_a_set_once(stock: dict[str, str], instance_id: str, tmp
     project.up().ok()
     assert changes(project.up().ok()) == {"unchanged": 3}
     found = client(stock).describe_snapshots(Filters=[{"Name": "tag:snapset:instance", "Values": [instance_id]}])
-    assert {each["SnapshotId"] for each in found["Snapshots"]} == set(project.outputs()["snapshotIds"])
+    assert {snapshot["SnapshotId"] for snapshot in found["Snapshots"]} == set(project.outputs()["snapshotIds"])
 
 
 def test_the_command_prints_the_ids_that_describe_snapshots_lists(
@@ -77,4 +77,4 @@ def test_the_command_prints_the_ids_that_describe_snapshots_lists(
     [taken] = json.loads(run.stdout)["sets"]
     filters = [{"Name": "tag:app", "Values": ["stock"]}, {"Name": "description", "Values": ["before 42"]}]
     found = client(stock).describe_snapshots(Filters=filters)["Snapshots"]
-    assert {each["SnapshotId"] for each in found} == set(taken["snapshot_ids"])
+    assert {snapshot["SnapshotId"] for snapshot in found} == set(taken["snapshot_ids"])

@@ -101,7 +101,7 @@ def test_an_adopted_set_is_not_deleted_with_the_old_resource_that_recorded_it_to
     else:
         # What can't be announced is not recorded a second time: it stays with the resource that holds it.
         assert "UnauthorizedOperation" in replaced.failed().text
-        assert [each["id"] for each in scene.recorded()] == [old["id"]]
+        assert [resource["id"] for resource in scene.recorded()] == [old["id"]]
         stack.up().ok()
     new = scene.recorded()[-1]
     assert set(new["outputs"]["snapshot_ids"]) <= set(scene.taken())

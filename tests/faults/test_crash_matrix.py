@@ -81,7 +81,7 @@ def test_a_command_that_is_killed_leaves_exactly_one_set(case: Case, scene_of_co
     assert "Traceback" not in killed.text
     again = scene.run_again().ok()
     recorded = scene.assert_exactly_one_set()
-    assert [each["set_id"] for each in json.loads(again.stdout)["sets"]] == [recorded["id"]]
+    assert [record["set_id"] for record in json.loads(again.stdout)["sets"]] == [recorded["id"]]
 
 
 @each_case_of(DESTROY)
@@ -122,7 +122,7 @@ def assert_told(first: Run, case: Case) -> None:
     if first.code and not case.kills:
         diagnostics = first.stdout.partition("Diagnostics:")[2].splitlines()
         said = [line.strip() for line in diagnostics if line.strip().startswith("error: ")]
-        [line] = [each for each in said if each not in ENGINES_OWN]
+        [line] = [line for line in said if line not in ENGINES_OWN]
         # What a check finds, the engine shows with the property that is to blame.
         blamed = r"\S+ resource 'backup': property instance_id value \{\S+\} has a problem: "
         prefix = blamed if case.step == "check" else ""

@@ -18,7 +18,7 @@ LOOK_SECONDS = 30.0
 
 def taken_by(ec2: EmbeddedEC2) -> list[int]:
     """The numbers of the calls, or attempts, that were to take a set."""
-    return [each["n"] for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+    return [call["n"] for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
 
 
 def test_a_provider_that_was_looking_when_its_engine_was_killed_takes_no_set_beside_that_of_the_rerun(
@@ -37,8 +37,8 @@ def test_a_provider_that_was_looking_when_its_engine_was_killed_takes_no_set_bes
     scene.assert_exactly_one_set()
     [before] = taken_by(ec2)
     assert orphan in processes.running("provider")
-    assert not next(each for each in ec2.calls() if each["n"] == held["n"])["carried_out"]
-    until(lambda: next(each for each in ec2.calls() if each["n"] == held["n"])["carried_out"])
+    assert not next(call for call in ec2.calls() if call["n"] == held["n"])["carried_out"]
+    until(lambda: next(call for call in ec2.calls() if call["n"] == held["n"])["carried_out"])
     assert_nothing_comes_within_two_seconds(ec2, known=[before])
     scene.assert_exactly_one_set()
 

@@ -51,11 +51,11 @@ def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
 
 
 def carried_out(ec2: EmbeddedEC2, action: str) -> list[dict[str, Any]]:
-    return [each for each in ec2.calls(action) if each["carried_out"] and not each["dry_run"]]
+    return [call for call in ec2.calls(action) if call["carried_out"] and not call["dry_run"]]
 
 
 def assert_attached(ec2: EmbeddedEC2, target: str) -> None:
-    assert sorted(each.attached_to or () for each in restored_in(ec2)) == [(target, DATA), (target, SCRATCH)]
+    assert sorted(volume.attached_to or () for volume in restored_in(ec2)) == [(target, DATA), (target, SCRATCH)]
 
 
 @pytest.mark.parametrize("nth", [0, 1, 2])
@@ -67,8 +67,8 @@ def test_an_answer_of_create_volume_that_is_lost_costs_nothing(
     run = snapset("restore", set_id, "--availability-zone", ZONE, "--json").ok()
     assert "no answer from AWS: looking whether it was made" in run.stderr
     assert_matches(ec2, set_id, instance_id=None)
-    assert {each["volume_id"] for each in json.loads(run.stdout)["volumes"]} == {
-        each.volume_id for each in restored_in(ec2)
+    assert {volume["volume_id"] for volume in json.loads(run.stdout)["volumes"]} == {
+        volume.volume_id for volume in restored_in(ec2)
     }
 
 
@@ -169,7 +169,7 @@ def test_two_restores_at_once_make_one_volume_a_snapshot(
     ec2.fault(action="CreateVolume", kind="delay", seconds=0.5, times=2)
     arguments = ("restore", set_id, "--to", target, "--exclude-boot", "--json")
     with snapset.start(*arguments) as one, snapset.start(*arguments) as other:
-        ends = [json.loads(each.communicate(timeout=60)[0]) for each in (one, other)]
+        ends = [json.loads(process.communicate(timeout=60)[0]) for process in (one, other)]
     assert ends[0] == ends[1]
     assert_attached(ec2, target)
 
@@ -184,7 +184,7 @@ def test_the_stack_ends_with_one_volume_a_snapshot_too(
     ec2.fault(action=action, kind=kind, skip=1 if action == "CreateVolume" else 0)
     project.up().ok()
     assert_attached(ec2, target)
-    assert {each.volume_id for each in restored_in(ec2)} == set(project.outputs()["volumeIds"])
+    assert {volume.volume_id for volume in restored_in(ec2)} == set(project.outputs()["volumeIds"])
 
 
 @pytest.mark.parametrize("action", ["DetachVolume", "DeleteVolume"])

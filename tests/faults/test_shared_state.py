@@ -67,7 +67,7 @@ def test_two_pipelines_at_once_with_one_change_id_make_one_set(
 ) -> None:
     env = {**ec2.environment(), "PULUMI_BACKEND_URL": backend, "INSTANCE": instance.instance_id, "GIT_SHA": "3f2a"}
     folders = [tmp_path / "first", tmp_path / "second"]
-    runs = [end(each) for each in [start(folder, env) for folder in folders]]
+    runs = [end(process) for process in [start(folder, env) for folder in folders]]
     codes = sorted(run.code for run in runs)
     assert codes in ([0, 0], [0, 5]), [run.text for run in runs]
     for folder, run in zip(folders, runs, strict=True):
@@ -77,7 +77,7 @@ def test_two_pipelines_at_once_with_one_change_id_make_one_set(
     first, second = map(snapshot_ids_in, folders)
     there = ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
     assert first == second
-    assert sorted(first) == sorted(each["SnapshotId"] for each in there)
+    assert sorted(first) == sorted(snapshot["SnapshotId"] for snapshot in there)
     assert sum(call["carried_out"] for call in ec2.calls("CreateSnapshots")) == 1
 
 
@@ -93,7 +93,7 @@ def test_who_meets_the_lock_of_a_killed_pipeline_is_told_who_it_was_and_how_to_c
         processes.kill("engine")
         killed.communicate(timeout=60)
     ec2.complete()
-    taken = {each["SnapshotId"] for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    taken = {snapshot["SnapshotId"] for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
 
     locked = snapset(*backup).failed()
     assert locked.code == 5

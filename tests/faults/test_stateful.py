@@ -72,7 +72,7 @@ edits = st.one_of(st.just({}), st.sampled_from(EDITS))
 knobs = st.sampled_from([{}, DELETE, RETAIN])
 accidents = st.one_of(
     st.just(NOTHING),
-    *(st.sampled_from(each) for each in (KILLS, NO_ANSWERS, REFUSALS, *([SLOW] if THOROUGH else []))),
+    *(st.sampled_from(accidents) for accidents in (KILLS, NO_ANSWERS, REFUSALS, *([SLOW] if THOROUGH else []))),
 )
 
 
@@ -127,11 +127,11 @@ class OneSet(RuleBasedStateMachine):
         held = list(self.engine.state)
         self.setenv("SNAPSET_CONSISTENCY_SECONDS", "3600" if young else "0")
         run = self.engine.refresh(boundary=Strike(NOTHING, self.ec2))
-        now = {each.claim: each.snapshot_ids for each in self.engine.state}
-        for each in held:
+        now = {resource.claim: resource.snapshot_ids for resource in self.engine.state}
+        for resource in held:
             # What is missing and young may only not be visible yet.
-            there = each.snapshot_ids if young else each.snapshot_ids & self._now(each.id).ids
-            assert now.get(each.claim, set()) == there
+            there = resource.snapshot_ids if young else resource.snapshot_ids & self._now(resource.id).ids
+            assert now.get(resource.claim, set()) == there
         assert run.ok, run.error
         self._judge(run)
 
@@ -150,8 +150,8 @@ class OneSet(RuleBasedStateMachine):
         picked = self._now(list(self.taken)[-1 - newest % len(self.taken)])
         if not devices:
             self.ec2.fail(picked.ids)
-        for snapshot_id, each in picked.snapshots.items():
-            if each.volume_id in {self.volumes[device] for device in devices}:
+        for snapshot_id, snapshot in picked.snapshots.items():
+            if snapshot.volume_id in {self.volumes[device] for device in devices}:
                 self.ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
                 self.gone.add(snapshot_id)
         self.sets = find_sets(self.ec2)
@@ -185,7 +185,7 @@ class OneSet(RuleBasedStateMachine):
 
     def _wants_another(self, news: Mapping[str, Any]) -> bool:
         live = self.engine.live
-        if live is None or any(each["state"] == "error" for each in live.outputs["snapshots"]):
+        if live is None or any(snapshot["state"] == "error" for snapshot in live.outputs["snapshots"]):
             return True
         if news.get("change_id") and news["change_id"] == live.outputs.get("change_id"):
             return False
@@ -193,7 +193,7 @@ class OneSet(RuleBasedStateMachine):
         return any((live.outputs.get(name) or None) != news.get(name) for name in shaping)
 
     def _has_unclaimed(self, shape: str) -> bool:
-        return any(each.token == self.tokens.get(shape) and not each.claims for each in self.sets.values())
+        return any(found.token == self.tokens.get(shape) and not found.claims for found in self.sets.values())
 
     @contextmanager
     def _befalling(self, accident: Accident) -> Iterator[Strike]:
@@ -218,7 +218,7 @@ class OneSet(RuleBasedStateMachine):
     ) -> None:
         """One intent, one set: the one that the state holds, or the one that the next run will adopt."""
         self.open[shape] += taken
-        good = {each for each in self.open[shape] if self._is_good(each, self.sets)}
+        good = {set_id for set_id in self.open[shape] if self._is_good(set_id, self.sets)}
         assert len(good) <= 1, f"{good} for one intent"
         assert run.created or not run.ok
         for made in run.created:
@@ -242,34 +242,34 @@ class OneSet(RuleBasedStateMachine):
         assert run.ok or not accident.harmless, run.error
         assert accident.kill or not run.killed
         self._judge_deletions(run, program)
-        there = {snapshot_id for each in self.sets.values() for snapshot_id in each.ids}
+        there = {snapshot_id for found in self.sets.values() for snapshot_id in found.ids}
         assert there == {snapshot_id for ids in self.taken.values() for snapshot_id in ids} - self.gone
-        for each in self.engine.state:
-            assert each.snapshot_ids - self.gone == self._now(each.id).ids
-        self.recorded |= {each.claim: each.id for each in run.created}
+        for resource in self.engine.state:
+            assert resource.snapshot_ids - self.gone == self._now(resource.id).ids
+        self.recorded |= {resource.claim: resource.id for resource in run.created}
         for set_id, one in self.sets.items():
-            for snapshot_id, each in one.snapshots.items():
-                if each.claim:
-                    assert self.recorded.get(each.claim) == set_id, "claimed, and in no state"
-                    assert self.claimed.setdefault(snapshot_id, each.claim) == each.claim, "claimed twice"
+            for snapshot_id, snapshot in one.snapshots.items():
+                if snapshot.claim:
+                    assert self.recorded.get(snapshot.claim) == set_id, "claimed, and in no state"
+                    assert self.claimed.setdefault(snapshot_id, snapshot.claim) == snapshot.claim, "claimed twice"
         self.ec2.clear_calls()
 
     def _judge_deletions(self, run: Run, program: Mapping[str, Any] | None) -> None:
         """Deleted is what every holder, and the program if it ran, say may be, and all that those have claimed."""
-        held = [each for doomed, others in run.deleting for each in (doomed, *others)]
+        held = [resource for doomed, others in run.deleting for resource in (doomed, *others)]
         for call in self.ec2.calls("DeleteSnapshot"):
             snapshot_id = call["params"]["SnapshotId"]
-            holders = [each for each in held if snapshot_id in each.snapshot_ids]
+            holders = [resource for resource in held if snapshot_id in resource.snapshot_ids]
             assert holders, "no resource that was to be deleted holds it"
-            assert all(each.outputs["on_delete"] == "delete" for each in holders)
+            assert all(resource.outputs["on_delete"] == "delete" for resource in holders)
             if program:
                 assert program["on_delete"] == "delete"
-                assert all(each.marked for each in holders), "the new resource holds it"
+                assert all(resource.marked for resource in holders), "the new resource holds it"
             if call["carried_out"]:
                 self.gone.add(snapshot_id)
-        for each in run.deleted:
-            if each.outputs["on_delete"] == "delete" and (not program or program["on_delete"] == "delete"):
-                assert each.claim not in self._now(each.id).claims, "not deleted"
+        for resource in run.deleted:
+            if resource.outputs["on_delete"] == "delete" and (not program or program["on_delete"] == "delete"):
+                assert resource.claim not in self._now(resource.id).claims, "not deleted"
 
     def _judge_marks(self) -> None:
         live = self.engine.live
@@ -332,7 +332,7 @@ NOT_CLAIMED = denied(TAG, f"before {TAG}", claims=False)
         [("up", DELETE, UNCLAIMED), ("replace", {}, UNCLAIMED), ("up", RETAIN, UNCLAIMED), ("destroy",)],
         [("up", DELETE, UNCLAIMED), ("replace", RETAIN, UNCLAIMED), ("up", {"triggers": 1, **DELETE})],
     ],
-    ids=lambda runs: "-".join(each[0] for each in runs),
+    ids=lambda runs: "-".join(run[0] for run in runs),
 )
 def test_a_replaced_resource_never_takes_along_the_set_that_its_replacement_adopted(machine: Any, runs: Any) -> None:
     stack = machine()

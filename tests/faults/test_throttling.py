@@ -27,15 +27,15 @@ def test_a_hundred_sets_at_five_calls_a_second_all_succeed_without_one_call_too_
 ) -> None:
     launched = ec2.ec2().run_instances(ImageId="ami-12345678", MinCount=100, MaxCount=100)["Instances"]
     project = program(MANY)
-    project.config = {"instances": [each["InstanceId"] for each in launched]}
+    project.config = {"instances": [instance["InstanceId"] for instance in launched]}
     ec2.fault(action="CreateSnapshots", kind="rate", bucket=5, refill_per_second=5)
     assert changes(project.up().ok())["created"] == 201
-    calls = [each for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
-    taken = [each["params"] for each in calls if each["carried_out"]]
-    assert any(each["code"] == "RequestLimitExceeded" for each in calls)
+    calls = [call for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
+    taken = [call["params"] for call in calls if call["carried_out"]]
+    assert any(call["code"] == "RequestLimitExceeded" for call in calls)
     assert len(taken) == 100
     assert len({tag_in(params, "snapset:token") for params in taken}) == 100
-    assert {each["id"] for each in project.sets()} == {tag_in(params, "snapset:set") for params in taken}
+    assert {resource["id"] for resource in project.sets()} == {tag_in(params, "snapset:set") for params in taken}
 
 
 def tag_in(params: dict[str, str], key: str) -> str:

@@ -87,7 +87,7 @@ def denied(action: str, at: str, nth: int = 1, *, claims: bool = True) -> Accide
 
 def unanswered(*kinds: str, blind: bool = False, **options: Any) -> Accident:
     """As many calls of CreateSnapshots meet these faults, one each; `blind` denies each look for the set."""
-    faults = [{"action": CREATE, "kind": each} for each in kinds]
+    faults = [{"action": CREATE, "kind": kind} for kind in kinds]
     faults += [{"action": DESCRIBE, "kind": "deny"}] if blind else []
     return _while_creating(f"unanswered{kinds}", *faults, **options)
 

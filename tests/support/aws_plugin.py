@@ -27,7 +27,9 @@ def find_real() -> Path | None:
     home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     on_path = shutil.which(EXECUTABLE)
     candidates = [home / "plugins" / FOLDER / EXECUTABLE, *([Path(on_path)] if on_path else [])]
-    return next((each for each in candidates if each.exists() and each.resolve() != STANDIN), None)
+    return next(
+        (candidate for candidate in candidates if candidate.exists() and candidate.resolve() != STANDIN), None
+    )
 
 
 def install(environment: Mapping[str, str]) -> None:

@@ -82,7 +82,7 @@ class Scene:
     def __post_init__(self) -> None:
         self.processes = Processes(self.env)
         snapshots = self.ec2.ec2().create_snapshots(InstanceSpecification={"InstanceId": self.instance.instance_id})
-        self.bystanders = frozenset(each["SnapshotId"] for each in snapshots["Snapshots"])
+        self.bystanders = frozenset(snapshot["SnapshotId"] for snapshot in snapshots["Snapshots"])
 
     def run(self) -> Run:
         with self.start() as process:
@@ -106,9 +106,9 @@ class Scene:
             with self._environment(read_seconds=READ_SECONDS if case.failure == "late" else None):
                 run = self.run()
         # AWS finishes what it has received, whether somebody still listens or not.
-        until(lambda: not any(each["fault"] is None and each["status"] is None for each in self.ec2.calls()))
-        struck = next(each for each in self.ec2.calls() if each["fault"])
-        before = [each for each in self.ec2.calls() if each["n"] < struck["n"]]
+        until(lambda: not any(call["fault"] is None and call["status"] is None for call in self.ec2.calls()))
+        struck = next(call for call in self.ec2.calls() if call["fault"])
+        before = [call for call in self.ec2.calls() if call["n"] < struck["n"]]
         assert (len(before), struck["action"], struck["dry_run"]) == (case.position, case.action, False)
         self.ec2.clear_faults()
         return run
@@ -125,16 +125,16 @@ class Scene:
         """The snapshot sets in the state, those that are still to be deleted too."""
         state = json.loads((self.folder / f"state/.pulumi/stacks/{self.stack}.json").read_text())
         resources = state["checkpoint"]["latest"].get("resources", [])
-        return [each for each in resources if each["type"].endswith(":SnapshotSet")]
+        return [resource for resource in resources if resource["type"].endswith(":SnapshotSet")]
 
     def taken(self) -> dict[str, dict[str, str]]:
         """The tags of every snapshot that snapset took, by id, once it is clear that no other is gone."""
         snapshots = self.ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
-        assert self.bystanders <= {each["SnapshotId"] for each in snapshots}
+        assert self.bystanders <= {snapshot["SnapshotId"] for snapshot in snapshots}
         return {
-            each["SnapshotId"]: {tag["Key"]: tag["Value"] for tag in each.get("Tags", [])}
-            for each in snapshots
-            if each["SnapshotId"] not in self.bystanders
+            snapshot["SnapshotId"]: {tag["Key"]: tag["Value"] for tag in snapshot.get("Tags", [])}
+            for snapshot in snapshots
+            if snapshot["SnapshotId"] not in self.bystanders
         }
 
     def assert_exactly_one_set(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class Scene:
         [recorded] = self.recorded()
         taken, outputs = self.taken(), recorded["outputs"]
         assert set(taken) == set(outputs["snapshot_ids"])
-        assert {each["volume_id"] for each in outputs["snapshots"]} == set(self.instance.volume_ids.values())
+        assert {snapshot["volume_id"] for snapshot in outputs["snapshots"]} == set(self.instance.volume_ids.values())
         assert {tags["snapset:set"] for tags in taken.values()} == {recorded["id"]}
         assert {tags.get("snapset:claim") for tags in taken.values()} == {outputs["claim"]}
         assert sorted(tags["snapset:device"] for tags in taken.values()) == sorted(self.instance.volume_ids)
@@ -153,9 +153,9 @@ class Scene:
             until(lambda: not self.ec2.faults_left() or process.poll() is not None)
             assert process.poll() is None, process.communicate()
             if case.when == "after":
-                until(lambda: any(each["fault"] == "delay_after" for each in self.ec2.calls()))
+                until(lambda: any(call["fault"] == "delay_after" for call in self.ec2.calls()))
             self.processes.kill(case.failure)
-            done = sum(each["carried_out"] for each in self.ec2.calls())
+            done = sum(call["carried_out"] for call in self.ec2.calls())
             assert done == case.position + (case.when == "after")
             stdout, stderr = process.communicate(timeout=60)
         # A command that was killed takes its engine along, though not at once.

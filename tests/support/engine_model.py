@@ -93,7 +93,7 @@ class Engine:
 
     @property
     def live(self) -> Resource | None:
-        return next((each for each in self.state if not each.marked), None)
+        return next((resource for resource in self.state if not resource.marked), None)
 
     def up(self, news: Mapping[str, Any], *, boundary: Boundary, force: bool = False) -> Run:
         """`pulumi up --skip-preview` of a program with one set, with `--replace` for it if `force`."""
@@ -103,7 +103,7 @@ class Engine:
             boundary(RECORDED)
             self._run_program()
             boundary(PROGRAM_ENDED)
-            self._delete(run, provider, [each for each in self.state if each.marked], boundary)
+            self._delete(run, provider, [resource for resource in self.state if resource.marked], boundary)
         return run
 
     def destroy(self, *, boundary: Boundary, oldest_first: bool) -> Run:
@@ -163,16 +163,16 @@ class Engine:
         asyncio.run(program(_over_the_wire(self.live.outputs)))
 
     def _delete(self, run: Run, provider: SnapshotSetProvider, doomed: list[Resource], boundary: Boundary) -> None:
-        for each in doomed:
-            run.deleting.append((each, [other for other in self.state if other is not each]))
+        for resource in doomed:
+            run.deleting.append((resource, [other for other in self.state if other is not resource]))
             try:
-                provider.delete(each.id, _over_the_wire(each.outputs))
+                provider.delete(resource.id, _over_the_wire(resource.outputs))
             except SnapsetError as error:
                 run.error = error
             else:
                 boundary(DELETED)
-                self.state.remove(each)
-                run.deleted.append(each)
+                self.state.remove(resource)
+                run.deleted.append(resource)
 
     def _replace(self, old: Resource, new: Resource) -> None:
         self.state[self.state.index(old)] = new
@@ -181,7 +181,7 @@ class Engine:
 def _check(provider: SnapshotSetProvider, olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     checked = provider.check(olds, dict(news))
     if checked.failures:
-        raise InputError(" ".join(f"{each.property}: {each.reason}" for each in checked.failures))
+        raise InputError(" ".join(f"{failure.property}: {failure.reason}" for failure in checked.failures))
     return _over_the_wire(checked.inputs)
 
 

@@ -16,7 +16,7 @@ _CONFTEST = """
 import sys, threading
 
 def pytest_sessionfinish():
-    left = [each.name for each in threading.enumerate() if not each.name.startswith("asyncio_")]
+    left = [thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
     print("left:", left, sorted({"boto3", "botocore"} & sys.modules.keys()))
 """
 

@@ -13,8 +13,8 @@ from support.project import until
 PARTS: dict[str, Callable[[list[str]], bool]] = {
     "engine": lambda argv: Path(argv[0]).name == "pulumi" and bool({"up", "destroy"} & set(argv)),
     "provider": lambda argv: "pulumi.dynamic" in argv,
-    "program": lambda argv: any(each.endswith("pulumi-language-python-exec") for each in argv),
-    "command": lambda argv: any("snapset.cli" in each for each in argv),
+    "program": lambda argv: any(argument.endswith("pulumi-language-python-exec") for argument in argv),
+    "command": lambda argv: any("snapset.cli" in argument for argument in argv),
 }
 
 

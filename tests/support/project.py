@@ -136,12 +136,12 @@ class Project:
     def sets(self) -> list[dict[str, Any]]:
         """The snapshot sets in the state, each as the engine recorded it."""
         resources = self.state()["deployment"].get("resources", [])
-        return [each for each in resources if each["type"].endswith(":SnapshotSet")]
+        return [resource for resource in resources if resource["type"].endswith(":SnapshotSet")]
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs; those that are secret stay so."""
         resources = self.state()["deployment"].get("resources", [])
-        [stack] = [each for each in resources if each["type"] == "pulumi:pulumi:Stack"]
+        [stack] = [resource for resource in resources if resource["type"] == "pulumi:pulumi:Stack"]
         outputs: dict[str, Any] = stack.get("outputs", {})
         return outputs
 
@@ -151,7 +151,7 @@ class Project:
         if kept is None:
             self.pulumi("stack", "init", STACK).ok()
             made = [self.config_file, *(self.folder / "state").rglob("*")]
-            files = {each.relative_to(self.folder): each.read_bytes() for each in made if each.is_file()}
+            files = {path.relative_to(self.folder): path.read_bytes() for path in made if path.is_file()}
             _NEW_STACKS[self.namespace] = files
             return
         for path, content in kept.items():
@@ -161,7 +161,7 @@ class Project:
 
 def mutating(calls: list[dict[str, Any]]) -> list[str]:
     """The actions of the calls that changed something, or tried to."""
-    return [each["action"] for each in calls if not each["action"].startswith(READ_ONLY) and not each["dry_run"]]
+    return [call["action"] for call in calls if not call["action"].startswith(READ_ONLY) and not call["dry_run"]]
 
 
 def changes(run: Run) -> dict[str, int]:

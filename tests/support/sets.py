@@ -37,11 +37,11 @@ class SetInEC2:
 
     @property
     def claims(self) -> set[str]:
-        return {each.claim for each in self.snapshots.values() if each.claim}
+        return {snapshot.claim for snapshot in self.snapshots.values() if snapshot.claim}
 
     @property
     def failed(self) -> bool:
-        return any(each.state == "error" for each in self.snapshots.values())
+        return any(snapshot.state == "error" for snapshot in self.snapshots.values())
 
 
 def find_sets(ec2: EmbeddedEC2) -> dict[str, SetInEC2]:
@@ -57,13 +57,13 @@ def find_sets(ec2: EmbeddedEC2) -> dict[str, SetInEC2]:
 
 def find_taken(ec2: EmbeddedEC2) -> list[str]:
     """The ids of the sets that the calls in the log took, answered or not, in order."""
-    calls = [each for each in ec2.calls("CreateSnapshots") if each["carried_out"] and not each["dry_run"]]
-    return [_tags_in(each["params"])[tags.SET] for each in calls]
+    calls = [call for call in ec2.calls("CreateSnapshots") if call["carried_out"] and not call["dry_run"]]
+    return [_tags_in(call["params"])[tags.SET] for call in calls]
 
 
 def wait_for_calls(ec2: EmbeddedEC2) -> None:
     """Wait until no call is under way."""
-    until(lambda: all(each["status"] or each["fault"] in _CLOSED for each in ec2.calls()))
+    until(lambda: all(call["status"] or call["fault"] in _CLOSED for call in ec2.calls()))
 
 
 def _tags_in(params: Mapping[str, str]) -> dict[str, str]:
