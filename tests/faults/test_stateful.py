@@ -1,6 +1,6 @@
 """Exactly one set, whatever fails: runs, accidents and changes by hand in any order, on a model of the engine.
 
-`HYPOTHESIS_PROFILE=thorough pytest tests/faults/test_stateful.py` tries more and longer ones, other ones each time.
+`HYPOTHESIS_PROFILE=thorough pytest tests/faults/test_stateful.py` tries more and longer ones, and new ones each time.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ EDITS: list[dict[str, Any]] = [
     {"triggers": 3, **DELETE},
     {"triggers": 1, **RETAIN},
 ]
-# Half of the runs go well and half ask for nothing else than the one before, or a stack would not get far.
+# In half of the runs nothing fails, and half have the inputs of the run before. Otherwise no stack would get far.
 edits = st.one_of(st.just({}), st.sampled_from(EDITS))
 knobs = st.sampled_from([{}, DELETE, RETAIN])
 accidents = st.one_of(
@@ -79,8 +79,8 @@ accidents = st.one_of(
 class OneSet(RuleBasedStateMachine):
     """A stack with one set: what its user and others do, and what must hold after each run.
 
-    An intent is one wish for a set: a first run, another shape, a forced replacement, a set in place of one in
-    `error`. It is open until a state holds a set for it, however many runs that takes.
+    The shape is the inputs that replace the set. An intent is one reason to take a set: the first run, another shape,
+    a forced replacement, or a set in `error`. It stays open until a state holds a set for it, even over several runs.
     """
 
     def __init__(self, ec2: EmbeddedEC2, setenv: Callable[[str, str], None]) -> None:
@@ -93,17 +93,17 @@ class OneSet(RuleBasedStateMachine):
         config = {"aws:region": ec2.region, "aws:endpoints": json.dumps([{"ec2": ec2.endpoint}])}
         self.engine = Engine({**config, "aws:accessKey": "testing", "aws:secretKey": "testing"})
         self.program: dict[str, Any] = {"instance_id": instance.instance_id, **DELETE}
-        # What EC2 has, after the last step.
+        # The sets in EC2 after the last step.
         self.sets: dict[str, SetInEC2] = {}
-        # Whether the last `up` failed, and whether it was to replace the set.
+        # Whether the last `up` failed, and whether it was a forced replacement.
         self.failed = self.forced = False
-        # The snapshots of every set that was ever taken, in order; and those of them that are gone and may be.
+        # The snapshots of every set ever taken, in order, and the snapshots that were rightly deleted.
         self.taken: dict[str, set[str]] = {}
         self.gone: set[str] = set()
-        # For every shape its token, and the sets that were taken for its open intent.
+        # By shape: its token, and the sets taken for its open intent.
         self.tokens: dict[str, str] = {}
         self.open: defaultdict[str, list[str]] = defaultdict(list)
-        # The set of every claim that was ever in the state, and the claim of every snapshot that ever had one.
+        # The set of every claim that was ever in the state, and the claim of every snapshot ever claimed.
         self.recorded: dict[str, str] = {}
         self.claimed: dict[str, str] = {}
 
@@ -129,7 +129,7 @@ class OneSet(RuleBasedStateMachine):
         run = self.engine.refresh(boundary=Strike(NOTHING, self.ec2))
         now = {resource.claim: resource.snapshot_ids for resource in self.engine.state}
         for resource in held:
-            # What is missing and young may only not be visible yet.
+            # A young snapshot that is missing may not be visible yet.
             there = resource.snapshot_ids if young else resource.snapshot_ids & self._now(resource.id).ids
             assert now.get(resource.claim, set()) == there
         assert run.ok, run.error
@@ -146,7 +146,7 @@ class OneSet(RuleBasedStateMachine):
     @precondition(lambda self: self.taken)
     @rule(newest=st.integers(0, 2), devices=st.sampled_from([(), (ROOT,), (ROOT, DATA)]))
     def change_by_hand(self, newest: int = 0, devices: Sequence[str] = (ROOT, DATA)) -> None:
-        """Somebody deletes the snapshots of these devices; of none: the set goes to `error`."""
+        """Somebody deletes the snapshots of these devices. Without devices, the set goes to `error`."""
         picked = self._now(list(self.taken)[-1 - newest % len(self.taken)])
         if not devices:
             self.ec2.fail(picked.ids)
@@ -168,7 +168,7 @@ class OneSet(RuleBasedStateMachine):
         shape = json.dumps({name: value for name, value in news.items() if name != "on_delete"}, sort_keys=True)
         wanted, before = force or self._wants_another(news), self.sets
         if accident.hidden and (not wanted or self._has_unclaimed(shape)):
-            # Only a set that this very run takes may be hidden from it.
+            # Only a set that this run itself takes may be hidden from it.
             accident = NOTHING
         with self._befalling(accident) as strike:
             run = self.engine.up(news, boundary=strike, force=force)
@@ -216,14 +216,14 @@ class OneSet(RuleBasedStateMachine):
     def _judge_intent(
         self, run: Run, accident: Accident, shape: str, before: Mapping[str, SetInEC2], taken: list[str]
     ) -> None:
-        """One intent, one set: the one that the state holds, or the one that the next run will adopt."""
+        """Each intent has at most one good set: the one in the state, or the one that the next run will adopt."""
         self.open[shape] += taken
         good = {set_id for set_id in self.open[shape] if self._is_good(set_id, self.sets)}
         assert len(good) <= 1, f"{good} for one intent"
         assert run.created or not run.ok
         for made in run.created:
             assert good <= {made.id}, f"{good} besides {made.id}"
-            # What AWS answers with may fail; what snapset finds by a look has not.
+            # A set from CreateSnapshots' own answer may still fail. A set that snapset found must not have failed.
             answered_in_error = accident.fails and not accident.faults and made.id in taken
             assert answered_in_error or self._is_good(made.id, self.sets)
             assert made.snapshot_ids == self.taken[made.id]
@@ -238,7 +238,7 @@ class OneSet(RuleBasedStateMachine):
         return set_id in sets and sets[set_id].ids == self.taken[set_id] and not sets[set_id].failed
 
     def _judge(self, run: Run, accident: Accident = NOTHING, *, program: Mapping[str, Any] | None = None) -> None:
-        """What must hold after every run, however it ended."""
+        """Check what must hold after every run, even a failed one."""
         assert run.ok or not accident.harmless, run.error
         assert accident.kill or not run.killed
         self._judge_deletions(run, program)
@@ -247,15 +247,15 @@ class OneSet(RuleBasedStateMachine):
         for resource in self.engine.state:
             assert resource.snapshot_ids - self.gone == self._now(resource.id).ids
         self.recorded |= {resource.claim: resource.id for resource in run.created}
-        for set_id, one in self.sets.items():
-            for snapshot_id, snapshot in one.snapshots.items():
+        for set_id, found in self.sets.items():
+            for snapshot_id, snapshot in found.snapshots.items():
                 if snapshot.claim:
                     assert self.recorded.get(snapshot.claim) == set_id, "claimed, and in no state"
                     assert self.claimed.setdefault(snapshot_id, snapshot.claim) == snapshot.claim, "claimed twice"
         self.ec2.clear_calls()
 
     def _judge_deletions(self, run: Run, program: Mapping[str, Any] | None) -> None:
-        """Deleted is what every holder, and the program if it ran, say may be, and all that those have claimed."""
+        """A set is deleted if all of its holders, and the program if it ran, say `delete`, and not otherwise."""
         held = [resource for doomed, others in run.deleting for resource in (doomed, *others)]
         for call in self.ec2.calls("DeleteSnapshot"):
             snapshot_id = call["params"]["SnapshotId"]
@@ -285,9 +285,9 @@ class OneSet(RuleBasedStateMachine):
 @pytest.fixture
 def machine(embedded_ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], OneSet]]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    # A provider asks whether the engine is there that its command line names, and this one has none.
+    # A provider checks whether its engine, which its arguments name, still runs. Here there is no engine.
     monkeypatch.setattr("sys.argv", ["provider"])
-    # Errors come as they are, not as Pulumi shows them.
+    # Raise errors unchanged, not shortened to one line for Pulumi.
     monkeypatch.setenv("SNAPSET_DEBUG", "1")
     monkeypatch.setenv("SNAPSET_READ_SECONDS", "1" if THOROUGH else "20")
     connect.cache_clear()
@@ -295,12 +295,12 @@ def machine(embedded_ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch) -> Itera
     connect.cache_clear()
 
 
-def test_there_is_exactly_one_set_for_an_intent_whatever_fails(machine: Any) -> None:
+def test_each_intent_gets_exactly_one_set_whatever_fails(machine: Any) -> None:
     run_state_machine_as_test(machine, settings=SETTINGS)
 
 
 @pytest.mark.parametrize("accident", [*KILLS, *NO_ANSWERS, *REFUSALS, *SLOW], ids=lambda accident: accident.name)
-def test_an_accident_in_any_run_costs_no_set_and_makes_no_second_one(
+def test_an_accident_in_any_run_neither_loses_a_set_nor_makes_a_second_one(
     machine: Any, accident: Accident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if accident in SLOW:
@@ -334,7 +334,7 @@ NOT_CLAIMED = denied(TAG, f"before {TAG}", claims=False)
     ],
     ids=lambda runs: "-".join(run[0] for run in runs),
 )
-def test_a_replaced_resource_never_takes_along_the_set_that_its_replacement_adopted(machine: Any, runs: Any) -> None:
+def test_deleting_a_replaced_resource_never_deletes_the_set_that_the_new_one_adopted(machine: Any, runs: Any) -> None:
     stack = machine()
     for name, *arguments in runs:
         getattr(stack, name)(*arguments)

@@ -1,4 +1,4 @@
-"""However many sets a program waits for, one request a tick asks for all of them."""
+"""A program that waits for many sets polls all of them with one request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TICKS = 2
 
 
 @pytest.mark.parametrize("count", [1, 50])
-def test_a_tick_is_one_request_for_all_sets_that_wait(
+def test_each_poll_is_one_request_for_all_sets(
     program: Callable[[str], Project], ec2: EmbeddedEC2, count: int
 ) -> None:
     def looks() -> list[set[str]]:

@@ -1,4 +1,4 @@
-"""Sets to restore, taken without an engine, and the volumes that the embedded EC2 has because of a restore."""
+"""Take sets to restore, without an engine, and find the restored volumes in the embedded EC2."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZES = {ROOT: 8, DATA: 20, SCRATCH: 100}
 
 @dataclass(frozen=True)
 class Restored:
-    """A volume that was made of a snapshot, as EC2 has it."""
+    """A volume in EC2 that was made from a snapshot."""
 
     volume_id: str
     snapshot_id: str
@@ -39,7 +39,7 @@ def launch_source(ec2: EmbeddedEC2) -> LaunchedInstance:
 
 
 def take_set(ec2: EmbeddedEC2, instance: LaunchedInstance, *, marked: bool = True, **inputs: Any) -> str:
-    """Take a set of the instance, mark it as a program does, and return its id."""
+    """Take a set of the instance, mark it with claim and devices as a program does, and return its id."""
     aws = connect(
         AwsSettings(region=ec2.region, endpoint_url=ec2.endpoint, access_key="testing", secret_key="testing")
     )
@@ -54,7 +54,7 @@ def take_set(ec2: EmbeddedEC2, instance: LaunchedInstance, *, marked: bool = Tru
 
 
 def terminate(ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
-    """End the instance, and delete all of its volumes."""
+    """Terminate the instance, and delete all of its volumes."""
     client = ec2.ec2()
     client.terminate_instances(InstanceIds=[instance.instance_id])
     for volume in client.describe_volumes()["Volumes"]:
@@ -65,7 +65,7 @@ def terminate(ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
 
 
 def restored_in(ec2: EmbeddedEC2) -> list[Restored]:
-    """All volumes that were made of snapshots."""
+    """All volumes that were made from snapshots."""
     found = []
     for volume in ec2.ec2().describe_volumes()["Volumes"]:
         if volume.get("SnapshotId"):
@@ -84,7 +84,7 @@ def restored_in(ec2: EmbeddedEC2) -> list[Restored]:
 
 
 def snapshots_of(ec2: EmbeddedEC2, set_id: str) -> dict[str, dict[str, Any]]:
-    """The set's snapshots by id, each with its tags as a mapping."""
+    """The set's snapshots by id, with `tags` as a mapping."""
     found = ec2.ec2().describe_snapshots(Filters=[{"Name": f"tag:{tags.SET}", "Values": [set_id]}])["Snapshots"]
     return {
         snapshot["SnapshotId"]: {**snapshot, "tags": {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}}
@@ -93,7 +93,7 @@ def snapshots_of(ec2: EmbeddedEC2, set_id: str) -> dict[str, dict[str, Any]]:
 
 
 def assert_matches(ec2: EmbeddedEC2, set_id: str, *, instance_id: str | None, zone: str = "us-east-1a") -> None:
-    """One volume a snapshot, of its size, with its tags, and attached at its device."""
+    """Check that each snapshot has one volume, with its size and its tags, attached at its device."""
     snapshots, restored = snapshots_of(ec2, set_id), restored_in(ec2)
     assert sorted(volume.snapshot_id for volume in restored) == sorted(snapshots)
     for volume in restored:
