@@ -1,4 +1,4 @@
-"""`snapset backup` as a pipeline calls it: a process, its output, its exit code."""
+"""`snapset backup` as a pipeline runs it: in a separate process. Its output and exit codes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def snapshots_in(ec2: EmbeddedEC2) -> list[Any]:
     return ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
 
 
-def test_the_json_document_is_what_describe_snapshots_lists(
+def test_the_json_document_matches_describe_snapshots(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     options = ("--tag", "app=shop", "--tag", "note=a=b", "--description", "before 42", "--json", "--no-wait")
@@ -60,7 +60,7 @@ def test_the_json_document_is_what_describe_snapshots_lists(
     assert [snapshot["size_gib"] for snapshot in taken["snapshots"]] == [8, 20, 100]
 
 
-def test_every_option_that_shapes_the_set_reaches_the_call(
+def test_the_options_for_volumes_and_tags_reach_the_call(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     scratch = instance.volume_ids["/dev/sdg"]
@@ -86,7 +86,7 @@ def test_outpost_and_location_and_region_reach_the_call(snapset: CommandLine, ec
     assert second["region"] == "us-west-2"
 
 
-def test_a_filter_backs_up_all_that_match_beside_those_that_are_named(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+def test_a_filter_backs_up_all_matches_and_the_named_instances(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     web = [ec2.launch(tags={"app": "web", "stage": stage}).instance_id for stage in ("live", "test", "live")]
     named, gone = ec2.launch().instance_id, ec2.launch(tags={"app": "web"}).instance_id
     ec2.ec2().terminate_instances(InstanceIds=[gone])
@@ -104,7 +104,7 @@ def test_a_filter_backs_up_all_that_match_beside_those_that_are_named(snapset: C
     assert len(snapshots_in(ec2)) == 4
 
 
-def test_verbose_shows_each_call_with_its_request_id_and_time_and_the_default_shows_none(
+def test_only_verbose_shows_each_call_with_its_request_id_and_time(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     def shown(run: Run) -> list[str]:
@@ -123,7 +123,7 @@ def test_verbose_shows_each_call_with_its_request_id_and_time_and_the_default_sh
     assert any(re.match(r"aws: DescribeInstances: no answer: \w+, ", line) for line in lines)
 
 
-def test_a_change_that_was_served_gets_no_second_set(
+def test_a_rerun_of_a_change_takes_no_second_set(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     change = ("--change-id", "refs/heads/main@3f2a", "--json")
@@ -142,7 +142,7 @@ def test_a_change_that_was_served_gets_no_second_set(
     assert {snapshot["state"] for snapshot in again["sets"][0]["snapshots"]} == {"completed"}
 
 
-def test_without_a_change_id_each_run_is_a_new_set(
+def test_without_a_change_id_each_run_takes_a_new_set(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     for _ in range(2):
@@ -150,7 +150,7 @@ def test_without_a_change_id_each_run_is_a_new_set(
     assert len(snapshots_in(ec2)) == 6
 
 
-def test_changes_that_share_a_stack_leave_each_others_sets_alone(
+def test_changes_that_share_a_stack_do_not_touch_each_others_sets(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     shared = ("--stack", "prod", "--on-delete", "delete", "--json")
@@ -170,7 +170,7 @@ def test_several_instances_get_one_set_each(snapset: CommandLine, ec2: EmbeddedE
     assert len(snapshots_in(ec2)) == 3
 
 
-def test_json_is_the_only_thing_on_stdout_and_progress_is_plain_lines_on_stderr(
+def test_stdout_has_only_json_and_stderr_has_plain_progress_lines(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.settings(snapshot_seconds=2.5)
@@ -187,7 +187,7 @@ def test_without_json_a_table_of_80_columns_shows_the_set(snapset: CommandLine, 
     assert max(len(line) for line in shown.splitlines()) <= 80
 
 
-def test_a_preview_says_what_would_be_done_and_does_nothing(
+def test_a_preview_reports_what_would_be_done_and_changes_nothing(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.clear_calls()
@@ -197,7 +197,7 @@ def test_a_preview_says_what_would_be_done_and_does_nothing(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["i-1"], "'i-1' is not an instance id"),
         (["i-0123456789abcdef0"], "InvalidInstanceID.NotFound"),
@@ -212,25 +212,25 @@ def test_a_preview_says_what_would_be_done_and_does_nothing(
         ([], "there is none. Name one, or a --filter"),
     ],
 )
-def test_bad_usage_and_bad_input_end_with_2_and_create_nothing(
-    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, arguments: list[str], said: str
+def test_bad_usage_and_bad_input_exit_with_2_and_create_nothing(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, arguments: list[str], expected: str
 ) -> None:
     ids = {"{id}": instance.instance_id, "{root}": instance.root_volume_id}
     ec2.clear_calls()
     run = snapset("backup", *(ids.get(argument, argument) for argument in arguments)).failed()
     assert run.code == 2
-    assert said in run.stderr
+    assert expected in run.stderr
     assert mutating(ec2.calls()) == []
 
 
-def test_an_endpoint_that_refuses_connections_ends_with_2(snapset: CommandLine, instance: LaunchedInstance) -> None:
+def test_an_endpoint_that_refuses_connections_exits_with_2(snapset: CommandLine, instance: LaunchedInstance) -> None:
     snapset.env["AWS_ENDPOINT_URL_EC2"] = "http://127.0.0.1:9"
     run = snapset("backup", instance.instance_id).failed()
     assert run.code == 2
     assert "http://127.0.0.1:9" in run.stderr
 
 
-def test_a_missing_permission_ends_with_3_and_names_it(
+def test_a_missing_permission_exits_with_3_and_is_named(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.fault(action="CreateSnapshots", kind="deny")
@@ -241,14 +241,14 @@ def test_a_missing_permission_ends_with_3_and_names_it(
     assert document(run)["error"]["type"] == "NotPermittedError"
 
 
-def test_a_permission_that_is_refused_only_in_the_call_itself_ends_with_3(
+def test_a_refused_create_snapshots_exits_with_3_without_json_too(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.fault(action="CreateSnapshots", kind="deny")
     assert snapset("backup", instance.instance_id).failed().code == 3
 
 
-def test_a_wait_that_runs_out_of_time_ends_with_4_and_prints_the_set(
+def test_a_wait_that_times_out_exits_with_4_and_prints_the_set(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
@@ -261,7 +261,7 @@ def test_a_wait_that_runs_out_of_time_ends_with_4_and_prints_the_set(
     assert "--change-id" in run.stderr
 
 
-def test_a_set_that_fails_ends_with_4_and_gives_aws_own_message(
+def test_a_set_that_fails_exits_with_4_and_the_message_of_aws(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.settings(snapshot_seconds=60)
@@ -271,14 +271,14 @@ def test_a_set_that_fails_ends_with_4_and_gives_aws_own_message(
     assert "Given key ID is not accessible" in run.stderr
 
 
-def test_another_aws_error_ends_with_1(snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
+def test_another_aws_error_exits_with_1(snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
     ec2.fault(action="CreateSnapshots", kind="error", code="SnapshotLimitExceeded", message="Too many.")
     run = snapset("backup", instance.instance_id).failed()
     assert run.code == 1
     assert run.stderr.splitlines()[-1].startswith(f"snapset: creating snapshots of {instance.instance_id}: Snapshot")
 
 
-def test_a_machine_without_an_engine_is_told_what_to_do(snapset: CommandLine, tmp_path: Path) -> None:
+def test_without_an_engine_the_error_says_so(snapset: CommandLine, tmp_path: Path) -> None:
     snapset.env |= {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     run = snapset("backup", "i-0123456789abcdef0").failed()
     assert run.code == 1
@@ -295,7 +295,7 @@ def test_without_a_backend_the_state_is_in_the_users_data_folder(
 
 
 @pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_in_the_wait_ends_at_once_with_the_set_recorded(
+def test_an_interrupt_during_the_wait_exits_at_once_with_the_set_recorded(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, interrupt: signal.Signals
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
@@ -306,7 +306,7 @@ def test_an_interrupt_in_the_wait_ends_at_once_with_the_set_recorded(
         stdout, stderr = process.communicate(timeout=30)
         ended = time.monotonic() - began
     assert process.returncode == 130
-    assert ended < 8  # well under 2 s on an idle machine; the tests keep this one busy
+    assert ended < 8  # well under 2 s on an idle machine, but tests run in parallel
     [taken] = json.loads(stdout)["sets"]
     assert f"{taken['set_id']} is recorded" in stderr
     ec2.complete()

@@ -38,7 +38,7 @@ def tags_of(snapshot: dict) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
 
 
-def test_every_input_in_the_config_reaches_the_one_call(
+def test_every_input_in_the_config_reaches_create_snapshots(
     stack: Project, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     stack.config |= {
@@ -83,9 +83,7 @@ def test_outpost_arn_and_location_reach_the_call(project: Project, ec2: Embedded
     assert second["Location"] == "local"
 
 
-def test_the_outputs_and_the_state_are_what_ec2_has(
-    stack: Project, ec2: EmbeddedEC2, instance: LaunchedInstance
-) -> None:
+def test_the_outputs_and_the_state_match_ec2(stack: Project, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
     stack.up().ok()
     outputs, there = stack.outputs(), snapshots_in(ec2)
     assert set(outputs["snapshotIds"]) == set(there)
@@ -120,7 +118,7 @@ def test_a_preview_makes_no_mutating_call(stack: Project, ec2: EmbeddedEC2) -> N
     assert [call["dry_run"] for call in ec2.calls("CreateSnapshots")] == [True]
 
 
-def test_the_state_holds_no_code_and_no_credential(stack: Project) -> None:
+def test_the_state_has_no_code_and_no_credentials(stack: Project) -> None:
     stack.env |= {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE1", "AWS_SECRET_ACCESS_KEY": "topsecretexample"}
     stack.up().ok()
     [recorded] = stack.sets()
@@ -145,7 +143,7 @@ def test_a_changed_trigger_takes_a_new_set_and_keeps_the_first(stack: Project, e
     assert ec2.calls("DeleteSnapshot") == []
 
 
-def test_under_delete_a_replacement_takes_the_new_set_before_it_deletes_the_old(
+def test_with_delete_a_replacement_takes_the_new_set_before_it_deletes_the_old(
     stack: Project, ec2: EmbeddedEC2
 ) -> None:
     stack.config["onDelete"] = "delete"
@@ -159,9 +157,7 @@ def test_under_delete_a_replacement_takes_the_new_set_before_it_deletes_the_old(
     assert set(snapshots_in(ec2)) == set(second["outputs"]["snapshot_ids"])
 
 
-def test_a_changed_knob_updates_the_state_and_calls_nothing_that_changes_ec2(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
+def test_a_changed_on_delete_updates_only_the_state(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.up().ok()
     stack.config |= {"onDelete": "delete"}
     ec2.clear_calls()
@@ -172,9 +168,7 @@ def test_a_changed_knob_updates_the_state_and_calls_nothing_that_changes_ec2(
     assert len(recorded["outputs"]["snapshot_ids"]) == 3
 
 
-def test_asking_for_retain_together_with_a_change_keeps_the_set_that_was_to_be_deleted(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
+def test_switching_to_retain_together_with_another_change_keeps_the_old_set(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.config["onDelete"] = "delete"
     stack.up().ok()
     stack.config |= {"onDelete": "retain", "triggers": "b"}
@@ -183,7 +177,7 @@ def test_asking_for_retain_together_with_a_change_keeps_the_set_that_was_to_be_d
 
 
 @pytest.mark.parametrize(("policy", "left"), [("retain", 3), ("delete", 0)])
-def test_destroy_does_what_on_delete_says(stack: Project, ec2: EmbeddedEC2, policy: str, left: int) -> None:
+def test_destroy_follows_on_delete(stack: Project, ec2: EmbeddedEC2, policy: str, left: int) -> None:
     stack.config["onDelete"] = policy
     stack.up().ok()
     destroyed = stack.destroy().ok()
@@ -192,13 +186,13 @@ def test_destroy_does_what_on_delete_says(stack: Project, ec2: EmbeddedEC2, poli
     assert stack.sets() == []
 
 
-def test_refresh_shows_states_and_says_which_snapshots_are_gone(stack: Project, ec2: EmbeddedEC2) -> None:
+def test_refresh_updates_states_and_reports_snapshots_that_no_longer_exist(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.up().ok()
     [taken] = stack.sets()
     assert {snapshot["state"] for snapshot in taken["outputs"]["snapshots"]} <= {"pending", "completed"}
     gone, *stay = taken["outputs"]["snapshot_ids"]
     ec2.ec2().delete_snapshot(SnapshotId=gone)
-    # A snapshot that is missing soon after its start may only not be visible yet.
+    # By default, a snapshot that is missing soon after its start counts as not visible yet.
     stack.env["SNAPSET_CONSISTENCY_SECONDS"] = "0"
     assert f"{gone} no longer exists" in stack.refresh().ok().text
     [refreshed] = stack.sets()
@@ -206,7 +200,7 @@ def test_refresh_shows_states_and_says_which_snapshots_are_gone(stack: Project, 
     assert {snapshot["state"] for snapshot in refreshed["outputs"]["snapshots"]} == {"completed"}
 
 
-def test_a_set_that_was_deleted_by_hand_is_gone_after_a_refresh_and_taken_anew_by_the_next_up(
+def test_after_a_set_was_deleted_by_hand_refresh_drops_it_and_the_next_up_takes_a_new_one(
     stack: Project, ec2: EmbeddedEC2
 ) -> None:
     stack.up().ok()
@@ -219,7 +213,7 @@ def test_a_set_that_was_deleted_by_hand_is_gone_after_a_refresh_and_taken_anew_b
     assert len(snapshots_in(ec2)) == 3
 
 
-def test_a_snapshot_that_is_not_visible_yet_is_not_forgotten_by_a_refresh(stack: Project, ec2: EmbeddedEC2) -> None:
+def test_a_refresh_keeps_snapshots_that_are_not_visible_yet(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.config["wait"] = False
     stack.up().ok()
     ec2.settings(visibility_seconds=600)
@@ -228,7 +222,7 @@ def test_a_snapshot_that_is_not_visible_yet_is_not_forgotten_by_a_refresh(stack:
     assert len(recorded["outputs"]["snapshot_ids"]) == 3
 
 
-def test_ctrl_c_in_the_middle_of_a_wait_ends_at_once_and_the_next_up_waits_for_the_same_set(
+def test_ctrl_c_during_a_wait_exits_at_once_and_the_next_up_waits_for_the_same_set(
     stack: Project, ec2: EmbeddedEC2
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
@@ -237,11 +231,11 @@ def test_ctrl_c_in_the_middle_of_a_wait_ends_at_once_and_the_next_up_waits_for_t
         until(lambda: len(ec2.calls("DescribeSnapshots")) > 2)
         began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
-        told = process.communicate(timeout=30)
+        output = process.communicate(timeout=30)
         ended = time.monotonic() - began
     assert process.returncode != 0
-    assert "Traceback" not in "".join(told)
-    assert ended < 8  # well under 2 s on an idle machine; the tests keep this one busy
+    assert "Traceback" not in "".join(output)
+    assert ended < 8  # well under 2 s on an idle machine, but tests run in parallel
     [interrupted] = stack.sets()
     ec2.complete()
     ec2.clear_calls()
@@ -251,16 +245,14 @@ def test_ctrl_c_in_the_middle_of_a_wait_ends_at_once_and_the_next_up_waits_for_t
     assert stack.outputs()["completed"] is True
 
 
-def test_the_wait_shows_its_progress_on_the_resource(stack: Project, ec2: EmbeddedEC2) -> None:
+def test_the_wait_reports_its_progress(stack: Project, ec2: EmbeddedEC2) -> None:
     ec2.settings(snapshot_seconds=2.5)
     shown = stack.up().ok().stdout
     assert "0 of 3 snapshots completed" in shown
     assert "3 of 3 snapshots completed, 100%" in shown
 
 
-def test_a_set_that_goes_to_error_fails_the_wait_and_is_replaced_after_a_refresh(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
+def test_a_set_in_error_fails_the_wait_and_is_replaced_after_a_refresh(stack: Project, ec2: EmbeddedEC2) -> None:
     ec2.settings(snapshot_seconds=60)
     ec2.fail(message="Given key ID is not accessible")
     failed = stack.up().failed()
@@ -274,9 +266,7 @@ def test_a_set_that_goes_to_error_fails_the_wait_and_is_replaced_after_a_refresh
     assert len(snapshots_in(ec2)) == 6
 
 
-def test_a_wait_that_runs_out_of_time_fails_and_says_that_the_snapshots_go_on(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
+def test_a_wait_that_times_out_fails_and_says_that_the_snapshots_go_on(stack: Project, ec2: EmbeddedEC2) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
     stack.config["waitTimeout"] = "1s"
     failed = stack.up().failed()
@@ -294,7 +284,7 @@ def test_an_aws_error_is_one_line_without_a_traceback(
     assert snapshots_in(ec2) == {}
 
 
-def test_a_region_in_the_stacks_aws_config_is_where_the_set_is_taken(project: Project, ec2: EmbeddedEC2) -> None:
+def test_the_set_is_taken_in_the_region_of_the_stacks_aws_config(project: Project, ec2: EmbeddedEC2) -> None:
     there = ec2.launch(region="eu-west-1")
     project.config = {"instanceId": there.instance_id, "aws:region": "eu-west-1"}
     project.up().ok()
@@ -303,7 +293,7 @@ def test_a_region_in_the_stacks_aws_config_is_where_the_set_is_taken(project: Pr
     assert project.outputs()["snapshotIds"]
 
 
-def test_a_program_that_is_not_there_is_one_line(project: Project) -> None:
+def test_an_unknown_program_is_reported(project: Project) -> None:
     project.config = {"program": "nonesuch"}
     failed = project.preview().failed()
     assert "there is no stacks/nonesuch.py" in failed.text

@@ -1,4 +1,4 @@
-"""An explicit `aws.Provider` says where calls go, as whom, and which tags there are, as it does for the instance."""
+"""snapset uses the Region, the credentials and the default tags of an explicit `aws.Provider`."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ restored = RestoredVolumes("restored", source=shop.beside, availability_zone="{R
 """
 
 
-def make(program: Callable[[str], Project], text: str, instance_id: str) -> Project:
-    project = program(text)
+def make(program: Callable[[str], Project], source: str, instance_id: str) -> Project:
+    project = program(source)
     aws_plugin.install(project.env)
     project.config["instanceId"] = instance_id
     return project
 
 
 def make_by_id(program: Callable[[str], Project], ec2: EmbeddedEC2) -> Project:
-    """The program, where nothing but the provider names an endpoint or has credentials."""
+    """The program `BY_ID`, in an environment where only the provider has an endpoint and credentials."""
     project = make(program, BY_ID, ec2.launch(region=REGION).instance_id)
     credentials = project.folder / "credentials"
     credentials.write_text("[ops]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = secret\n")
@@ -89,7 +89,7 @@ def make_by_id(program: Callable[[str], Project], ec2: EmbeddedEC2) -> Project:
 
 
 def assumed(ec2: EmbeddedEC2) -> set[str]:
-    """The roles that were assumed; every other call was made as one of them."""
+    """The roles that were assumed. Checks that all other calls used such a role."""
     assert {call["access_key"] for call in ec2.calls("AssumeRole")} <= {"AKIAPROFILE"}
     others = [call for call in ec2.calls() if call["action"] not in ("AssumeRole", "GetCallerIdentity")]
     assert not [call for call in others if not call["access_key"].startswith("ASIA") or call["region"] != REGION]
@@ -101,7 +101,7 @@ def tags_in(ec2: EmbeddedEC2) -> list[dict[str, str]]:
     return [{tag["Key"]: tag["Value"] for tag in snapshot["Tags"]} for snapshot in found]
 
 
-def test_a_set_is_taken_kept_and_deleted_where_and_as_whom_the_provider_says(
+def test_a_set_is_taken_and_deleted_with_the_region_role_and_tags_of_the_provider(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
     project = make_by_id(program, ec2)
@@ -130,7 +130,7 @@ def test_a_set_is_taken_kept_and_deleted_where_and_as_whom_the_provider_says(
     assert tags_in(ec2) == []
 
 
-def test_a_provider_that_holds_credentials_is_refused_and_one_that_is_not_known_yet_is_not_looked_for(
+def test_a_provider_with_credentials_is_refused_and_one_with_unknown_settings_calls_nothing_at_preview(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
     project = make_by_id(program, ec2)
@@ -145,7 +145,7 @@ def test_a_provider_that_holds_credentials_is_refused_and_one_that_is_not_known_
     assert ec2.calls() == []
 
 
-def test_a_backup_has_the_provider_of_the_component_around_it_but_rather_that_of_its_instance(
+def test_a_backup_uses_its_instances_provider_else_that_of_the_component_around_it(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
     project = make(program, INHERITED, ec2.launch(region=REGION).instance_id)
