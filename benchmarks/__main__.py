@@ -1,7 +1,7 @@
-"""snapset side by side with what a user would run instead, on the embedded EC2: `make bench`.
+"""Compare snapset with what a user would run instead, on the embedded EC2: `make bench`.
 
-Each contender is a process of its own. They take turns, so that a machine that slows down slows all of them; what is
-compared is the ratio within one round, and the median over the rounds. Nothing is asserted.
+Each contender is a separate process. They take turns, so that a machine that slows down slows all of them. Ratios are
+computed within a round; the tables show the median over the rounds. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Contender:
-    """What is run, in turn with the others; `prepare` makes its folder ready, and is not timed."""
+    """A command to measure; `prepare` fills its folder first, and is not timed."""
 
     name: str
     command: Sequence[str]
@@ -49,41 +49,41 @@ class Contender:
 
 
 def run(command: Sequence[str], *, env: Mapping[str, str], folder: Path) -> Figures:
-    """Run to the end, and fail loudly where the command fails: a quick failure is no result."""
+    """Run and measure the command; exit if it fails, because a failure's time is no result."""
     with tempfile.TemporaryDirectory() as scratch:
-        told = Path(scratch, "figures")
-        measure = [sys.executable, "-I", "-S", str(HERE / "measure.py"), str(told), *command]
+        report = Path(scratch, "figures")
+        measure = [sys.executable, "-I", "-S", str(HERE / "measure.py"), str(report), *command]
         subprocess.run(measure, env=env, cwd=folder, check=True)  # noqa: S603
-        ran = json.loads(told.read_text())
+        ran = json.loads(report.read_text())
         if ran["code"]:
-            said = Path(f"{told}.log").read_text(errors="replace")
-            raise SystemExit(f"{' '.join(command)[:200]} ended with {ran['code']}:\n{said[-3000:]}")
+            output = Path(f"{report}.log").read_text(errors="replace")
+            raise SystemExit(f"{' '.join(command)[:200]} ended with {ran['code']}:\n{output[-3000:]}")
     return Figures(**ran["figures"])
 
 
 def compare(title: str, contenders: Sequence[Contender], *, rounds: int, env: Mapping[str, str]) -> None:
-    """Run the contenders in turn, the first of them being snapset, and print a table of medians and ratios."""
-    figures: dict[str, list[Figures]] = {each.name: [] for each in contenders}
+    """Run the contenders in turn, snapset first, and print a table of medians and ratios."""
+    figures: dict[str, list[Figures]] = {contender.name: [] for contender in contenders}
     for number in range(rounds + 1):
         for contender in contenders:
             with tempfile.TemporaryDirectory(prefix="snapset-bench-") as name:
                 folder = Path(name)
                 contender.prepare(folder)
                 taken = run(contender.command, env=env, folder=folder)
-            # The first round fills the caches.
+            # The first round only warms the caches.
             if number:
                 figures[contender.name].append(taken)
     table = Table("", "wall s", "min-max", "cpu s", "MiB", "snapset / it", title=title, title_justify="left")
     own = figures[contenders[0].name]
     for name, runs in figures.items():
-        walls = [each.wall for each in runs]
+        walls = [run.wall for run in runs]
         ratios = [mine.wall / theirs.wall for mine, theirs in zip(own, runs, strict=True)]
         table.add_row(
             name,
             f"{statistics.median(walls):.2f}",
             f"{min(walls):.2f}-{max(walls):.2f}",
-            f"{statistics.median(each.cpu for each in runs):.2f}",
-            f"{max(each.memory for each in runs):.0f}",
+            f"{statistics.median(run.cpu for run in runs):.2f}",
+            f"{max(run.memory for run in runs):.0f}",
             f"{statistics.median(ratios):.2f}",
         )
     Console().print(table)
@@ -109,9 +109,9 @@ def one_instance(ec2: EmbeddedEC2, *, rounds: int, env: Mapping[str, str]) -> No
 
 
 def many_instances(ec2: EmbeddedEC2, count: int, *, rounds: int, env: Mapping[str, str]) -> None:
-    """As many instances with a root volume each, in one run."""
+    """So many instances with only a root volume, in one run."""
     launched = ec2.ec2().run_instances(ImageId="ami-12345678", MinCount=count, MaxCount=count)["Instances"]
-    ids = [each["InstanceId"] for each in launched]
+    ids = [instance["InstanceId"] for instance in launched]
     contenders = [
         Contender("snapset backup", [*SNAPSET, "backup", *ids, "--json"]),
         Contender("resources that do nothing", [*CONTENDER, "do_nothing", str(count)]),
@@ -121,7 +121,7 @@ def many_instances(ec2: EmbeddedEC2, count: int, *, rounds: int, env: Mapping[st
 
 
 def help_text(*, rounds: int, env: Mapping[str, str]) -> None:
-    """What a person waits for first."""
+    """`snapset --help`, the first thing that a user waits for."""
     contenders = [
         Contender("snapset --help", [*SNAPSET, "--help"]),
         Contender("python -c pass", [sys.executable, "-c", "pass"]),
@@ -130,9 +130,9 @@ def help_text(*, rounds: int, env: Mapping[str, str]) -> None:
 
 
 def find_terraform(ec2: EmbeddedEC2, volume_ids: object, *, env: Mapping[str, str]) -> Contender | None:
-    """Return the contender where a terraform and its aws provider are on the machine.
+    """Return the contender, or None if terraform or its aws provider can't be had.
 
-    TERRAFORM_PLUGIN_DIR names a folder of unpacked providers; without it, terraform installs the provider as it does.
+    TERRAFORM_PLUGIN_DIR names a folder of unpacked providers; without it, terraform downloads the provider.
     """
     terraform = shutil.which("terraform", path=env["PATH"])
     if not terraform:
@@ -150,16 +150,16 @@ def find_terraform(ec2: EmbeddedEC2, volume_ids: object, *, env: Mapping[str, st
         with tempfile.TemporaryDirectory() as folder:
             prepare(Path(folder))
     except subprocess.CalledProcessError as error:
-        said = " ".join(error.stderr.decode().split())
-        Console().print(f"without terraform, whose aws provider can't be had here: {said[:120]}")
+        reason = " ".join(error.stderr.decode().split())
+        Console().print(f"skipping terraform, because its aws provider can't be installed: {reason[:120]}")
         return None
     return Contender("terraform apply", [terraform, "apply", "-auto-approve", "-input=false"], prepare)
 
 
 def environment(ec2: EmbeddedEC2, folder: Path) -> dict[str, str]:
-    """Return an environment with the embedded EC2, a state of its own, and nothing of the user's."""
-    theirs = ("AWS_", "PULUMI_", "SNAPSET_", "TF_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
+    """Return an environment with the embedded EC2 and an empty state, and without the user's settings."""
+    settings = ("AWS_", "PULUMI_", "SNAPSET_", "TF_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(settings)}
     state = folder / "state"
     state.mkdir()
     path = [str(Path(sys.executable).parent), *filter(None, [engine_folder()]), os.environ["PATH"]]
@@ -180,11 +180,11 @@ def environment(ec2: EmbeddedEC2, folder: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    """Run what is asked for."""
+    """Run the chosen benchmarks."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="counted rounds, after one that is not")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count, after one to warm up")
     parser.add_argument("--many", type=int, nargs="*", default=[10, 100, 400], help="how many instances")
-    parser.add_argument("--many-rounds", type=int, default=1, help="counted rounds of those")
+    parser.add_argument("--many-rounds", type=int, default=1, help="rounds that count with many instances")
     chosen = parser.parse_args()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     Console().print(f"{machine}, {platform.system()} {platform.release()}")

@@ -1,4 +1,4 @@
-"""What a user would run: each contender is one process; `python contenders.py NAME ARGUMENT...` runs it."""
+"""What a user would run instead of snapset. `python contenders.py NAME ARGUMENT...` runs one contender."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Callable
 
 
 def boto3_loop(*instance_ids: str) -> None:
-    """CreateSnapshots of each instance in turn, then boto3's own waiter on all of them."""
+    """Call CreateSnapshots for one instance after the other, then boto3's own waiter for all snapshots."""
     import boto3
 
     ec2 = boto3.client("ec2")
     taken: list[str] = []
     for instance_id in instance_ids:
         answer = ec2.create_snapshots(InstanceSpecification={"InstanceId": instance_id})
-        taken += [each["SnapshotId"] for each in answer["Snapshots"]]
+        taken += [snapshot["SnapshotId"] for snapshot in answer["Snapshots"]]
     waiter = ec2.get_waiter("snapshot_completed")
     for start in range(0, len(taken), 200):
         waiter.wait(Filters=[{"Name": "snapshot-id", "Values": taken[start : start + 200]}])
 
 
 def empty_program() -> None:
-    """Run an inline program that declares nothing, as the Automation API's own documentation does."""
+    """Run an inline program that declares nothing, the way the Automation API's documentation shows."""
     _up(lambda: None)
 
 
 def do_nothing(count: str) -> None:
-    """Declare as many dynamic resources that do nothing."""
+    """Declare so many dynamic resources that do nothing."""
     from nothing import Nothing
 
     def program() -> None:
@@ -47,4 +47,4 @@ def _up(program: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
-    {each.__name__: each for each in (boto3_loop, empty_program, do_nothing)}[sys.argv[1]](*sys.argv[2:])
+    {function.__name__: function for function in (boto3_loop, empty_program, do_nothing)}[sys.argv[1]](*sys.argv[2:])

@@ -1,4 +1,4 @@
-# The same three snapshots as a user of Terraform takes them: one resource a volume.
+# The same three snapshots, as a Terraform user takes them: one resource per volume.
 
 variable "endpoint" { type = string }
 variable "volume_ids" { type = set(string) }

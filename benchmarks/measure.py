@@ -1,6 +1,6 @@
-"""`measure.py FILE COMMAND ...` runs a command and writes what it took to the file.
+"""`measure.py FILE COMMAND ...` runs a command, and writes its time and memory to the file.
 
-A process of its own, and a small one: the memory that the system counts for a new process begins with its parent's.
+This is a separate, small process because the system counts a parent's memory as the start of its child's peak.
 """
 
 import json

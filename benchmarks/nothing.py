@@ -1,4 +1,4 @@
-"""The engine's own floor: dynamic resources that do nothing."""
+"""A dynamic resource that does nothing, to measure what the engine takes by itself."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pulumi.dynamic import CreateResult, Resource, ResourceProvider
 
 
 class NothingProvider(ResourceProvider):
-    """Creates at once, and nothing."""
+    """Creates nothing."""
 
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> CreateResult:
-        """Say that there is one."""
+        """Report the resource as created."""
         return CreateResult("nothing", props)
 
 
 class Nothing(Resource, module="benchmarks", name="Nothing"):
-    """A resource that is only recorded."""
+    """A resource that exists only in the state."""
 
     def __init__(self, name: str) -> None:
         super().__init__(NothingProvider(), name, {})

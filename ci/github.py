@@ -1,6 +1,6 @@
-"""What action.yml runs: `snapset backup` with the action's inputs; then the step's outputs and the job's summary.
+"""Run `snapset backup` with the inputs of action.yml, then write the step's outputs and the job's summary.
 
-The runner provides the inputs as JSON in INPUTS, and the files GITHUB_OUTPUT and GITHUB_STEP_SUMMARY:
+action.yml passes the inputs as JSON in INPUTS. The runner names the files in GITHUB_OUTPUT and GITHUB_STEP_SUMMARY:
 https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# What each value of a yes-or-no input stands for on the command line.
+# The options that a true or false input stands for.
 FLAGS = {
     "exclude-boot": {"true": ["--exclude-boot"], "false": []},
     "copy-tags": {"true": ["--copy-tags"], "false": []},
@@ -28,7 +28,7 @@ COLUMNS = ("set", "instance", "outcome", "snapshot", "volume", "device", "GiB", 
 
 
 def arguments_of(inputs: Mapping[str, str]) -> list[str]:
-    """Return the arguments of `snapset backup`; an input that is empty is left out."""
+    """Return the arguments of `snapset backup`. Empty inputs are left out."""
     options: list[str] = []
     for name, value in inputs.items():
         if not value or name == "instances":
@@ -45,41 +45,41 @@ def arguments_of(inputs: Mapping[str, str]) -> list[str]:
 
 
 def run_backup(arguments: list[str]) -> tuple[int, dict[str, Any]]:
-    """Run the command, and return its exit code and its document; a cancelled job reaches it as a signal."""
+    """Run the command; return its exit code and JSON document. Signals, such as a cancelled job's, are passed on."""
     command = [str(Path(sys.executable).with_name("snapset")), "backup", "--json", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, _: process.send_signal(number))
         answer, _ = process.communicate()
-    # A mistake in the usage has no document.
+    # Wrong usage prints no document.
     return process.returncode, json.loads(answer or '{"sets": []}')
 
 
 def outputs_of(document: Mapping[str, Any]) -> str:
-    """Return the outputs, a line each."""
+    """Return the outputs, one per line."""
     outputs = {
-        "set-id": " ".join(each["set_id"] for each in document["sets"]),
-        "snapshot-ids": " ".join(snapshot for each in document["sets"] for snapshot in each["snapshot_ids"]),
+        "set-id": " ".join(taken["set_id"] for taken in document["sets"]),
+        "snapshot-ids": " ".join(snapshot_id for taken in document["sets"] for snapshot_id in taken["snapshot_ids"]),
         "json": json.dumps(document),
     }
     return "".join(f"{name}={value}\n" for name, value in outputs.items())
 
 
 def summary_of(document: Mapping[str, Any]) -> str:
-    """Return the summary: a table with a row for each snapshot, and what went wrong."""
+    """Return the summary: a table with one row per snapshot, and the error, if any."""
     rows = [
         (
             taken["set_id"],
             taken["instance_id"],
             taken["outcome"],
-            each["snapshot_id"],
-            each["volume_id"],
-            each["device_name"],
-            each["size_gib"],
-            each["state"],
+            snapshot["snapshot_id"],
+            snapshot["volume_id"],
+            snapshot["device_name"],
+            snapshot["size_gib"],
+            snapshot["state"],
         )
         for taken in document["sets"]
-        for each in taken["snapshots"]
+        for snapshot in taken["snapshots"]
     ]
     lines = [f"| {' | '.join(map(str, row))} |" for row in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
     text = "### snapset backup\n\n" + ("\n".join(lines) if rows else "No set was taken.") + "\n"
@@ -89,7 +89,7 @@ def summary_of(document: Mapping[str, Any]) -> str:
 
 
 def main() -> int:
-    """Back up, and tell the runner."""
+    """Back up, and write the outputs and the summary for the runner."""
     code, document = run_backup(arguments_of(json.loads(os.environ["INPUTS"])))
     for variable, text in (("GITHUB_OUTPUT", outputs_of(document)), ("GITHUB_STEP_SUMMARY", summary_of(document))):
         with Path(os.environ[variable]).open("a", encoding="utf-8") as file:

@@ -1,6 +1,6 @@
-"""The main job on the embedded EC2, step by step: `make demo`.
+"""`make demo`: snapset's main job on the embedded EC2, step by step.
 
-Every step that a user would do is a `pulumi` command run as one, on a copy of the repository's own project.
+Each step runs the `pulumi` command that a user would run, in a copy of this repository's Pulumi project.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _READ_ONLY = ("Describe", "Get", "List")
 
 
 def run_demo() -> None:
-    """Tell the whole story, and leave nothing behind, also after Ctrl-C.
+    """Run all steps, then clean up, even after Ctrl-C.
 
     Raises:
-        SnapsetError: a command of the story failed.
+        SnapsetError: a `pulumi` command failed.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
@@ -50,33 +50,31 @@ class _Story:
 
     def tell(self) -> None:
         say = self._say
-        say("1. An embedded EC2", f"runs at {self._server.endpoint}: no AWS account is needed, and none is touched.")
+        say("1. An embedded EC2", f"runs at {self._server.endpoint}. No AWS account is needed or touched.")
         server = self._launch()
         scratch = server.volume_ids["/dev/sdg"]
 
-        say("2. A stack", "is set up to snapshot that instance, leaving the scratch volume out.")
+        say("2. A stack", "is configured to snapshot that instance without its scratch volume.")
         self._pulumi("stack", "init", "demo")
         self._set("instanceId", server.instance_id)
         self._set("excludeDataVolumeIds[0]", scratch)
         self._set("tags.app", "shop")
         self._set("description", "before release 42")
 
-        say(
-            "3. The plan", "has been checked against the instance: a wrong volume or a missing permission shows here."
-        )
+        say("3. The preview", "checks the inputs against EC2: a wrong volume or a missing permission shows here.")
         self._pulumi("preview")
 
         say("4. The set", "is taken in one CreateSnapshots call; the stack then waits for it to complete.")
         self._pulumi("up", "--yes", "--skip-preview", "--suppress-outputs")
         self._show_sets()
 
-        say("5. The same again", "changes nothing: the set is there.")
+        say("5. A second `up`", "changes nothing: the set exists.")
         self._server.clear_calls()
         self._pulumi("up", "--yes", "--skip-preview", "--suppress-outputs")
         changing = [call["action"] for call in self._server.calls() if not call["action"].startswith(_READ_ONLY)]
         self._console.print(f"Calls that changed anything in EC2: {len(changing)}", style="bold")
 
-        say("6. A new trigger", "means a new set. The first one stays: on_delete is retain.")
+        say("6. A new trigger", "takes a new set. The first set stays, because on_delete is retain.")
         self._set("triggers", "release 43")
         self._pulumi("up", "--yes", "--skip-preview", "--suppress-outputs")
         self._show_sets()
@@ -98,7 +96,7 @@ class _Story:
         found = self._server.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
         table = Table("set", "snapshot", "device", "GiB", "state", title="What EC2 has", title_justify="left")
         shown = ""
-        for snapshot in sorted(found, key=lambda each: (each["StartTime"], each["VolumeSize"])):
+        for snapshot in sorted(found, key=lambda snapshot: (snapshot["StartTime"], snapshot["VolumeSize"])):
             tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
             set_id = tags["snapset:set"]
             if shown and set_id != shown:
@@ -122,7 +120,7 @@ class _Story:
             try:
                 code = process.wait()
             except KeyboardInterrupt:
-                # The engine has had its own Ctrl-C from the terminal, and ends in order.
+                # Ctrl-C in a terminal reaches the engine too, but a SIGTERM reaches only this process.
                 process.send_signal(signal.SIGINT)
                 process.wait()
                 raise
@@ -160,7 +158,7 @@ def _environment(server: EmbeddedEC2, folder: Path) -> Mapping[str, str]:
 
 
 def main() -> int:
-    """Run the demo; a failure is one line, and Ctrl-C ends it in order."""
+    """Run the demo and return its exit code; a failure is reported in one line."""
     try:
         run_demo()
     except errors.SnapsetError as error:

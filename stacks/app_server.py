@@ -1,6 +1,7 @@
-"""An instance with two data volumes, and a backup of it beside it that leaves one of them out.
+"""An instance with two data volumes, and a backup that leaves one of them out.
 
-The backup comes after the attachments, so it has the data. A new instance gets a new set; the old set stays.
+The backup waits for the attachments, so that the set has the data volume. A new instance gets a new set; the old set
+stays.
 
 pulumi config set program app_server && pulumi up
 """
@@ -10,7 +11,7 @@ import pulumi_aws as aws
 from snapset import InstanceSnapshots
 
 config = pulumi.Config()
-# A fixed zone: one that comes from the instance would be unknown in its replacement, and replace the volumes too.
+# The zone is fixed: the instance's own zone is unknown while it is replaced, and would replace the volumes too.
 zone = config.get("availabilityZone") or "us-east-1a"
 
 server = aws.ec2.Instance(
@@ -19,7 +20,7 @@ server = aws.ec2.Instance(
     instance_type=config.get("instanceType") or "t3.micro",
     availability_zone=zone,
     tags={"Name": "app-1"},
-    # Its volumes can be attached to one instance at a time, so the old one goes first.
+    # A volume can be attached to one instance at a time, so the old instance must be deleted first.
     opts=pulumi.ResourceOptions(delete_before_replace=True),
 )
 volumes = {

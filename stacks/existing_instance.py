@@ -1,4 +1,4 @@
-"""Snapshot an instance that is not managed by this stack, named in the stack's config.
+"""Snapshot an instance that this stack does not manage. The stack's config names it.
 
 pulumi config set instanceId i-0123456789abcdef0 && pulumi up
 """

@@ -1,6 +1,6 @@
-"""Snapshot every instance that has certain tags: one set each, in one run, with a summary.
+"""Snapshot every instance that has certain tags: one set per instance, in one run, with a summary.
 
-An instance that joins the fleet gets a set; the set of one that leaves it stays in AWS, as every set here does.
+An instance that joins the fleet gets a set. When an instance leaves, its set stays in AWS, as all sets here do.
 
 pulumi config set program fleet && pulumi config set --path filterTags.app web && pulumi up
 """
@@ -18,12 +18,14 @@ config = pulumi.Config()
 wanted = config.get_object("filterTags")
 if not wanted or not all(isinstance(value, str) for value in wanted.values()):
     # Without a tag, every instance would match.
-    raise pulumi.RunError("reading snapset:filterTags: name one tag at least, with a text for its value.")
+    raise pulumi.RunError(
+        "reading snapset:filterTags: it is empty, or a value is not a string. Name at least one tag, such as app=web."
+    )
 if (config.get("onDelete") or "retain") != "retain":
-    # A terminated instance leaves the fleet, and its last backup must not go with it.
-    raise pulumi.RunError("reading snapset:onDelete: the sets of a fleet are always retained; leave it out.")
+    # A terminated instance leaves the fleet, and its last backup must not be deleted with it.
+    raise pulumi.RunError("reading snapset:onDelete: the sets of a fleet are always retained. Remove this key.")
 
-# Those that have volumes to read, running or not.
+# In other states an instance has no volumes to snapshot.
 fleet = aws.ec2.get_instances(instance_tags=wanted, instance_state_names=["running", "stopping", "stopped"])
 matching = ", ".join(f"{key}={value}" for key, value in sorted(wanted.items()))
 if not fleet.ids:
@@ -46,14 +48,14 @@ sets = {
 }
 summary = pulumi.Output.from_input(
     {
-        instance_id: {"setId": each.set_id, "snapshotIds": each.snapshot_ids, "completed": each.completed}
-        for instance_id, each in sets.items()
+        instance_id: {"setId": backup.set_id, "snapshotIds": backup.snapshot_ids, "completed": backup.completed}
+        for instance_id, backup in sets.items()
     }
 )
 
 
 def show(rows: dict) -> None:
-    """Show the summary as a table."""
+    """Print the summary as a table."""
     table = Table("instance", "set", "snapshots", "completed", title=f"sets of {matching}", title_justify="left")
     for instance_id, row in rows.items():
         table.add_row(instance_id, row["setId"], str(len(row["snapshotIds"])), "yes" if row["completed"] else "no")

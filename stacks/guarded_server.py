@@ -1,7 +1,7 @@
-"""An instance with data volumes that is backed up before any change of it goes ahead.
+"""An instance with data volumes that is backed up before each change of it.
 
-The guard hangs on the volume attachments too: where the instance is replaced or destroyed, Pulumi takes those off
-first, and a set that is taken after that has the data volumes no more.
+The volume attachments have the guard too: when the instance is replaced or destroyed, Pulumi deletes them first, and
+a set that is taken after that would miss the data volumes.
 
 pulumi config set program guarded_server && pulumi up; pulumi destroy --run-program
 """
@@ -11,7 +11,7 @@ import pulumi_aws as aws
 from snapset import backup_before_change
 
 config = pulumi.Config()
-# A fixed zone: one that comes from the instance would be unknown in its replacement, and replace the volumes too.
+# The zone is fixed: the instance's own zone is unknown while it is replaced, and would replace the volumes too.
 zone = config.get("availabilityZone") or "us-east-1a"
 
 guard = backup_before_change(tags={"app": "shop"})
@@ -21,7 +21,7 @@ server = aws.ec2.Instance(
     instance_type=config.get("instanceType") or "t3.micro",
     availability_zone=zone,
     tags={"Name": "shop-1"},
-    # Its volumes can be attached to one instance at a time, so the old one goes first.
+    # A volume can be attached to one instance at a time, so the old instance must be deleted first.
     opts=pulumi.ResourceOptions.merge(guard, pulumi.ResourceOptions(delete_before_replace=True)),
 )
 for device, size in {"/dev/sdf": 20, "/dev/sdg": 100}.items():

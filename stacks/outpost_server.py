@@ -1,7 +1,7 @@
-"""An instance on an Outpost, or in a Local Zone, with its backup: there, or in the Region.
+"""An instance on an Outpost or in a Local Zone, with a backup that is stored there or in the Region.
 
-The subnet says where the instance runs. Its set is stored on the Outpost if `outpostArn` names that, in the Local
-Zone if `location` is `local`, and else in the Region that the Outpost or the zone belongs to.
+The subnet decides where the instance runs. The set is stored on the Outpost if `outpostArn` names it, in the Local
+Zone if `location` is `local`, and otherwise in the Region of the Outpost or zone.
 
 pulumi config set program outpost_server && pulumi config set subnetId subnet-0123456789abcdef0
 pulumi config set outpostArn arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0 && pulumi up
@@ -17,17 +17,21 @@ outpost_arn = config.get("outpostArn") or None
 location = config.get("location") or None
 
 if not subnet_id:
-    raise pulumi.RunError("reading snapset:subnetId: name a subnet on the Outpost or in the Local Zone.")
+    raise pulumi.RunError(
+        "reading snapset:subnetId: it is not set. Name a subnet on the Outpost or in the Local Zone."
+    )
 subnet = aws.ec2.get_subnet(id=subnet_id)
 zone = aws.get_availability_zone(name=subnet.availability_zone, all_availability_zones=True)
 
-# snapset checks both against the instance, at preview; but before the first `up` there is none, only its subnet.
+# snapset checks both against the instance at preview, but before the first `up` only the subnet exists.
 if outpost_arn and outpost_arn != subnet.outpost_arn:
     place = f"on {subnet.outpost_arn}" if subnet.outpost_arn else "not on an Outpost"
-    raise pulumi.RunError(f"reading snapset:outpostArn: {subnet_id} is {place}; give its own Outpost, or none.")
+    raise pulumi.RunError(
+        f"reading snapset:outpostArn: {subnet_id} is {place}; use the Outpost of the subnet, or remove this key."
+    )
 if location and zone.zone_type != "local-zone":
     raise pulumi.RunError(
-        f"reading snapset:location: {subnet_id} is in {zone.name}, which is not a Local Zone; leave it out."
+        f"reading snapset:location: {subnet_id} is in {zone.name}, which is not a Local Zone; remove this key."
     )
 
 server = aws.ec2.Instance(
@@ -36,7 +40,7 @@ server = aws.ec2.Instance(
     instance_type=config.get("instanceType") or "m5.large",
     subnet_id=subnet_id,
     tags={"Name": "factory-1"},
-    # Its volume can be attached to one instance at a time, so the old one goes first.
+    # A volume can be attached to one instance at a time, so the old instance must be deleted first.
     opts=pulumi.ResourceOptions(delete_before_replace=True),
 )
 data = aws.ebs.Volume(
@@ -54,7 +58,7 @@ backup = InstanceSnapshots(
     outpost_arn=outpost_arn,
     location=location,
     triggers=config.get("triggers") or None,
-    # The volume belongs into the set.
+    # Before the attachment, the set would miss the data volume.
     opts=pulumi.ResourceOptions(depends_on=attached),
 )
 

@@ -1,6 +1,6 @@
-"""Restore a set, named in the stack's config: volumes attached to an instance where they were, or in a zone.
+"""Restore a set, as volumes attached to an instance at their old devices, or unattached in a zone.
 
-The id is enough, also where the instance and the state that took the set are gone.
+The set's id is enough, even if its instance and the state that took the set no longer exist.
 
 pulumi config set program restore && pulumi config set setId set-0123456789abcdef0
 pulumi config set instanceId i-0123456789abcdef0 && pulumi up

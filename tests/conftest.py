@@ -1,4 +1,4 @@
-"""What all tests share: an embedded EC2 for each worker, and Pulumi projects on the real engine."""
+"""What all tests share: one embedded EC2 per test worker, and Pulumi projects on the real engine."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.project import Project
 
-# A shell starts its background jobs with Ctrl-C ignored, and everything that the tests start would inherit that.
+# A shell's background jobs ignore Ctrl-C, and every process that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Errors are annotations there, also of these tests if they run there.
+# With it, snapset prints errors as GitHub annotations, also when these tests run on GitHub.
 os.environ.pop("GITHUB_ACTIONS", None)
 
 
@@ -30,22 +30,22 @@ def embedded_ec2() -> Iterator[EmbeddedEC2]:
 
 @pytest.fixture
 def ec2(embedded_ec2: EmbeddedEC2) -> EmbeddedEC2:
-    """An EC2 in which nothing has happened yet."""
+    """A freshly reset EC2."""
     embedded_ec2.reset()
     return embedded_ec2
 
 
 @pytest.fixture
 def project(ec2: EmbeddedEC2, tmp_path: Path) -> Project:
-    """The repository's own project, with a stack that has no config yet."""
+    """This repository's project, with a stack without config."""
     return Project(tmp_path, environment=ec2.environment())
 
 
 @pytest.fixture
 def program(ec2: EmbeddedEC2, tmp_path: Path) -> Callable[[str], Project]:
-    """Somebody else's project, whose whole program is the given text."""
+    """A user's own project, whose program is the given source."""
 
-    def make(text: str) -> Project:
-        return Project(tmp_path, environment=ec2.environment(), program=text)
+    def make(source: str) -> Project:
+        return Project(tmp_path, environment=ec2.environment(), program=source)
 
     return make

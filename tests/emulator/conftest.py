@@ -1,4 +1,4 @@
-"""One embedded EC2 a worker, emptied before each test; real boto3 over HTTP."""
+"""One embedded EC2 per test worker, reset before each test, and real boto3 clients for it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def retrying(ec2_server: EmbeddedEC2) -> Any:
 
 @pytest.fixture
 def refused() -> Any:
-    """`with refused(CODE, "word", ...)`: EC2 answers the block's call with this error, which says these words."""
+    """`with refused(CODE, "word", ...)`: the block must raise EC2's error with this code and these words."""
 
     @contextmanager
     def expect(code: str, *words: str, status: int = 400) -> Iterator[None]:
@@ -57,7 +57,7 @@ def refused() -> Any:
 
 @pytest.fixture
 def eventually() -> Any:
-    """Ask until the answer is the one that is waited for, or the deadline is over; returns the answer."""
+    """Call `ask` until its answer is wanted, and return the answer; fail after the deadline."""
 
     def poll(ask: Callable[[], Any], wanted: Callable[[Any], bool] = bool) -> Any:
         deadline = time.monotonic() + DEADLINE_SECONDS

@@ -1,4 +1,4 @@
-"""The log of calls: everything that was asked and what became of it, and no credential."""
+"""The call log has every request and its result, but no credentials."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def attempt(call, **parameters):
         ({"kind": "rate"}, {}, (503, "RequestLimitExceeded", "rate", False)),
     ],
 )
-def test_it_says_what_became_of_a_call(ec2, ec2_server, instance, script, parameters, outcome):
+def test_the_log_has_the_result_of_a_call(ec2, ec2_server, instance, script, parameters, outcome):
     if script:
         ec2_server.fault(action="CreateSnapshots", **script)
     instance_id = parameters.get("InstanceId", instance.instance_id)
@@ -87,7 +87,7 @@ def test_it_says_what_became_of_a_call(ec2, ec2_server, instance, script, parame
     assert call["dry_run"] == ("DryRun" in parameters)
 
 
-def test_a_call_under_way_is_in_it(ec2_server, instance):
+def test_the_log_has_calls_that_have_not_ended(ec2_server, instance):
     ec2_server.fault(kind="delay", action="CreateSnapshots", seconds=3600)
     spec = {"InstanceId": instance.instance_id}
     attempt(ec2_server.ec2(timeout=2).create_snapshots, InstanceSpecification=spec)
@@ -95,7 +95,7 @@ def test_a_call_under_way_is_in_it(ec2_server, instance):
     assert (call["action"], call["status"], call["carried_out"]) == ("CreateSnapshots", None, False)
 
 
-def test_calls_are_numbered_in_order_and_narrowed_by_action(ec2, ec2_server, instance):
+def test_calls_are_numbered_in_order_and_can_be_filtered_by_action(ec2, ec2_server, instance):
     ec2.describe_volumes()
     ec2.describe_snapshots()
     ec2.describe_volumes()
@@ -107,12 +107,12 @@ def test_calls_are_numbered_in_order_and_narrowed_by_action(ec2, ec2_server, ins
     assert ec2_server.calls() == []
 
 
-def test_the_region_is_that_of_the_call(ec2_server):
+def test_the_log_has_the_region_of_the_call(ec2_server):
     ec2_server.ec2(region="eu-central-1").describe_volumes()
     assert [call["region"] for call in ec2_server.calls()] == ["eu-central-1"]
 
 
-def test_no_credential_is_in_it(ec2_server):
+def test_the_log_has_no_credentials(ec2_server):
     secrets = {"aws_secret_access_key": "very-secret-key", "aws_session_token": "very-secret-token"}
     for service, action in [("ec2", "describe_volumes"), ("sts", "get_caller_identity")]:
         client = boto3.client(
@@ -134,7 +134,7 @@ def test_no_credential_is_in_it(ec2_server):
     assert "Signature" not in text
 
 
-def test_s3_is_not_in_it(ec2_server):
+def test_s3_calls_are_not_logged(ec2_server):
     s3 = boto3.client(
         "s3",
         region_name="us-east-1",

@@ -1,4 +1,4 @@
-"""CreateSnapshots: what a set is, and what is refused, with nothing left behind."""
+"""CreateSnapshots: what a set contains, and which requests are refused without a trace."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_detached_volume_is_no_longer_part_of_the_set(create, ec2, instance):
     assert instance.volume_ids["/dev/sdf"] not in {snapshot["VolumeId"] for snapshot in create()}
 
 
-def test_the_size_is_that_of_the_moment(create, ec2, instance):
+def test_a_snapshot_keeps_its_size_when_the_volume_grows(create, ec2, instance):
     made = create(boot=True, data=[instance.volume_ids["/dev/sdg"]])
     ec2.modify_volume(VolumeId=instance.volume_ids["/dev/sdf"], Size=200)
     (snapshot,) = ec2.describe_snapshots(SnapshotIds=[made[0]["SnapshotId"]])["Snapshots"]
@@ -85,7 +85,7 @@ def test_a_stopped_instance_can_be_snapshotted(create, ec2, instance):
     assert len(create()) == 3
 
 
-def test_each_call_makes_a_set_of_its_own(create):
+def test_each_call_makes_a_new_set(create):
     assert not {s["SnapshotId"] for s in create()} & {s["SnapshotId"] for s in create()}
 
 
@@ -94,7 +94,7 @@ def test_tags_of_the_call_are_on_every_snapshot_from_the_start(create):
     assert [tags_of(snapshot) for snapshot in made] == [{"team": "web", "empty": ""}] * 3
 
 
-def test_tags_are_copied_from_each_volume_and_those_of_the_call_win(create, ec2, instance):
+def test_volume_tags_are_copied_but_tags_of_the_call_win(create, ec2, instance):
     ec2.create_tags(Resources=[instance.volume_ids["/dev/sdg"]], Tags=[{"Key": "team", "Value": "db"}])
     made = create(CopyTagsFromSource="volume", TagSpecifications=[snapshot_tags([("team", "web")])])
     assert {snapshot["VolumeId"]: tags_of(snapshot) for snapshot in made} == {
@@ -104,11 +104,11 @@ def test_tags_are_copied_from_each_volume_and_those_of_the_call_win(create, ec2,
     }
 
 
-def test_volume_tags_are_not_copied_unasked(create):
+def test_volume_tags_are_not_copied_by_default(create):
     assert [tags_of(snapshot) for snapshot in create()] == [{}, {}, {}]
 
 
-def test_all_limits_can_be_reached(create, instance):
+def test_values_at_the_limits_are_accepted(create, instance):
     tags = [(f"{number:0128}", "v" * 256) for number in range(50)]
     made = create(Description="d" * 255, TagSpecifications=[snapshot_tags(tags)])
     assert [len(snapshot["Tags"]) for snapshot in made] == [50] * 3
@@ -117,14 +117,14 @@ def test_all_limits_can_be_reached(create, instance):
 TOO_MANY_TAGS = [(str(number), "") for number in range(51)]
 
 REFUSALS = {
-    "no instance": (
+    "no instance id": (
         {"instance_id": ""},
         "MissingParameter InstanceSpecification.InstanceId",
     ),
     "malformed instance": ({"instance_id": "i-123"}, "InvalidInstanceID.Malformed i-123"),
     "instance id of 9 digits": ({"instance_id": "i-123456789"}, "InvalidInstanceID.Malformed i-123456789"),
     "instance id in capitals": ({"instance_id": "i-0123456789ABCDEF0"}, "InvalidInstanceID.Malformed ABC"),
-    "a volume for an instance": ({"instance_id": UNKNOWN_VOLUME}, "InvalidInstanceID.Malformed vol-"),
+    "a volume's id as the instance": ({"instance_id": UNKNOWN_VOLUME}, "InvalidInstanceID.Malformed vol-"),
     "unknown instance": ({"instance_id": UNKNOWN_INSTANCE}, f"InvalidInstanceID.NotFound {UNKNOWN_INSTANCE}"),
     "unknown short instance": ({"instance_id": "i-01234567"}, "InvalidInstanceID.NotFound i-01234567"),
     "malformed exclusion": ({"data": ["vol-xyz"]}, "InvalidVolumeID.Malformed vol-xyz"),
@@ -138,7 +138,7 @@ REFUSALS = {
         {"TagSpecifications": [snapshot_tags([("k", "v")], "volume")]},
         "InvalidParameterValue volume",
     ),
-    "a type twice": (
+    "a resource type twice": (
         {"TagSpecifications": [snapshot_tags([("k", "v")]), snapshot_tags([("l", "v")])]},
         "InvalidParameterValue resource",
     ),
@@ -160,7 +160,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_what_is_refused_leaves_nothing_behind(create, ec2, refused, case):
+def test_a_refused_call_leaves_no_snapshot_and_no_tag(create, ec2, refused, case):
     request, error = REFUSALS[case]
     with refused(*error.split()):
         create(**request)
@@ -168,17 +168,17 @@ def test_what_is_refused_leaves_nothing_behind(create, ec2, refused, case):
     assert ec2.describe_tags(Filters=[{"Name": "resource-type", "Values": ["snapshot"]}])["Tags"] == []
 
 
-def test_the_root_volume_can_only_be_excluded_as_such(create, instance, refused):
+def test_the_root_volume_can_not_be_excluded_as_a_data_volume(create, instance, refused):
     with refused("InvalidParameterValue", instance.root_volume_id, "ExcludeBootVolume"):
         create(data=[instance.root_volume_id])
 
 
-def test_an_exclusion_can_not_be_listed_twice(create, instance, refused):
+def test_a_volume_can_not_be_excluded_twice(create, instance, refused):
     with refused("InvalidParameterValue", instance.volume_ids["/dev/sdf"]):
         create(data=[instance.volume_ids["/dev/sdf"]] * 2)
 
 
-def test_a_set_of_nothing_is_refused(create, instance, refused):
+def test_excluding_every_volume_is_refused(create, instance, refused):
     with refused("InvalidParameterValue", "left"):
         create(boot=True, data=[instance.volume_ids["/dev/sdf"], instance.volume_ids["/dev/sdg"]])
 
@@ -189,7 +189,7 @@ def test_a_terminated_instance_is_refused(create, ec2, instance, refused):
         create()
 
 
-def test_copied_tags_count_towards_the_limit_of_every_snapshot(create, ec2, instance, refused):
+def test_copied_tags_count_towards_the_tag_limit(create, ec2, instance, refused):
     volume_tags = [{"Key": f"copied-{number}", "Value": ""} for number in range(48)]
     ec2.create_tags(Resources=[instance.volume_ids["/dev/sdf"]], Tags=volume_tags)
     own = [("one", ""), ("two", "")]
@@ -207,7 +207,7 @@ def test_a_set_has_128_snapshots_at_most(create, ec2_server, refused):
     assert len(create(crowded.instance_id, boot=True)) == 128
 
 
-def test_sets_that_are_made_at_once_are_each_whole_whenever_looked_at(create, ec2, ec2_server):
+def test_describe_snapshots_never_shows_part_of_a_set(create, ec2, ec2_server):
     def make(number):
         create(TagSpecifications=[snapshot_tags([("set", str(number))])])
 
@@ -223,20 +223,20 @@ def test_sets_that_are_made_at_once_are_each_whole_whenever_looked_at(create, ec
 
 
 class TestDryRun:
-    def test_is_refused_as_what_would_succeed(self, create, ec2, refused):
+    def test_answers_dry_run_operation_for_a_valid_call(self, create, ec2, refused):
         with refused("DryRunOperation", "DryRun flag is set", status=412):
             create(DryRun=True)
         assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
 
-    def test_comes_after_the_form_of_the_request(self, create, refused):
+    def test_still_refuses_a_malformed_id(self, create, refused):
         with refused("InvalidInstanceID.Malformed"):
             create("i-123", DryRun=True)
 
-    def test_comes_before_what_needs_the_instance(self, create, refused):
+    def test_does_not_look_up_the_instance(self, create, refused):
         with refused("DryRunOperation", status=412):
             create(UNKNOWN_INSTANCE, DryRun=True)
 
-    def test_tells_when_the_permission_is_missing(self, create, ec2_server, refused):
+    def test_reports_a_missing_permission(self, create, ec2_server, refused):
         ec2_server.fault(kind="deny", action="CreateSnapshots")
         with refused("UnauthorizedOperation", "ec2:CreateSnapshots", status=403):
             create(DryRun=True)

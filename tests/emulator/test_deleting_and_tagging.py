@@ -1,4 +1,4 @@
-"""DeleteSnapshot, CreateTags and DeleteTags: what they refuse, and that they do all or nothing."""
+"""DeleteSnapshot, CreateTags and DeleteTags: what they refuse, and that a refused call changes nothing."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ def left(ec2):
 
 
 class TestDeleting:
-    def test_leaves_the_others_of_the_set(self, ec2, two, left):
+    def test_keeps_the_other_snapshots_of_the_set(self, ec2, two, left):
         ec2.delete_snapshot(SnapshotId=two[0])
         assert left() == two[1:]
 
-    def test_takes_the_tags_along(self, ec2, two):
+    def test_deletes_the_snapshots_tags(self, ec2, two):
         ec2.delete_snapshot(SnapshotId=two[0])
         tagged = ec2.describe_tags(Filters=[{"Name": "key", "Values": ["team"]}])["Tags"]
         assert [tag["ResourceId"] for tag in tagged] == two[1:]
 
-    def test_can_come_before_the_end(self, ec2, ec2_server, left):
+    def test_deletes_a_pending_snapshot(self, ec2, ec2_server, left):
         ec2_server.settings(snapshot_seconds="forever")
         volume_id = ec2_server.launch().root_volume_id
         ec2.delete_snapshot(SnapshotId=ec2.create_snapshot(VolumeId=volume_id)["SnapshotId"])
@@ -57,14 +57,14 @@ class TestDeleting:
         with refused("InvalidSnapshotID.Malformed", malformed):
             ec2.delete_snapshot(SnapshotId=malformed)
 
-    def test_names_what_does_not_exist(self, ec2, two, refused):
+    def test_names_a_snapshot_that_does_not_exist(self, ec2, two, refused):
         with refused("InvalidSnapshot.NotFound", UNKNOWN):
             ec2.delete_snapshot(SnapshotId=UNKNOWN)
         ec2.delete_snapshot(SnapshotId=two[0])
         with refused("InvalidSnapshot.NotFound", two[0]):
             ec2.delete_snapshot(SnapshotId=two[0])
 
-    def test_names_the_image_that_was_registered_on_it(self, ec2, two, left, refused):
+    def test_names_the_registered_image_that_uses_the_snapshot(self, ec2, two, left, refused):
         mappings = [
             {"DeviceName": "/dev/sdb", "Ebs": {"SnapshotId": two[1]}},
             {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": two[0]}},
@@ -81,13 +81,13 @@ class TestDeleting:
             ec2.delete_snapshot(SnapshotId=snapshot_id)
         assert left() == []
 
-    def test_names_the_image_that_was_made_with_it(self, ec2, ec2_server, left, refused):
+    def test_names_the_created_image_that_uses_the_snapshot(self, ec2, ec2_server, left, refused):
         image_id = ec2.create_image(InstanceId=ec2_server.launch().instance_id, Name="golden")["ImageId"]
         (snapshot_id,) = left()
         with refused("InvalidSnapshot.InUse", snapshot_id, image_id):
             ec2.delete_snapshot(SnapshotId=snapshot_id)
 
-    def test_waits_for_the_lock(self, ec2, ec2_server, two, left, refused):
+    def test_refuses_a_locked_snapshot_until_it_is_unlocked(self, ec2, ec2_server, two, left, refused):
         ec2_server.lock(two[:1])
         with refused("OperationNotPermitted", two[0], "locked"):
             ec2.delete_snapshot(SnapshotId=two[0])
@@ -102,7 +102,7 @@ class TestDeleting:
 
 
 class TestTagging:
-    def test_adds_and_replaces(self, ec2, two, tags):
+    def test_adds_and_replaces_tags(self, ec2, two, tags):
         ec2.create_tags(Resources=two, Tags=as_tags(team="db", stage=""))
         assert [tags(snapshot_id) for snapshot_id in two] == [{"team": "db", "stage": ""}] * 2
 
@@ -119,12 +119,12 @@ class TestTagging:
             ("nonsense", "InvalidID"),
         ],
     )
-    def test_refuses_what_can_not_be_tagged(self, ec2, two, tags, refused, resource, code):
+    def test_refuses_ids_that_do_not_exist_or_are_malformed(self, ec2, two, tags, refused, resource, code):
         with refused(code, resource):
             ec2.create_tags(Resources=[two[0], resource], Tags=as_tags(stage="prod"))
         assert tags(two[0]) == {"team": "web"}
 
-    def test_stops_at_fifty_for_all(self, ec2, two, tags, refused):
+    def test_tags_no_resource_if_one_would_have_more_than_fifty(self, ec2, two, tags, refused):
         ec2.create_tags(Resources=two[:1], Tags=as_tags(**{str(number): "" for number in range(48)}))
         with refused("TagLimitExceeded"):
             ec2.create_tags(Resources=[two[1], two[0]], Tags=as_tags(one="", two=""))
@@ -136,12 +136,12 @@ class TestTagging:
         ("key", "value", "word"),
         [("aws:x", "", "aws:"), ("k" * 129, "", "128"), ("k", "v" * 257, "256"), ("", "v", "empty")],
     )
-    def test_refuses_what_no_resource_can_have(self, ec2, two, tags, refused, key, value, word):
+    def test_refuses_invalid_keys_and_values(self, ec2, two, tags, refused, key, value, word):
         with refused("InvalidParameterValue", word):
             ec2.create_tags(Resources=two, Tags=[{"Key": "fine", "Value": ""}, {"Key": key, "Value": value}])
         assert tags(two[0]) == {"team": "web"}
 
-    def test_needs_a_tag(self, ec2, two, refused):
+    def test_refuses_an_empty_list_of_tags(self, ec2, two, refused):
         with refused("InvalidParameterValue", "one or more"):
             ec2.create_tags(Resources=two, Tags=[])
 
@@ -152,12 +152,12 @@ class TestTagging:
 
 
 class TestUntagging:
-    def test_takes_the_key_or_only_this_value(self, ec2, two, tags):
+    def test_deletes_a_key_only_if_the_given_value_matches(self, ec2, two, tags):
         ec2.create_tags(Resources=two[:1], Tags=as_tags(stage="prod", other=""))
         ec2.delete_tags(Resources=two[:1], Tags=[{"Key": "team"}, {"Key": "stage", "Value": "test"}, {"Key": "none"}])
         assert tags(two[0]) == {"stage": "prod", "other": ""}
 
-    def test_without_tags_takes_all(self, ec2, two, tags):
+    def test_deletes_all_tags_if_none_are_named(self, ec2, two, tags):
         ec2.delete_tags(Resources=two)
         assert [tags(snapshot_id) for snapshot_id in two] == [{}, {}]
 
@@ -166,6 +166,6 @@ class TestUntagging:
             ec2.delete_tags(Resources=[two[0], UNKNOWN], Tags=[{"Key": "team"}])
         assert tags(two[0]) == {"team": "web"}
 
-    def test_refuses_tags_of_awss_own(self, ec2, two, refused):
+    def test_refuses_tags_that_belong_to_aws(self, ec2, two, refused):
         with refused("InvalidParameterValue", "aws:"):
             ec2.delete_tags(Resources=two, Tags=[{"Key": "aws:x"}])

@@ -1,4 +1,4 @@
-"""DescribeSnapshots: owners, ids, filters, wildcards, pages, and what is not visible yet."""
+"""DescribeSnapshots: owners, ids, filters, wildcards, pages, and snapshots that are not visible yet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def volume_id(ec2_server):
 
 @pytest.fixture
 def snapshot(ec2, volume_id):
-    """Make one snapshot; returns its id."""
+    """Make one snapshot and return its id."""
 
     def make(description="", volume=volume_id, **values):
         specification = {"TagSpecifications": tags(**values)} if values else {}
@@ -32,7 +32,7 @@ def snapshot(ec2, volume_id):
 
 @pytest.fixture
 def found(ec2):
-    """The ids that DescribeSnapshots answers."""
+    """The ids that DescribeSnapshots returns."""
 
     def describe(*filters, **parameters):
         if filters:
@@ -43,17 +43,17 @@ def found(ec2):
 
 
 class TestOwners:
-    def test_self_and_the_account_are_the_same(self, snapshot, found):
+    def test_self_means_the_own_account(self, snapshot, found):
         mine = snapshot()
         assert found(OwnerIds=["self"]) == found(OwnerIds=[OWN_ACCOUNT]) == found() == [mine]
 
     @pytest.mark.parametrize("owners", [[OTHER_ACCOUNT], ["amazon"]])
-    def test_others_own_nothing_of_it(self, snapshot, found, owners):
+    def test_other_owners_do_not_match(self, snapshot, found, owners):
         mine = snapshot()
         assert found(OwnerIds=owners) == []
         assert found(OwnerIds=[*owners, "self"]) == [mine]
 
-    def test_what_is_no_account_is_refused(self, found, refused):
+    def test_an_invalid_account_id_is_refused(self, found, refused):
         with refused("InvalidUserID.Malformed", "me"):
             found(OwnerIds=["me"])
 
@@ -81,7 +81,7 @@ class TestOwners:
         snapshot()
         assert ec2_server.ec2(region="eu-west-1").describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
 
-    def test_who_may_restore_it(self, ec2, snapshot, found):
+    def test_restorable_by_follows_the_permissions_of_a_snapshot(self, ec2, snapshot, found):
         mine, shared, public = snapshot(), snapshot(), snapshot()
         ec2.modify_snapshot_attribute(SnapshotId=shared, OperationType="add", UserIds=[OTHER_ACCOUNT])
         ec2.modify_snapshot_attribute(SnapshotId=public, OperationType="add", GroupNames=["all"])
@@ -91,20 +91,20 @@ class TestOwners:
 
 
 class TestIds:
-    def test_finds_exactly_these(self, snapshot, found):
+    def test_only_the_named_snapshots_are_returned(self, snapshot, found):
         first, _, third = snapshot(), snapshot(), snapshot()
         assert found(SnapshotIds=[third, first, third]) == [third, first]
 
     @pytest.mark.parametrize("malformed", ["snap-1", "vol-0123456789abcdef0", "snap-0123456789abcdefg", "snap"])
-    def test_malformed_ones_are_refused(self, found, refused, malformed):
+    def test_malformed_ids_are_refused(self, found, refused, malformed):
         with refused("InvalidSnapshotID.Malformed", malformed):
             found(SnapshotIds=[malformed])
 
-    def test_an_unknown_one_is_named(self, snapshot, found, refused):
+    def test_the_error_names_the_unknown_id(self, snapshot, found, refused):
         with refused("InvalidSnapshot.NotFound", UNKNOWN):
             found(SnapshotIds=[snapshot(), UNKNOWN])
 
-    def test_a_deleted_one_is_unknown(self, ec2, snapshot, found, refused):
+    def test_a_deleted_snapshot_is_unknown(self, ec2, snapshot, found, refused):
         gone = snapshot()
         ec2.delete_snapshot(SnapshotId=gone)
         with refused("InvalidSnapshot.NotFound", gone):
@@ -149,29 +149,29 @@ class TestFilters:
             ([("start-time", "1999*")], []),
         ],
     )
-    def test_keep_what_matches_all_of_them(self, three, found, filters, expected):
+    def test_only_snapshots_that_match_every_filter_are_returned(self, three, found, filters, expected):
         assert found(*filters) == [three[index] for index in expected]
 
-    def test_by_volume_and_by_id(self, three, found, volume_id):
+    def test_filters_match_volume_and_snapshot_ids(self, three, found, volume_id):
         assert found(("volume-id", volume_id)) == three
         assert found(("snapshot-id", three[1])) == [three[1]]
         assert found(("volume-id", "vol-0123456789abcdef0")) == []
 
-    def test_by_the_very_start_time(self, ec2, three, found):
+    def test_a_filter_matches_the_exact_start_time(self, ec2, three, found):
         (described,) = ec2.describe_snapshots(SnapshotIds=three[:1])["Snapshots"]
         assert three[0] in found(("start-time", f"{described['StartTime']:%Y-%m-%dT%H:%M:%S}.000Z"))
 
-    def test_narrow_ids_and_owners_down(self, three, found):
+    def test_filters_apply_to_named_ids_and_owners_too(self, three, found):
         assert found(("tag:team", "db"), SnapshotIds=three) == [three[1]]
         assert found(("tag:team", "db"), OwnerIds=[OTHER_ACCOUNT]) == []
 
-    def test_follow_tags_that_change(self, ec2, three, found):
+    def test_filters_use_the_current_tags(self, ec2, three, found):
         ec2.create_tags(Resources=[three[2]], Tags=[{"Key": "team", "Value": "ops"}])
         ec2.delete_tags(Resources=[three[0]], Tags=[{"Key": "team"}])
         assert found(("tag-key", "team")) == three[1:]
 
     @pytest.mark.parametrize("name", ["team", "tag-value", "state", "Status"])
-    def test_an_unknown_one_is_refused(self, found, refused, name):
+    def test_an_unknown_filter_is_refused(self, found, refused, name):
         with refused("InvalidParameterValue", f"'{name}'"):
             found((name, "x"))
 
@@ -181,13 +181,13 @@ class TestPages:
     def twelve(self, snapshot):
         return [snapshot(str(number), odd=str(number % 2)) for number in range(12)]
 
-    def test_without_a_size_everything_comes_at_once(self, twelve, ec2):
+    def test_without_a_size_everything_is_in_one_answer(self, twelve, ec2):
         answer = ec2.describe_snapshots(OwnerIds=["self"])
         assert len(answer["Snapshots"]) == 12
         assert "NextToken" not in answer
 
     @pytest.mark.parametrize(("size", "sizes"), [(5, [5, 5, 2]), (6, [6, 6]), (12, [12]), (1000, [12]), (5000, [12])])
-    def test_together_hold_everything_once(self, twelve, ec2, size, sizes):
+    def test_the_pages_together_have_every_snapshot_once(self, twelve, ec2, size, sizes):
         pages, token = [], {}
         while True:
             answer = ec2.describe_snapshots(OwnerIds=["self"], MaxResults=size, **token)
@@ -198,7 +198,7 @@ class TestPages:
         assert [len(page) for page in pages] == sizes
         assert [snapshot_id for page in pages for snapshot_id in page] == twelve
 
-    def test_can_be_short_or_empty_and_not_the_last(self, twelve, ec2):
+    def test_a_page_before_the_last_can_be_empty(self, twelve, ec2):
         filters = [{"Name": "snapshot-id", "Values": twelve[-1:]}]
         first = ec2.describe_snapshots(OwnerIds=["self"], MaxResults=5, Filters=filters)
         assert first["Snapshots"] == []
@@ -207,7 +207,7 @@ class TestPages:
         )
         assert [item["SnapshotId"] for page in pages for item in page["Snapshots"]] == twelve[-1:]
 
-    def test_go_on_after_what_was_deleted_meanwhile(self, twelve, ec2):
+    def test_the_next_page_is_right_after_snapshots_were_deleted(self, twelve, ec2):
         first = ec2.describe_snapshots(MaxResults=5)
         for snapshot_id in twelve[3:6]:
             ec2.delete_snapshot(SnapshotId=snapshot_id)
@@ -215,22 +215,22 @@ class TestPages:
         assert [item["SnapshotId"] for item in second["Snapshots"]] == twelve[6:11]
 
     @pytest.mark.parametrize("size", [1, 4])
-    def test_have_five_at_least(self, ec2, refused, size):
+    def test_a_page_size_below_five_is_refused(self, ec2, refused, size):
         with refused("InvalidParameterValue", str(size)):
             ec2.describe_snapshots(MaxResults=size)
 
-    def test_are_not_for_ids(self, twelve, ec2, refused):
+    def test_a_page_size_with_ids_is_refused(self, twelve, ec2, refused):
         with refused("InvalidParameterCombination", "maxResults"):
             ec2.describe_snapshots(SnapshotIds=twelve[:1], MaxResults=5)
 
     @pytest.mark.parametrize("token", ["nonsense", "YWZ0ZXI6eA=="])
-    def test_need_a_token_of_ec2s_own(self, ec2, refused, token):
+    def test_an_invalid_token_is_refused(self, ec2, refused, token):
         with refused("InvalidPaginationToken"):
             ec2.describe_snapshots(MaxResults=5, NextToken=token)
 
 
 class TestVisibility:
-    def test_a_young_snapshot_is_left_out_and_not_found(self, ec2_server, snapshot, found, refused):
+    def test_a_snapshot_that_is_not_visible_yet_is_not_found(self, ec2_server, snapshot, found, refused):
         old = snapshot(team="web")
         ec2_server.settings(visibility_seconds=3600)
         young = snapshot(team="web")
@@ -240,7 +240,7 @@ class TestVisibility:
         ec2_server.settings(visibility_seconds=0)
         assert found(("tag:team", "web")) == [old, young]
 
-    def test_it_shows_after_that_time(self, ec2_server, snapshot, found, eventually):
+    def test_a_snapshot_becomes_visible_after_the_set_time(self, ec2_server, snapshot, found, eventually):
         ec2_server.settings(visibility_seconds=2)
         young = snapshot()
         assert found(OwnerIds=["self"]) == []
@@ -248,6 +248,6 @@ class TestVisibility:
         assert found(SnapshotIds=[young]) == [young]
 
 
-def test_a_dry_run_is_refused_as_what_would_succeed(ec2, refused):
+def test_a_dry_run_answers_dry_run_operation(ec2, refused):
     with refused("DryRunOperation", status=412):
         ec2.describe_snapshots(DryRun=True)

@@ -1,4 +1,4 @@
-"""Scripted faults, each kind as a real boto3 client meets it."""
+"""Scripted faults, as a real boto3 client sees them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def request_of(instance):
 
 @pytest.fixture
 def sets(ec2):
-    """How many sets there are (the instance has one volume)."""
+    """Count the sets: the instance has one volume, so each snapshot is a set."""
     return lambda: len(ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"])
 
 
@@ -38,7 +38,7 @@ class TestErrors:
             ({"code": "Odd", "message": "<&> it's"}, "Odd", 400),
         ],
     )
-    def test_come_instead_of_the_call(self, ec2, ec2_server, request_of, sets, refused, script, code, status):
+    def test_an_error_replaces_the_call(self, ec2, ec2_server, request_of, sets, refused, script, code, status):
         ec2_server.fault(kind="error", action="CreateSnapshots", **script)
         with refused(code, script.get("message", ""), status=status):
             ec2.create_snapshots(**request_of)
@@ -46,13 +46,13 @@ class TestErrors:
         ec2.create_snapshots(**request_of)
         assert sets() == 1
 
-    def test_can_come_after_the_call(self, ec2, ec2_server, request_of, sets, refused):
+    def test_an_error_can_follow_the_call(self, ec2, ec2_server, request_of, sets, refused):
         ec2_server.fault(kind="error_after", action="CreateSnapshots")
         with refused("InternalError", status=500):
             ec2.create_snapshots(**request_of)
         assert sets() == 1
 
-    def test_are_retried_by_boto3_on_its_own(self, ec2_server, retrying, request_of, sets):
+    def test_boto3_retries_errors_by_default(self, ec2_server, retrying, request_of, sets):
         ec2_server.fault(kind="error", action="CreateSnapshots", code="RequestLimitExceeded")
         retrying.create_snapshots(**request_of)
         assert sets() == 1
@@ -60,19 +60,19 @@ class TestErrors:
 
 
 class TestClosedConnections:
-    def test_before_the_call_nothing_happens(self, ec2, ec2_server, request_of, sets):
+    def test_close_before_prevents_the_call(self, ec2, ec2_server, request_of, sets):
         ec2_server.fault(kind="close_before", action="CreateSnapshots")
         with pytest.raises(ConnectionClosedError):
             ec2.create_snapshots(**request_of)
         assert sets() == 0
 
-    def test_after_the_call_the_answer_is_lost(self, ec2, ec2_server, request_of, sets):
+    def test_close_after_loses_only_the_answer(self, ec2, ec2_server, request_of, sets):
         ec2_server.fault(kind="close_after", action="CreateSnapshots")
         with pytest.raises(ConnectionClosedError):
             ec2.create_snapshots(**request_of)
         assert sets() == 1
 
-    def test_other_connections_stay(self, ec2, ec2_server):
+    def test_later_connections_are_answered(self, ec2, ec2_server):
         ec2_server.fault(kind="close_after", action="DescribeVolumes", times=20)
         for _ in range(20):
             with pytest.raises(ConnectionClosedError):
@@ -81,7 +81,7 @@ class TestClosedConnections:
 
 
 class TestDoubleExecution:
-    """CreateSnapshots has no client token: whoever retries a lost answer makes a second set."""
+    """CreateSnapshots has no client token, so a retry after a lost answer makes a second set."""
 
     @pytest.mark.parametrize("kind", ["close_after", "error_after"])
     def test_boto3_with_its_default_retries_makes_two_sets(self, ec2_server, retrying, request_of, sets, kind):
@@ -91,7 +91,7 @@ class TestDoubleExecution:
         assert [call["carried_out"] for call in ec2_server.calls("CreateSnapshots")] == [True, True]
 
     @pytest.mark.parametrize("kind", ["close_after", "error_after"])
-    def test_without_retries_there_is_one(self, ec2_server, ec2, request_of, sets, kind):
+    def test_without_retries_there_is_one_set(self, ec2_server, ec2, request_of, sets, kind):
         ec2_server.fault(kind=kind, action="CreateSnapshots")
         with pytest.raises((ConnectionClosedError, ClientError)):
             ec2.create_snapshots(**request_of)
@@ -99,26 +99,26 @@ class TestDoubleExecution:
 
 
 class TestDelays:
-    def test_hold_the_call_back(self, ec2_server, request_of, sets):
+    def test_delay_holds_back_the_call(self, ec2_server, request_of, sets):
         ec2_server.fault(kind="delay", action="CreateSnapshots", seconds=3600)
         with pytest.raises(ReadTimeoutError):
             ec2_server.ec2(timeout=0.2).create_snapshots(**request_of)
         assert sets() == 0
 
-    def test_or_only_the_answer(self, ec2_server, request_of, sets, eventually):
+    def test_delay_after_holds_back_only_the_answer(self, ec2_server, request_of, sets, eventually):
         ec2_server.fault(kind="delay_after", action="CreateSnapshots", seconds=3600)
         with pytest.raises(ReadTimeoutError):
             ec2_server.ec2(timeout=0.2).create_snapshots(**request_of)
         eventually(sets, lambda count: count == 1)
 
     @pytest.mark.parametrize("kind", ["delay", "delay_after"])
-    def test_take_as_long_as_they_say(self, ec2_server, ec2, request_of, kind):
+    def test_a_delay_lasts_as_long_as_scripted(self, ec2_server, ec2, request_of, kind):
         ec2_server.fault(kind=kind, action="CreateSnapshots", seconds=0.2)
         begun = time.monotonic()
         assert len(ec2.create_snapshots(**request_of)["Snapshots"]) == 1
         assert time.monotonic() - begun >= 0.2
 
-    def test_do_not_hold_other_calls_back(self, ec2_server, ec2, request_of):
+    def test_a_delay_does_not_hold_back_other_calls(self, ec2_server, ec2, request_of):
         ec2_server.fault(kind="delay", action="CreateSnapshots", seconds=3)
         slow = threading.Thread(target=ec2.create_snapshots, kwargs=request_of)
         slow.start()
@@ -128,7 +128,7 @@ class TestDelays:
 
 
 class TestDenials:
-    def test_last_until_they_are_cleared(self, ec2_server, ec2, request_of, sets, refused):
+    def test_denials_last_until_they_are_cleared(self, ec2_server, ec2, request_of, sets, refused):
         ec2_server.fault(kind="deny", action="CreateSnapshots")
         for _ in range(3):
             with refused("UnauthorizedOperation", "not authorized to perform", "ec2:CreateSnapshots", status=403):
@@ -140,14 +140,14 @@ class TestDenials:
         ec2.create_snapshots(**request_of)
         assert sets() == 1
 
-    def test_name_no_resource_for_describe_actions(self, ec2_server, ec2, refused):
+    def test_denials_of_describe_actions_name_no_resource(self, ec2_server, ec2, refused):
         ec2_server.fault(kind="deny", action="DescribeSnapshots")
         with refused("UnauthorizedOperation", "ec2:DescribeSnapshots because", status=403):
             ec2.describe_snapshots()
 
 
 class TestRates:
-    def test_refuse_when_the_bucket_is_empty(self, ec2_server, ec2, refused):
+    def test_calls_are_refused_when_the_bucket_is_empty(self, ec2_server, ec2, refused):
         ec2_server.fault(kind="rate", action="DescribeSnapshots", bucket=2)
         for _ in range(2):
             ec2.describe_snapshots()
@@ -156,7 +156,7 @@ class TestRates:
                 ec2.describe_snapshots()
         ec2.describe_volumes()
 
-    def test_refill(self, ec2_server, ec2, eventually):
+    def test_the_bucket_refills(self, ec2_server, ec2, eventually):
         ec2_server.fault(kind="rate", action="DescribeSnapshots", bucket=1, refill_per_second=5)
 
         def answered():
@@ -171,7 +171,7 @@ class TestRates:
 
 
 class TestScripts:
-    def test_meet_one_call_unless_told_otherwise(self, ec2_server, ec2, refused):
+    def test_a_fault_hits_as_many_calls_as_scripted(self, ec2_server, ec2, refused):
         ec2_server.fault(kind="error", action="DescribeSnapshots", times=2)
         for _ in range(2):
             with refused("InternalError", status=500):
@@ -179,14 +179,14 @@ class TestScripts:
         ec2.describe_snapshots()
         assert ec2_server.faults_left() == []
 
-    def test_can_let_calls_pass_first(self, ec2_server, ec2, refused):
+    def test_a_fault_can_let_calls_pass_first(self, ec2_server, ec2, refused):
         ec2_server.fault(kind="error", action="DescribeSnapshots", skip=2)
         ec2.describe_snapshots()
         ec2.describe_snapshots()
         with refused("InternalError", status=500):
             ec2.describe_snapshots()
 
-    def test_meet_the_action_they_name_or_any(self, ec2_server, ec2, refused):
+    def test_a_fault_hits_only_the_action_that_it_names(self, ec2_server, ec2, refused):
         ec2_server.fault(kind="error", action="DescribeSnapshots")
         ec2.describe_volumes()
         assert len(ec2_server.faults_left()) == 1
@@ -194,7 +194,7 @@ class TestScripts:
         with refused("ServiceUnavailable", status=503):
             ec2.describe_volumes()
 
-    def test_can_be_for_calls_with_a_parameter(self, ec2_server, ec2, refused):
+    def test_a_fault_can_require_a_parameter_value(self, ec2_server, ec2, refused):
         one, other = ec2_server.launch(), ec2_server.launch()
         ec2_server.fault(kind="error", match=one.instance_id)
         ec2_server.fault(kind="error", code="Odd", match={"InstanceId.1": other.instance_id[:8]})
@@ -204,7 +204,7 @@ class TestScripts:
             ec2.describe_instances(InstanceIds=[one.instance_id])
         assert ec2.describe_instances(InstanceIds=[one.instance_id, other.instance_id])
 
-    def test_come_in_their_order(self, ec2_server, ec2, refused):
+    def test_faults_apply_in_the_order_they_were_added(self, ec2_server, ec2, refused):
         ec2_server.fault(kind="error", code="First")
         ec2_server.fault(kind="error", code="Second")
         for code in ("First", "Second"):
@@ -212,7 +212,7 @@ class TestScripts:
                 ec2.describe_volumes()
         ec2.describe_volumes()
 
-    def test_are_cleared(self, ec2_server, ec2):
+    def test_faults_can_be_cleared(self, ec2_server, ec2):
         ec2_server.fault(kind="error", times=None)
         (left,) = ec2_server.faults_left()
         assert (left["kind"], left["remaining"]) == ("error", None)
@@ -221,14 +221,14 @@ class TestScripts:
         ec2.describe_volumes()
 
     @pytest.mark.parametrize("script", [{"kind": "odd"}, {}, {"kind": "error", "when": "now"}])
-    def test_that_make_no_sense_are_refused(self, ec2_server, script):
+    def test_invalid_faults_are_refused(self, ec2_server, script):
         with pytest.raises(EmbeddedEC2Error, match="fault"):
             ec2_server.fault(**script)
         assert ec2_server.faults_left() == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_an_error_to_answer_with(kind):
+def test_every_kind_has_a_default_error_and_count(kind):
     fault = read_fault({"kind": kind})
     assert fault.code
     assert fault.status >= 400

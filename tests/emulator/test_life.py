@@ -1,4 +1,4 @@
-"""A snapshot's life: pending, with progress, then completed, or in error with its whole set."""
+"""A snapshot is pending with progress, then completed, or in error together with its whole set."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_with_zero_seconds_the_first_look_finds_it_completed(create, look):
         assert "StateMessage" not in snapshot
 
 
-def test_with_forever_it_stays_pending_until_a_script_completes_it(create, look, ec2_server):
+def test_with_forever_it_stays_pending_until_complete_is_called(create, look, ec2_server):
     ec2_server.settings(snapshot_seconds=FOREVER)
     snapshot_ids = create()
     for snapshot in look(snapshot_ids):
@@ -65,17 +65,17 @@ def test_progress_grows_until_it_is_completed(create, look, ec2_server, eventual
     eventually(lambda: seen.append(look(snapshot_ids)) or states(seen[-1]), lambda now: now == ["completed"] * 2)
     # Each snapshot completes by itself; the other one of the set may take a moment longer.
     first = [snapshots[0] for snapshots in seen]
-    progress = [int(each["Progress"].removesuffix("%")) for each in first]
+    progress = [int(snapshot["Progress"].removesuffix("%")) for snapshot in first]
     assert progress == sorted(progress)
-    assert [percent == 100 for percent in progress] == [each["State"] == "completed" for each in first]
+    assert [percent == 100 for percent in progress] == [snapshot["State"] == "completed" for snapshot in first]
 
 
-def test_a_volume_can_take_its_own_time(create, look, ec2_server, instance):
+def test_a_volume_can_have_its_own_duration(create, look, ec2_server, instance):
     ec2_server.settings(volume_seconds={instance.root_volume_id: FOREVER})
     assert states(look(create())) == ["pending", "completed"]
 
 
-def test_the_next_set_fails_and_the_one_after_it_does_not(create, look, ec2_server):
+def test_fail_hits_only_the_next_set(create, look, ec2_server):
     ec2_server.fail(message="The volume is too hot.")
     failed, fine = create(), create()
     for snapshot in look(failed):
@@ -83,7 +83,7 @@ def test_the_next_set_fails_and_the_one_after_it_does_not(create, look, ec2_serv
     assert states(look(fine)) == ["completed"] * 2
 
 
-def test_the_next_set_can_fail_on_its_way(create, look, ec2_server, eventually):
+def test_the_next_set_can_fail_while_pending(create, look, ec2_server, eventually):
     ec2_server.settings(snapshot_seconds=FOREVER)
     ec2_server.fail(after_seconds=2)
     snapshot_ids = create()
@@ -92,7 +92,7 @@ def test_the_next_set_can_fail_on_its_way(create, look, ec2_server, eventually):
 
 
 @pytest.mark.parametrize("seconds", [0, FOREVER])
-def test_a_set_fails_as_a_whole_and_alone(create, look, ec2_server, seconds):
+def test_all_snapshots_of_a_set_fail_and_no_others(create, look, ec2_server, seconds):
     ec2_server.settings(snapshot_seconds=seconds)
     failed, other = create(), create()
     assert sorted(ec2_server.fail(failed[:1])) == sorted(failed)
@@ -101,14 +101,14 @@ def test_a_set_fails_as_a_whole_and_alone(create, look, ec2_server, seconds):
     assert ec2_server.complete(failed) == []
 
 
-def test_a_refused_call_does_not_spend_the_failure(create, look, ec2, ec2_server, refused):
+def test_a_refused_call_does_not_use_up_the_failure(create, look, ec2, ec2_server, refused):
     ec2_server.fail()
     with refused("InvalidInstanceID.NotFound"):
         ec2.create_snapshots(InstanceSpecification={"InstanceId": "i-01234567"})
     assert states(look(create())) == ["error"] * 2
 
 
-def test_single_snapshots_and_copies_live_likewise(ec2, ec2_server, look, instance, refused):
+def test_single_snapshots_and_copies_start_pending_too(ec2, ec2_server, look, instance, refused):
     ec2_server.settings(snapshot_seconds=FOREVER)
     single = ec2.create_snapshot(VolumeId=instance.root_volume_id, Description="single")
     assert single["State"] == "pending"
@@ -120,7 +120,7 @@ def test_single_snapshots_and_copies_live_likewise(ec2, ec2_server, look, instan
 
 
 @given(SECONDS, SECONDS)
-def test_pending_becomes_completed_once_and_for_all(seconds, age):
+def test_a_snapshot_stays_completed(seconds, age):
     life = Life(begun=0.0, seconds=seconds)
     over = age >= seconds
     assert life.state(age) == ("completed" if over else "pending")
@@ -129,7 +129,7 @@ def test_pending_becomes_completed_once_and_for_all(seconds, age):
 
 
 @given(SECONDS, SECONDS, SECONDS)
-def test_a_set_that_will_fail_is_never_completed(seconds, after, age):
+def test_a_set_that_will_fail_never_completes(seconds, after, age):
     life = Life(begun=0.0, seconds=seconds, failure=Failure("why", after))
     assert life.state(age) == ("error" if age >= after else "pending")
     assert life.message(age) == ("why" if age >= after else None)
@@ -137,7 +137,7 @@ def test_a_set_that_will_fail_is_never_completed(seconds, after, age):
     assert life.completed_after(age) is None
 
 
-def test_a_life_can_be_ended_and_failed_by_hand():
+def test_a_life_can_be_ended_or_failed_at_any_time():
     life = Life(begun=0.0, seconds=FOREVER)
     assert life.ended(5.0).state(5.0) == "completed"
     assert life.ended(5.0).completed_after(6.0) == 5.0
@@ -145,9 +145,9 @@ def test_a_life_can_be_ended_and_failed_by_hand():
     assert life.failed(5.0, "why").ended(6.0).state(6.0) == "error"
 
 
-def test_a_script_can_make_snapshots_older(create, look, ec2_server):
+def test_snapshots_can_be_made_older(create, look, ec2_server):
     old, new = create(), create()
     before = look(new)[0]["StartTime"]
     ec2_server.age(old, seconds=3600)
-    assert [before - each["StartTime"] >= timedelta(minutes=59) for each in look(old)] == [True, True]
-    assert {each["StartTime"] for each in look(new)} == {before}
+    assert [before - snapshot["StartTime"] >= timedelta(minutes=59) for snapshot in look(old)] == [True, True]
+    assert {snapshot["StartTime"] for snapshot in look(new)} == {before}

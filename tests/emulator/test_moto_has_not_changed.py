@@ -1,6 +1,7 @@
-"""The embedded EC2 overrides parts of moto: this notices when they change, before a rule is silently moto's again.
+"""The embedded EC2 overrides parts of moto. These tests fail when a new moto changes them.
 
-moto is looked at in a process of its own, as everywhere: its import registers hooks with botocore.
+Otherwise an override could stop working unnoticed. moto is inspected in a separate process, because importing it
+registers hooks with botocore.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
-# What the strict classes override or call, with the parameters that they rely on.
+# The methods that the strict classes override or call, with the parameters they rely on.
 SURFACE = {
     "moto.ec2.models:EC2Backend": {
         "all_instances": ["self", "filters"],
@@ -83,17 +84,17 @@ def seen():
     return json.loads(probe.stdout)
 
 
-def test_moto_is_the_pinned_one():
+def test_moto_has_the_pinned_version():
     (pinned,) = re.findall(r'"moto\[[a-z0-9,]+\]==([0-9.]+)"', PROJECT.read_text())
     assert importlib.metadata.version("moto") == pinned
 
 
 @pytest.mark.parametrize("where", SURFACE)
-def test_what_is_overridden_has_the_same_parameters(seen, where):
+def test_overridden_methods_still_have_these_parameters(seen, where):
     assert seen["surface"][where] == SURFACE[where]
 
 
-def test_every_override_overrides_something(seen):
+def test_every_override_is_in_the_table(seen):
     assert seen["strict_actions"] == sorted(
         name
         for name in SURFACE["moto.ec2.responses:EC2Response"]
@@ -101,7 +102,7 @@ def test_every_override_overrides_something(seen):
     )
 
 
-def test_moto_builds_the_strict_backend_and_finds_its_answers(seen):
+def test_moto_uses_the_strict_backend_and_responses(seen):
     assert seen["backend"] == "snapset.emulator.models.StrictEC2Backend"
     assert seen["urls"] == "snapset.emulator.urls"
     assert seen["handler"] == "StrictEC2Response"

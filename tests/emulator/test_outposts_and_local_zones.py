@@ -1,4 +1,4 @@
-"""Outposts and Local Zones: where a set may be stored, and what its snapshots say of it."""
+"""Outposts and Local Zones: where a set may be stored, and how its snapshots show that."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class TestOutposts:
         volumes = ec2.describe_volumes(VolumeIds=list(on_outpost.volume_ids.values()))["Volumes"]
         assert {volume["OutpostArn"] for volume in volumes} == {OUTPOST}
 
-    def test_a_set_can_stay_there(self, ec2, create, on_outpost):
+    def test_a_set_can_be_stored_on_the_outpost(self, ec2, create, on_outpost):
         made = create(on_outpost, OutpostArn=OUTPOST)
         described = ec2.describe_snapshots(SnapshotIds=[snapshot["SnapshotId"] for snapshot in made])["Snapshots"]
         assert [snapshot["OutpostArn"] for snapshot in made + described] == [OUTPOST] * 4
 
-    def test_a_set_can_go_to_the_region(self, create, on_outpost):
+    def test_a_set_can_be_stored_in_the_region(self, create, on_outpost):
         assert not any("OutpostArn" in snapshot for snapshot in create(on_outpost))
 
-    def test_a_set_can_not_go_to_another(self, create, on_outpost, refused):
+    def test_a_set_can_not_be_stored_on_another_outpost(self, create, on_outpost, refused):
         with refused("InvalidParameterValue", OTHER_OUTPOST):
             create(on_outpost, OutpostArn=OTHER_OUTPOST)
 
-    def test_a_set_of_an_instance_in_the_region_can_not_go_there(self, create, ec2_server, refused):
+    def test_a_set_of_an_instance_in_the_region_can_not_be_stored_on_an_outpost(self, create, ec2_server, refused):
         with refused("InvalidParameterValue", OUTPOST):
             create(ec2_server.launch(), OutpostArn=OUTPOST)
 
@@ -66,17 +66,17 @@ class TestOutposts:
             "arn:aws:outposts:us-east-1:1234:outpost/op-0123456789abcdef0",
         ],
     )
-    def test_need_a_well_formed_arn(self, create, ec2, on_outpost, refused, malformed):
+    def test_a_malformed_arn_is_refused(self, create, ec2, on_outpost, refused, malformed):
         with refused("InvalidParameterValue", malformed):
             create(on_outpost, OutpostArn=malformed)
         assert ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
 
     @pytest.mark.parametrize("location", ["local", "regional"])
-    def test_have_no_location(self, create, on_outpost, refused, location):
+    def test_an_outpost_with_a_location_is_refused(self, create, on_outpost, refused, location):
         with refused("InvalidParameterCombination", "OutpostArn", "Location"):
             create(on_outpost, OutpostArn=OUTPOST, Location=location)
 
-    def test_a_subnet_can_be_on_one(self, ec2):
+    def test_an_instance_is_on_the_outpost_of_its_subnet(self, ec2):
         vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         subnet = ec2.create_subnet(
             VpcId=vpc_id, CidrBlock="10.0.0.0/24", AvailabilityZone="us-east-1a", OutpostArn=OUTPOST
@@ -92,16 +92,16 @@ class TestLocalZones:
         volumes = ec2.describe_volumes(VolumeIds=list(in_local_zone.volume_ids.values()))["Volumes"]
         assert {volume["AvailabilityZone"] for volume in volumes} == {LOCAL_ZONE}
 
-    def test_a_local_set_stays_there(self, ec2, create, in_local_zone):
+    def test_a_local_set_is_stored_in_the_local_zone(self, ec2, create, in_local_zone):
         made = create(in_local_zone, Location="local")
         described = ec2.describe_snapshots(SnapshotIds=[snapshot["SnapshotId"] for snapshot in made])["Snapshots"]
         assert [snapshot["AvailabilityZone"] for snapshot in made + described] == [LOCAL_ZONE] * 4
 
     @pytest.mark.parametrize("parameters", [{}, {"Location": "regional"}])
-    def test_a_set_goes_to_the_region_otherwise(self, create, in_local_zone, parameters):
+    def test_other_sets_are_stored_in_the_region(self, create, in_local_zone, parameters):
         assert not any("AvailabilityZone" in snapshot for snapshot in create(in_local_zone, **parameters))
 
-    def test_are_listed_when_asked_for(self, ec2):
+    def test_local_zones_are_listed_only_on_request(self, ec2):
         def zones(**parameters):
             return ec2.describe_availability_zones(**parameters)["AvailabilityZones"]
 
@@ -114,7 +114,7 @@ class TestLocalZones:
         ]
         assert {zone["ZoneType"] for zone in zones()} == {"availability-zone"}
 
-    def test_a_subnet_can_be_in_one(self, ec2, create):
+    def test_a_subnet_can_be_in_a_local_zone(self, ec2, create):
         vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         subnet_id = ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.0.0/24", AvailabilityZone=LOCAL_ZONE)["Subnet"][
             "SubnetId"
@@ -124,7 +124,7 @@ class TestLocalZones:
         made = ec2.create_snapshots(InstanceSpecification=spec, Location="local")["Snapshots"]
         assert [snapshot["AvailabilityZone"] for snapshot in made] == [LOCAL_ZONE]
 
-    def test_a_volume_elsewhere_can_not_be_attached_there(self, ec2, in_local_zone, refused):
+    def test_a_volume_of_another_zone_can_not_be_attached(self, ec2, in_local_zone, refused):
         volume_id = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
         with refused("InvalidVolume.ZoneMismatch"):
             ec2.attach_volume(VolumeId=volume_id, InstanceId=in_local_zone.instance_id, Device="/dev/sdg")

@@ -1,4 +1,4 @@
-"""The server process and its client: where it listens, what it prints, when it ends, what it can be told."""
+"""The server process and its client: where it listens, what it prints, when it exits, how it is controlled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-m", "snapset.emulator"]
 
 @pytest.fixture
 def start():
-    """Start a server from the command line; returns the process and its line of JSON."""
+    """Start a server from the command line; return the process and its line of JSON."""
     started = []
 
     def run(*options):
@@ -47,7 +47,7 @@ def answers(endpoint):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_prints_one_line_and_ends_cleanly_when_told(start, number):
+def test_it_prints_one_line_and_ends_cleanly_on_a_signal(start, number):
     process, line = start("--snapshot-seconds", "forever", "--visibility-seconds", "1.5", "--region", "eu-west-1")
     assert list(line) == ["endpoint"]
     assert answers(line["endpoint"])
@@ -68,7 +68,7 @@ def test_it_listens_on_the_loopback_only(ec2_server):
         socket.create_connection(("127.0.0.2", address.port), timeout=5).close()
 
 
-def test_it_ends_when_its_parent_dies(eventually):
+def test_it_exits_when_its_parent_is_killed(eventually):
     parent = subprocess.Popen(
         [
             sys.executable,
@@ -87,7 +87,7 @@ def test_it_ends_when_its_parent_dies(eventually):
     eventually(lambda: answers(endpoint), lambda now: not now)
 
 
-def test_a_port_that_is_taken_is_said(ec2_server):
+def test_the_error_says_that_the_port_is_in_use(ec2_server):
     port = urlsplit(ec2_server.endpoint).port
     with pytest.raises(EmbeddedEC2Error, match=r"(?s)did not start.*in use"), EmbeddedEC2(port=port):
         pass
@@ -108,7 +108,7 @@ def test_it_serves_s3_and_sts_too(ec2_server):
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["state"]
 
 
-def test_sts_can_be_denied_in_its_own_words(ec2_server, refused):
+def test_a_denied_sts_call_answers_with_stss_own_code(ec2_server, refused):
     ec2_server.fault(kind="deny", action="GetCallerIdentity")
     session = boto3.Session(
         aws_access_key_id="testing", aws_secret_access_key="testing", region_name=ec2_server.region
@@ -124,7 +124,7 @@ def test_the_environment_is_enough_for_boto3(ec2_server, monkeypatch):
     assert [call["region"] for call in ec2_server.calls()] == [ec2_server.region]
 
 
-def test_what_moto_can_not_do_is_said_and_not_retried(ec2_server, retrying, refused):
+def test_a_missing_feature_of_moto_is_reported_and_not_retried(ec2_server, retrying, refused):
     with refused("NotImplemented", "describe_volume_status", status=501):
         retrying.describe_volume_status()
     assert [call["code"] for call in ec2_server.calls()] == ["NotImplemented"]
@@ -160,7 +160,7 @@ def test_a_reset_forgets_everything(ec2_server, ec2):
         ("POST", "instances/i-0123456789abcdef0", '{"outpost_arn": null}', 404),
     ],
 )
-def test_what_can_not_be_controlled_is_said(ec2_server, method, path, body, status):
+def test_invalid_control_requests_are_refused_with_an_error(ec2_server, method, path, body, status):
     request = Request(f"{ec2_server.endpoint}/_snapset/{path}", data=body and body.encode(), method=method)
     with pytest.raises(HTTPError) as caught:
         urlopen(request, timeout=30)
@@ -170,13 +170,13 @@ def test_what_can_not_be_controlled_is_said(ec2_server, method, path, body, stat
 
 
 @pytest.mark.parametrize("place", [{"outpost_arn": "op-1"}, {"availability_zone": "us-east-1q"}])
-def test_an_instance_can_not_be_placed_anywhere(ec2_server, place):
+def test_an_instance_can_not_be_placed_at_an_invalid_place(ec2_server, place):
     instance_id = ec2_server.launch().instance_id
     with pytest.raises(EmbeddedEC2Error, match=next(iter(place.values()))):
         ec2_server.place(instance_id, **place)
 
 
-def test_a_client_outside_its_block_says_so():
+def test_using_a_client_outside_its_block_raises():
     server = EmbeddedEC2()
     with pytest.raises(EmbeddedEC2Error, match="with"):
         server.reset()

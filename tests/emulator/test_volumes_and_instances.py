@@ -1,4 +1,4 @@
-"""Volumes from snapshots, attachments, and what DescribeInstances and DescribeVolumes say."""
+"""Volumes from snapshots, attachments, DescribeInstances and DescribeVolumes."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def volume_id(ec2):
 
 
 class TestVolumesFromSnapshots:
-    def test_have_the_snapshots_size_or_more(self, ec2, snapshot_id):
+    def test_a_volume_has_its_snapshots_size_or_more(self, ec2, snapshot_id):
         same = ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot_id)
         assert (same["Size"], same["SnapshotId"], same["AvailabilityZone"]) == (20, snapshot_id, ZONE)
         assert ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot_id, Size=21)["Size"] == 21
 
-    def test_have_no_less(self, ec2, snapshot_id, refused):
+    def test_a_volume_can_not_be_smaller_than_its_snapshot(self, ec2, snapshot_id, refused):
         with refused("InvalidParameterValue", snapshot_id, "20"):
             ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot_id, Size=19)
 
-    def test_need_a_completed_one(self, ec2, ec2_server, instance, refused):
+    def test_a_volume_needs_a_completed_snapshot(self, ec2, ec2_server, instance, refused):
         ec2_server.settings(snapshot_seconds="forever")
         snapshot_id = ec2.create_snapshot(VolumeId=instance.root_volume_id)["SnapshotId"]
         with refused("IncorrectState", snapshot_id):
@@ -57,12 +57,12 @@ class TestVolumesFromSnapshots:
             ({"Size": 1, "AvailabilityZone": "eu-west-1a"}, "InvalidZone.NotFound eu-west-1a"),
         ],
     )
-    def test_are_refused_with_the_cause(self, ec2, refused, parameters, error):
+    def test_invalid_requests_are_refused_with_the_cause(self, ec2, refused, parameters, error):
         with refused(*error.split()):
             ec2.create_volume(**{"AvailabilityZone": ZONE, **parameters})
         assert ec2.describe_volumes()["Volumes"] == []
 
-    def test_are_tagged_and_found(self, ec2, snapshot_id):
+    def test_a_volume_gets_its_tags_and_can_be_found(self, ec2, snapshot_id):
         specification = [{"ResourceType": "volume", "Tags": [{"Key": "from", "Value": "backup"}]}]
         volume_id = ec2.create_volume(AvailabilityZone=ZONE, SnapshotId=snapshot_id, TagSpecifications=specification)[
             "VolumeId"
@@ -73,26 +73,26 @@ class TestVolumesFromSnapshots:
 
 
 class TestAClientToken:
-    def test_with_the_same_request_is_the_same_volume(self, ec2, snapshot_id):
+    def test_the_same_request_answers_with_the_same_volume(self, ec2, snapshot_id):
         request = {"AvailabilityZone": ZONE, "SnapshotId": snapshot_id, "ClientToken": "one"}
         made = {ec2.create_volume(**request)["VolumeId"] for _ in range(2)}
         assert {volume["VolumeId"] for volume in ec2.describe_volumes(VolumeIds=list(made))["Volumes"]} == made
         assert len(made) == 1
         assert ec2.create_volume(**request | {"ClientToken": "other"})["VolumeId"] not in made
 
-    def test_with_another_request_is_refused(self, ec2, refused):
+    def test_a_different_request_is_refused(self, ec2, refused):
         ec2.create_volume(AvailabilityZone=ZONE, Size=1, ClientToken="one")
         with refused("IdempotentParameterMismatch", "'one'"):
             ec2.create_volume(AvailabilityZone=ZONE, Size=2, ClientToken="one")
         with refused("IdempotentParameterMismatch", "'one'"):
             ec2.create_volume(AvailabilityZone=ZONE, Size=1, ClientToken="one", VolumeType="gp3")
 
-    def test_of_a_request_that_was_refused_is_free(self, ec2):
+    def test_a_refused_request_does_not_use_up_the_token(self, ec2):
         with pytest.raises(ClientError):
             ec2.create_volume(AvailabilityZone="us-east-1q", Size=1, ClientToken="one")
         assert ec2.create_volume(AvailabilityZone=ZONE, Size=1, ClientToken="one")["Size"] == 1
 
-    def test_outlives_its_volume(self, ec2, refused):
+    def test_a_deleted_volume_is_answered_again(self, ec2, refused):
         request = {"AvailabilityZone": ZONE, "Size": 1, "ClientToken": "one"}
         gone = ec2.create_volume(**request)["VolumeId"]
         ec2.delete_volume(VolumeId=gone)
@@ -100,7 +100,7 @@ class TestAClientToken:
         with refused("InvalidVolume.NotFound", gone):
             ec2.describe_volumes(VolumeIds=[gone])
 
-    def test_is_forgotten_with_everything_else(self, ec2, ec2_server):
+    def test_reset_forgets_tokens(self, ec2, ec2_server):
         request = {"AvailabilityZone": ZONE, "Size": 1, "ClientToken": "one"}
         gone = ec2.create_volume(**request)["VolumeId"]
         ec2_server.reset()
@@ -108,7 +108,7 @@ class TestAClientToken:
 
 
 class TestAttaching:
-    def test_shows_on_both_sides(self, ec2, instance, volume_id):
+    def test_volume_and_instance_both_show_the_attachment(self, ec2, instance, volume_id):
         ec2.attach_volume(VolumeId=volume_id, InstanceId=instance.instance_id, Device="/dev/sdg")
         (volume,) = ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"]
         (attachment,) = volume["Attachments"]
@@ -132,7 +132,7 @@ class TestAttaching:
         with refused("InvalidVolume.ZoneMismatch", elsewhere, instance.instance_id):
             ec2.attach_volume(VolumeId=elsewhere, InstanceId=instance.instance_id, Device="/dev/sdg")
 
-    def test_needs_a_living_instance(self, ec2, instance, volume_id, refused):
+    def test_needs_an_instance_that_is_not_terminated(self, ec2, instance, volume_id, refused):
         ec2.terminate_instances(InstanceIds=[instance.instance_id])
         with refused("IncorrectState", instance.instance_id):
             ec2.attach_volume(VolumeId=volume_id, InstanceId=instance.instance_id, Device="/dev/sdg")
@@ -146,12 +146,12 @@ class TestAttaching:
             ({"InstanceId": UNKNOWN_INSTANCE}, f"InvalidInstanceID.NotFound {UNKNOWN_INSTANCE}"),
         ],
     )
-    def test_needs_what_exists(self, ec2, instance, volume_id, refused, wrong, error):
+    def test_needs_a_volume_and_an_instance_that_exist(self, ec2, instance, volume_id, refused, wrong, error):
         right = {"VolumeId": volume_id, "InstanceId": instance.instance_id, "Device": "/dev/sdg"}
         with refused(*error.split()):
             ec2.attach_volume(**{**right, **wrong})
 
-    def test_is_undone_without_naming_the_instance(self, ec2, instance, refused):
+    def test_detaching_needs_no_instance_id(self, ec2, instance, refused):
         volume_id = instance.volume_ids["/dev/sdf"]
         assert ec2.detach_volume(VolumeId=volume_id)["InstanceId"] == instance.instance_id
         with refused("IncorrectState", volume_id, "available"):
@@ -159,7 +159,7 @@ class TestAttaching:
 
 
 class TestDescribing:
-    def test_an_instance_says_what_a_backup_needs(self, ec2, instance):
+    def test_describe_instances_has_what_a_backup_needs(self, ec2, instance):
         described = ec2.describe_instances(InstanceIds=[instance.instance_id])["Reservations"][0]["Instances"][0]
         assert described["State"]["Name"] == "running"
         assert described["RootDeviceName"] == "/dev/sda1"
@@ -179,7 +179,7 @@ class TestDescribing:
             ([UNKNOWN_INSTANCE], f"InvalidInstanceID.NotFound {UNKNOWN_INSTANCE}"),
         ],
     )
-    def test_instances_need_ids_that_exist(self, ec2, instance, refused, ids, error):
+    def test_unknown_or_malformed_instance_ids_are_refused(self, ec2, instance, refused, ids, error):
         with refused(*error.split()):
             ec2.describe_instances(InstanceIds=[instance.instance_id, *ids])
 
@@ -190,7 +190,7 @@ class TestDescribing:
             ([UNKNOWN_VOLUME], f"InvalidVolume.NotFound '{UNKNOWN_VOLUME}'"),
         ],
     )
-    def test_volumes_need_ids_that_exist(self, ec2, instance, refused, ids, error):
+    def test_unknown_or_malformed_volume_ids_are_refused(self, ec2, instance, refused, ids, error):
         with refused(*error.split()):
             ec2.describe_volumes(VolumeIds=[instance.root_volume_id, *ids])
 
@@ -204,7 +204,7 @@ class TestDescribing:
             found = ec2.describe_volumes(**parameters)["Volumes"]
             assert {volume["VolumeId"] for volume in found} == expected
 
-    def test_volumes_need_an_id_that_exists_to_be_deleted(self, ec2, instance, refused):
+    def test_deleting_an_unknown_or_attached_volume_is_refused(self, ec2, instance, refused):
         with refused("InvalidVolumeID.Malformed", "vol-1"):
             ec2.delete_volume(VolumeId="vol-1")
         with refused("InvalidVolume.NotFound", UNKNOWN_VOLUME):
@@ -212,12 +212,12 @@ class TestDescribing:
         with refused("VolumeInUse", instance.root_volume_id):
             ec2.delete_volume(VolumeId=instance.root_volume_id)
 
-    def test_volumes_by_id_are_not_paged(self, ec2, instance, refused):
+    def test_a_page_size_with_volume_ids_is_refused(self, ec2, instance, refused):
         with refused("InvalidParameterCombination", "maxResults"):
             ec2.describe_volumes(VolumeIds=[instance.root_volume_id], MaxResults=5)
 
 
-def test_a_launch_without_a_root_mapping_has_a_root_volume_all_the_same(ec2):
+def test_a_launch_without_a_root_mapping_still_has_a_root_volume(ec2):
     launched = ec2.run_instances(
         ImageId="ami-12345678",
         MinCount=1,

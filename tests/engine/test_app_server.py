@@ -1,4 +1,4 @@
-"""`stacks/app_server.py`: a backup beside an instance follows it through its life."""
+"""`stacks/app_server.py`: a backup declared beside an instance follows the instance's changes."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def devices_of(outputs: dict[str, Any]) -> dict[str, int]:
-    return {each["device_name"]: each["size_gib"] for each in outputs["snapshots"]}
+    return {snapshot["device_name"]: snapshot["size_gib"] for snapshot in outputs["snapshots"]}
 
 
-def test_a_backup_comes_after_the_volumes_are_attached_and_follows_its_instance_and_every_set_stays(
+def test_a_backup_waits_for_the_attachments_follows_its_instance_and_keeps_every_set(
     project: Project, ec2: EmbeddedEC2
 ) -> None:
     stack = project
@@ -30,7 +30,7 @@ def test_a_backup_comes_after_the_volumes_are_attached_and_follows_its_instance_
     first = stack.outputs()
     assert devices_of(first) == {"/dev/sda1": 8, "/dev/sdf": 20}
     [taken] = find_sets(ec2).values()
-    assert {each.tags["app"] for each in taken.snapshots.values()} == {"shop"}
+    assert {snapshot.tags["app"] for snapshot in taken.snapshots.values()} == {"shop"}
 
     ec2.clear_calls()
     assert changes(stack.up().ok()) == {"unchanged": 8}

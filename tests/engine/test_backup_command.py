@@ -1,4 +1,4 @@
-"""`snapset backup` as a pipeline calls it: a process, its output, its exit code."""
+"""`snapset backup` as a pipeline runs it: in a separate process. Its output and exit codes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def snapshots_in(ec2: EmbeddedEC2) -> list[Any]:
     return ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
 
 
-def test_the_json_document_is_what_describe_snapshots_lists(
+def test_the_json_document_matches_describe_snapshots(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     options = ("--tag", "app=shop", "--tag", "note=a=b", "--description", "before 42", "--json", "--no-wait")
@@ -51,23 +51,23 @@ def test_the_json_document_is_what_describe_snapshots_lists(
             {"Name": "description", "Values": ["before 42"]},
         ]
     )["Snapshots"]
-    assert {each["SnapshotId"] for each in there} == set(taken["snapshot_ids"])
+    assert {snapshot["SnapshotId"] for snapshot in there} == set(taken["snapshot_ids"])
     assert taken["instance_id"] == instance.instance_id
     assert taken["region"] == "us-east-1"
     assert taken["outcome"] == "created"
     assert re.fullmatch(r"set-[0-9a-f]{17}", taken["set_id"])
-    assert [each["device_name"] for each in taken["snapshots"]] == ["/dev/sda1", "/dev/sdf", "/dev/sdg"]
-    assert [each["size_gib"] for each in taken["snapshots"]] == [8, 20, 100]
+    assert [snapshot["device_name"] for snapshot in taken["snapshots"]] == ["/dev/sda1", "/dev/sdf", "/dev/sdg"]
+    assert [snapshot["size_gib"] for snapshot in taken["snapshots"]] == [8, 20, 100]
 
 
-def test_every_option_that_shapes_the_set_reaches_the_call(
+def test_the_options_for_volumes_and_tags_reach_the_call(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     scratch = instance.volume_ids["/dev/sdg"]
     snapset(
         "backup", instance.instance_id, "--exclude-boot", "--exclude-volume", scratch, "--copy-tags", "--no-wait"
     ).ok()
-    [params] = [each["params"] for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+    [params] = [call["params"] for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
     assert params["InstanceSpecification.ExcludeBootVolume"] == "true"
     assert params["InstanceSpecification.ExcludeDataVolumeId.1"] == scratch
     assert params["CopyTagsFromSource"] == "volume"
@@ -80,31 +80,31 @@ def test_outpost_and_location_and_region_reach_the_call(snapset: CommandLine, ec
     local = ec2.launch(zone="us-west-2-lax-1a", region="us-west-2").instance_id
     snapset("backup", on_outpost, "--outpost-arn", outpost, "--no-wait").ok()
     snapset("backup", local, "--location", "local", "--region", "us-west-2", "--no-wait").ok()
-    first, second = (each for each in ec2.calls("CreateSnapshots") if not each["dry_run"])
+    first, second = (call for call in ec2.calls("CreateSnapshots") if not call["dry_run"])
     assert first["params"]["OutpostArn"] == outpost
     assert second["params"]["Location"] == "local"
     assert second["region"] == "us-west-2"
 
 
-def test_a_filter_backs_up_all_that_match_beside_those_that_are_named(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+def test_a_filter_backs_up_all_matches_and_the_named_instances(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     web = [ec2.launch(tags={"app": "web", "stage": stage}).instance_id for stage in ("live", "test", "live")]
     named, gone = ec2.launch().instance_id, ec2.launch(tags={"app": "web"}).instance_id
     ec2.ec2().terminate_instances(InstanceIds=[gone])
     ec2.clear_calls()
     for filters in (["tag:stage=dev"], ["app"], ["tag:app="]):
-        refused = snapset("backup", *(word for each in filters for word in ("--filter", each))).failed()
+        refused = snapset("backup", *(word for value in filters for word in ("--filter", value))).failed()
         assert refused.code == 2
         assert len(refused.stderr.splitlines()) == 1
     assert mutating(ec2.calls()) == []
     wanted = ("--filter", "tag:app=web", "--filter", "tag:stage=live,test", "--change-id", "c", "--json")
     taken = document(snapset("backup", named, web[1], *wanted).ok())["sets"]
-    assert [each["instance_id"] for each in taken] == [named, web[1], *sorted([web[0], web[2]])]
+    assert [record["instance_id"] for record in taken] == [named, web[1], *sorted([web[0], web[2]])]
     again = document(snapset("backup", named, *wanted).ok())["sets"]
-    assert {each["set_id"] for each in again} == {each["set_id"] for each in taken}
+    assert {record["set_id"] for record in again} == {record["set_id"] for record in taken}
     assert len(snapshots_in(ec2)) == 4
 
 
-def test_verbose_shows_each_call_with_its_request_id_and_time_and_the_default_shows_none(
+def test_only_verbose_shows_each_call_with_its_request_id_and_time(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     def shown(run: Run) -> list[str]:
@@ -114,7 +114,7 @@ def test_verbose_shows_each_call_with_its_request_id_and_time_and_the_default_sh
     ec2.clear_calls()
     verbose = snapset("--verbose", "backup", instance.instance_id, "--change-id", "b", "--json").ok()
     lines = shown(verbose)
-    assert sorted(line.split()[1].rstrip(":") for line in lines) == sorted(each["action"] for each in ec2.calls())
+    assert sorted(line.split()[1].rstrip(":") for line in lines) == sorted(call["action"] for call in ec2.calls())
     assert all(re.fullmatch(r"aws: \w+: HTTP 200, request \S+, \d+\.\d{3} s", line) for line in lines)
     assert snapset.env["AWS_SECRET_ACCESS_KEY"] not in verbose.stderr
     json.loads(verbose.stdout)
@@ -123,14 +123,14 @@ def test_verbose_shows_each_call_with_its_request_id_and_time_and_the_default_sh
     assert any(re.match(r"aws: DescribeInstances: no answer: \w+, ", line) for line in lines)
 
 
-def test_a_change_that_was_served_gets_no_second_set(
+def test_a_rerun_of_a_change_takes_no_second_set(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     change = ("--change-id", "refs/heads/main@3f2a", "--json")
     first_run = snapset("backup", instance.instance_id, *change, "--tag", "app=shop").ok()
     first = document(first_run)
     assert "was served" not in first_run.stderr
-    there = {tag["Key"]: tag["Value"] for each in snapshots_in(ec2) for tag in each["Tags"]}
+    there = {tag["Key"]: tag["Value"] for snapshot in snapshots_in(ec2) for tag in snapshot["Tags"]}
     assert there["snapset:change"] == "refs/heads/main@3f2a"
     ec2.clear_calls()
     rerun = snapset("backup", instance.instance_id, *change, "--description", "job 2").ok()
@@ -139,10 +139,10 @@ def test_a_change_that_was_served_gets_no_second_set(
     again = document(rerun)
     assert again["sets"][0]["outcome"] == "unchanged"
     assert again["sets"][0]["snapshot_ids"] == first["sets"][0]["snapshot_ids"]
-    assert {each["state"] for each in again["sets"][0]["snapshots"]} == {"completed"}
+    assert {snapshot["state"] for snapshot in again["sets"][0]["snapshots"]} == {"completed"}
 
 
-def test_without_a_change_id_each_run_is_a_new_set(
+def test_without_a_change_id_each_run_takes_a_new_set(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     for _ in range(2):
@@ -150,7 +150,7 @@ def test_without_a_change_id_each_run_is_a_new_set(
     assert len(snapshots_in(ec2)) == 6
 
 
-def test_changes_that_share_a_stack_leave_each_others_sets_alone(
+def test_changes_that_share_a_stack_do_not_touch_each_others_sets(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     shared = ("--stack", "prod", "--on-delete", "delete", "--json")
@@ -166,11 +166,11 @@ def test_changes_that_share_a_stack_leave_each_others_sets_alone(
 def test_several_instances_get_one_set_each(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     ids = [ec2.launch().instance_id for _ in range(3)]
     sets = document(snapset("backup", *ids, "--json").ok())["sets"]
-    assert sorted(each["instance_id"] for each in sets) == sorted(ids)
+    assert sorted(record["instance_id"] for record in sets) == sorted(ids)
     assert len(snapshots_in(ec2)) == 3
 
 
-def test_json_is_the_only_thing_on_stdout_and_progress_is_plain_lines_on_stderr(
+def test_stdout_has_only_json_and_stderr_has_plain_progress_lines(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.settings(snapshot_seconds=2.5)
@@ -187,7 +187,7 @@ def test_without_json_a_table_of_80_columns_shows_the_set(snapset: CommandLine, 
     assert max(len(line) for line in shown.splitlines()) <= 80
 
 
-def test_a_preview_says_what_would_be_done_and_does_nothing(
+def test_a_preview_reports_what_would_be_done_and_changes_nothing(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.clear_calls()
@@ -197,7 +197,7 @@ def test_a_preview_says_what_would_be_done_and_does_nothing(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["i-1"], "'i-1' is not an instance id"),
         (["i-0123456789abcdef0"], "InvalidInstanceID.NotFound"),
@@ -212,25 +212,25 @@ def test_a_preview_says_what_would_be_done_and_does_nothing(
         ([], "there is none. Name one, or a --filter"),
     ],
 )
-def test_bad_usage_and_bad_input_end_with_2_and_create_nothing(
-    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, arguments: list[str], said: str
+def test_bad_usage_and_bad_input_exit_with_2_and_create_nothing(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, arguments: list[str], expected: str
 ) -> None:
     ids = {"{id}": instance.instance_id, "{root}": instance.root_volume_id}
     ec2.clear_calls()
-    run = snapset("backup", *(ids.get(each, each) for each in arguments)).failed()
+    run = snapset("backup", *(ids.get(argument, argument) for argument in arguments)).failed()
     assert run.code == 2
-    assert said in run.stderr
+    assert expected in run.stderr
     assert mutating(ec2.calls()) == []
 
 
-def test_an_endpoint_that_refuses_connections_ends_with_2(snapset: CommandLine, instance: LaunchedInstance) -> None:
+def test_an_endpoint_that_refuses_connections_exits_with_2(snapset: CommandLine, instance: LaunchedInstance) -> None:
     snapset.env["AWS_ENDPOINT_URL_EC2"] = "http://127.0.0.1:9"
     run = snapset("backup", instance.instance_id).failed()
     assert run.code == 2
     assert "http://127.0.0.1:9" in run.stderr
 
 
-def test_a_missing_permission_ends_with_3_and_names_it(
+def test_a_missing_permission_exits_with_3_and_is_named(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.fault(action="CreateSnapshots", kind="deny")
@@ -241,14 +241,14 @@ def test_a_missing_permission_ends_with_3_and_names_it(
     assert document(run)["error"]["type"] == "NotPermittedError"
 
 
-def test_a_permission_that_is_refused_only_in_the_call_itself_ends_with_3(
+def test_a_refused_create_snapshots_exits_with_3_without_json_too(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.fault(action="CreateSnapshots", kind="deny")
     assert snapset("backup", instance.instance_id).failed().code == 3
 
 
-def test_a_wait_that_runs_out_of_time_ends_with_4_and_prints_the_set(
+def test_a_wait_that_times_out_exits_with_4_and_prints_the_set(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
@@ -261,7 +261,7 @@ def test_a_wait_that_runs_out_of_time_ends_with_4_and_prints_the_set(
     assert "--change-id" in run.stderr
 
 
-def test_a_set_that_fails_ends_with_4_and_gives_aws_own_message(
+def test_a_set_that_fails_exits_with_4_and_the_message_of_aws(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.settings(snapshot_seconds=60)
@@ -271,14 +271,14 @@ def test_a_set_that_fails_ends_with_4_and_gives_aws_own_message(
     assert "Given key ID is not accessible" in run.stderr
 
 
-def test_another_aws_error_ends_with_1(snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
+def test_another_aws_error_exits_with_1(snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
     ec2.fault(action="CreateSnapshots", kind="error", code="SnapshotLimitExceeded", message="Too many.")
     run = snapset("backup", instance.instance_id).failed()
     assert run.code == 1
     assert run.stderr.splitlines()[-1].startswith(f"snapset: creating snapshots of {instance.instance_id}: Snapshot")
 
 
-def test_a_machine_without_an_engine_is_told_what_to_do(snapset: CommandLine, tmp_path: Path) -> None:
+def test_without_an_engine_the_error_says_so(snapset: CommandLine, tmp_path: Path) -> None:
     snapset.env |= {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     run = snapset("backup", "i-0123456789abcdef0").failed()
     assert run.code == 1
@@ -295,7 +295,7 @@ def test_without_a_backend_the_state_is_in_the_users_data_folder(
 
 
 @pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_in_the_wait_ends_at_once_with_the_set_recorded(
+def test_an_interrupt_during_the_wait_exits_at_once_with_the_set_recorded(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, interrupt: signal.Signals
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
@@ -306,10 +306,10 @@ def test_an_interrupt_in_the_wait_ends_at_once_with_the_set_recorded(
         stdout, stderr = process.communicate(timeout=30)
         ended = time.monotonic() - began
     assert process.returncode == 130
-    assert ended < 8  # well under 2 s on an idle machine; the tests keep this one busy
+    assert ended < 8  # well under 2 s on an idle machine, but tests run in parallel
     [taken] = json.loads(stdout)["sets"]
     assert f"{taken['set_id']} is recorded" in stderr
     ec2.complete()
     again = document(snapset("backup", instance.instance_id, "--change-id", "c", "--json").ok())
-    assert [each["set_id"] for each in again["sets"]] == [taken["set_id"]]
+    assert [record["set_id"] for record in again["sets"]] == [taken["set_id"]]
     assert again["sets"][0]["state"] == "completed"

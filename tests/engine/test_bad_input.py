@@ -1,4 +1,4 @@
-"""Bad input is a check failure at preview that names the property, and nothing is created."""
+"""Bad input fails the check at preview. The error names the property, and nothing is created."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER_OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0fedcba98765
 
 Config = dict[str, Any]
 
-# What is asked for, the property that is blamed, what is said. Ids in braces are those of the instance.
+# By case: the config, the property that the error names, a part of the error. Names in braces are the instance's ids.
 REFUSED: dict[str, tuple[Config, str, str]] = {
     "a malformed instance id": ({"instanceId": "i-123"}, "instance_id", "'i-123' is not an instance id"),
     "an unknown instance": ({"instanceId": "i-0123456789abcdef0"}, "instance_id", "InvalidInstanceID.NotFound"),
@@ -77,20 +77,20 @@ def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
 def filled(value: Any, instance: LaunchedInstance) -> Any:
     if isinstance(value, str):
         return value.replace("{root}", instance.root_volume_id).replace("{data}", instance.volume_ids["/dev/sdf"])
-    return [filled(each, instance) for each in value] if isinstance(value, list) else value
+    return [filled(item, instance) for item in value] if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_it_is_refused_at_preview_and_names_the_property(
+def test_bad_input_is_refused_at_preview_with_the_propertys_name(
     project: Project, ec2: EmbeddedEC2, instance: LaunchedInstance, case: str
 ) -> None:
-    config, blamed, said = REFUSED[case]
+    config, name, expected = REFUSED[case]
     project.config = {"instanceId": instance.instance_id} | {
         key: filled(value, instance) for key, value in config.items()
     }
     ec2.clear_calls()
     refused = project.preview().failed()
-    assert re.search(rf"property {blamed} value .* has a problem: .*{re.escape(said)}", refused.text), refused.text
+    assert re.search(rf"property {name} value .* has a problem: .*{re.escape(expected)}", refused.text), refused.text
     assert mutating(ec2.calls()) == []
 
 
@@ -119,43 +119,43 @@ def test_a_missing_permission_is_found_at_preview(
 
 
 @pytest.mark.parametrize(
-    ("missing", "said"),
+    ("missing", "expected"),
     [
         (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "no AWS credentials were found"),
         (("AWS_REGION", "AWS_DEFAULT_REGION"), "no Region is set"),
     ],
 )
-def test_missing_settings_are_one_line(
-    project: Project, instance: LaunchedInstance, missing: tuple[str, ...], said: str
+def test_missing_settings_are_reported(
+    project: Project, instance: LaunchedInstance, missing: tuple[str, ...], expected: str
 ) -> None:
     for name in missing:
         del project.env[name]
     project.config = {"instanceId": instance.instance_id}
-    assert said in project.preview().failed().text
+    assert expected in project.preview().failed().text
 
 
 @pytest.fixture
 def silent_endpoint() -> Iterator[str]:
-    """An endpoint whose connections never come about: nobody accepts, and the queue is full."""
+    """An endpoint where connecting never succeeds: nothing accepts connections, and the queue is full."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
         queued = [socket.socket() for _ in range(4)]
-        for each in queued:
-            each.setblocking(False)
-            each.connect_ex(listening.getsockname())
+        for connection in queued:
+            connection.setblocking(False)
+            connection.connect_ex(listening.getsockname())
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        for each in queued:
-            each.close()
+        for connection in queued:
+            connection.close()
 
 
-def test_an_endpoint_that_does_not_answer_is_given_up_within_15_seconds(
+def test_an_endpoint_that_does_not_answer_fails_within_15_seconds(
     project: Project, instance: LaunchedInstance, silent_endpoint: str
 ) -> None:
     project.env["AWS_ENDPOINT_URL_EC2"] = silent_endpoint
     project.config = {"instanceId": instance.instance_id}
     assert silent_endpoint in project.preview().failed().text
-    # Without the engine's own start and end, which take as long as the machine is busy.
+    # Measured without the engine, whose start and end take long on a busy machine.
     settings = AwsSettings(region="us-east-1", endpoint_url=silent_endpoint, access_key="x", secret_key="x")
     began = time.monotonic()
     with pytest.raises(UnreachableError):
@@ -163,7 +163,7 @@ def test_an_endpoint_that_does_not_answer_is_given_up_within_15_seconds(
     assert time.monotonic() - began < 15
 
 
-def test_a_program_that_passes_a_value_that_is_not_yet_known_can_be_previewed(
+def test_a_preview_accepts_values_that_are_not_known_yet(
     program: Callable[[str], Project], ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     theirs = program(f"""
@@ -189,7 +189,7 @@ pulumi.export("setId", backup.set_id)
     assert len(theirs.sets()) == 1
 
 
-def test_a_timeout_that_is_no_duration_is_one_line(project: Project, instance: LaunchedInstance) -> None:
+def test_an_invalid_timeout_is_reported_without_a_traceback(project: Project, instance: LaunchedInstance) -> None:
     project.config = {"instanceId": instance.instance_id, "waitTimeout": "soon"}
     refused = project.preview().failed()
     assert "InputError: reading wait_timeout: 'soon' is not a duration" in refused.text

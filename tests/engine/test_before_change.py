@@ -1,4 +1,4 @@
-"""README's "Before a change in the same program", as it is printed: the change waits for a set that has completed."""
+"""README's example "Before a change in the same program": the change waits until the set has completed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 README = (REPOSITORY / "README.md").read_text()
 
 
-def printed() -> str:
+def example() -> str:
     _, section = README.split("## Before a change in the same program\n")
     found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     assert found
     return found[1]
 
 
-def test_a_change_comes_after_the_set_of_what_runs_now_and_not_at_all_if_that_fails(
+def test_the_change_waits_for_the_set_and_does_not_happen_if_the_set_fails(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
     running = ec2.launch([(20, "/dev/sdf", {})])
-    project = program(printed())
+    project = program(example())
     aws_plugin.install(project.env)
     project.config = {"instanceId": running.instance_id, "release": "42"}
     ec2.clear_calls()
@@ -47,7 +47,7 @@ def test_a_change_comes_after_the_set_of_what_runs_now_and_not_at_all_if_that_fa
     ec2.clear_calls()
     project.up().ok()
     [first] = find_taken(ec2)
-    done = [each["action"] for each in ec2.calls() if not each["dry_run"]]
+    done = [call["action"] for call in ec2.calls() if not call["dry_run"]]
     assert "DescribeSnapshots" in done[done.index("CreateSnapshots") : done.index("RunInstances")]
     assert not find_sets(ec2)[first].failed
 
@@ -60,6 +60,6 @@ def test_a_change_comes_after_the_set_of_what_runs_now_and_not_at_all_if_that_fa
     done = mutating(ec2.calls())
     assert done.index("CreateSnapshots") < done.index("RunInstances") < done.index("TerminateInstances")
     assert {first, second} <= set(find_sets(ec2))
-    assert {each.tags["snapset:instance"] for each in find_sets(ec2)[second].snapshots.values()} == {
+    assert {snapshot.tags["snapset:instance"] for snapshot in find_sets(ec2)[second].snapshots.values()} == {
         running.instance_id
     }

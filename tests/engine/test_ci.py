@@ -1,7 +1,7 @@
 """The GitHub Action, the GitLab template and the Jenkins pipeline, as their runners run them.
 
-What a runner does is played here: it sets variables and files, writes a step's script to a file, and runs that in its
-shell. The steps that install snapset are left out, for it is installed; those that back up are run as they are.
+The tests imitate a runner: they set its variables and files, write a step's script to a file, and run it in the
+runner's shell. The install steps are skipped, because snapset is installed. The backup steps run unchanged.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NASTY = """it's "42"; $(touch hacked) `touch hacked` ${{ github.token }} | & %0A
 
 @dataclass
 class GitHub:
-    """A runner of GitHub's, as far as the steps of a composite action see it."""
+    """The parts of a GitHub runner that the steps of a composite action use."""
 
     folder: Path
     env: dict[str, str]
@@ -58,7 +58,7 @@ class GitHub:
         for file in (self.output, self.summary):
             file.write_text("")
         context = {"github.run_id": "4711"}
-        defaults = {name: each.get("default", "") for name, each in ACTION["inputs"].items()}
+        defaults = {name: described.get("default", "") for name, described in ACTION["inputs"].items()}
         inputs = {name: evaluate(text, context) for name, text in defaults.items()} | self.inputs
         context["toJSON(inputs)"] = json.dumps(inputs, indent=2)
         script = self.folder / "step.sh"
@@ -80,14 +80,14 @@ class GitHub:
         return Run(process.returncode, stdout, stderr)
 
     def outputs(self) -> dict[str, str]:
-        """The step's outputs, under the names that the action gives them."""
+        """The step's outputs, by their names in the action."""
         pairs = dict(line.split("=", 1) for line in self.output.read_text().splitlines())
         context = {f"steps.{BACK_UP['id']}.outputs.{name}": value for name, value in pairs.items()}
-        return {name: evaluate(each["value"], context) for name, each in ACTION["outputs"].items()}
+        return {name: evaluate(described["value"], context) for name, described in ACTION["outputs"].items()}
 
 
 def evaluate(text: str, context: dict[str, str]) -> str:
-    """The text with its expressions' values; one that the runner would not know fails the test."""
+    """Replace each expression in the string by its value; raises KeyError if it is not in the context."""
     return re.sub(r"\$\{\{ (.*?) \}\}", lambda match: context[match[1]], text)
 
 
@@ -124,7 +124,7 @@ def snapshots_in(ec2: EmbeddedEC2) -> list[Any]:
     return ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
 
 
-def test_the_action_takes_the_sets_and_a_rerun_gives_the_same(
+def test_the_action_takes_the_sets_and_a_rerun_prints_the_same(
     github: GitHub, ec2: EmbeddedEC2, instance: LaunchedInstance, tmp_path: Path
 ) -> None:
     other = ec2.launch().instance_id
@@ -138,16 +138,16 @@ def test_the_action_takes_the_sets_and_a_rerun_gives_the_same(
     ran = github.run().ok()
     assert "::error" not in ran.text
     there = snapshots_in(ec2)
-    assert {each["Description"] for each in there} == {NASTY}
-    for each in there:
-        tags = {tag["Key"]: tag["Value"] for tag in each["Tags"]}
+    assert {snapshot["Description"] for snapshot in there} == {NASTY}
+    for snapshot in there:
+        tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
         assert (tags["app"], tags["note"], tags["snapset:change"]) == ("shop", NASTY, "github-run-4711")
     assert not list(tmp_path.rglob("hacked"))
 
     outputs = github.outputs()
     document = json.loads(outputs["json"])
-    assert outputs["set-id"].split() == [each["set_id"] for each in document["sets"]]
-    assert sorted(outputs["snapshot-ids"].split()) == sorted(each["SnapshotId"] for each in there)
+    assert outputs["set-id"].split() == [record["set_id"] for record in document["sets"]]
+    assert sorted(outputs["snapshot-ids"].split()) == sorted(snapshot["SnapshotId"] for snapshot in there)
     heading, rule, *rows = [line for line in github.summary.read_text().splitlines() if line.startswith("|")]
     assert heading == "| set | instance | outcome | snapshot | volume | device | GiB | state |"
     assert {line.count("|") for line in (rule, *rows)} == {heading.count("|")}
@@ -160,7 +160,7 @@ def test_the_action_takes_the_sets_and_a_rerun_gives_the_same(
     assert len(snapshots_in(ec2)) == len(there)
 
 
-def test_what_fails_on_github_is_an_annotation_and_in_the_summary(github: GitHub, ec2: EmbeddedEC2) -> None:
+def test_an_error_on_github_is_an_annotation_and_in_the_summary(github: GitHub, ec2: EmbeddedEC2) -> None:
     github.inputs = {"instances": NOT_THERE, "exclude-volume": "vol-0123456789abcdef0", "exclude-boot": "true"}
     ran = github.run().failed()
     assert ran.code == 2
@@ -174,7 +174,7 @@ def test_what_fails_on_github_is_an_annotation_and_in_the_summary(github: GitHub
     assert snapshots_in(ec2) == []
 
 
-def test_a_cancelled_job_ends_in_order_and_names_the_set_that_it_took(
+def test_a_cancelled_job_exits_with_130_and_names_its_set(
     github: GitHub, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
@@ -189,24 +189,24 @@ def test_a_cancelled_job_ends_in_order_and_names_the_set_that_it_took(
 
 
 @pytest.mark.parametrize("name", ["exclude-boot", "copy-tags", "preview", "wait"])
-def test_an_input_that_is_yes_or_no_is_either(github: GitHub, name: str) -> None:
+def test_a_boolean_input_must_be_true_or_false(github: GitHub, name: str) -> None:
     github.inputs = {"instances": NOT_THERE, name: "perhaps"}
     ran = github.run().failed()
     assert (ran.code, ran.stderr) == (2, f"::error title=snapset::reading {name}: it is neither true nor false.\n")
 
 
 def test_the_action_has_an_input_for_every_option() -> None:
-    [backup] = [each for name, each in get_command(app).commands.items() if name == "backup"]  # type: ignore[attr-defined]
+    [backup] = [command for name, command in get_command(app).commands.items() if name == "backup"]  # type: ignore[attr-defined]
     options = {text.removeprefix("--") for option in backup.params for text in option.opts if text[:2] == "--"}
     assert set(ACTION["inputs"]) == {"instances"} | options - {"json"}
 
 
-def test_no_input_becomes_a_part_of_a_script() -> None:
+def test_no_input_becomes_part_of_a_script() -> None:
     assert [step["run"] for step in (INSTALL, BACK_UP) if "${{" in step["run"]] == []
     assert {step["shell"] for step in (INSTALL, BACK_UP)} == {"bash"}
 
 
-def test_an_annotation_is_one_line_whatever_it_says(
+def test_an_annotation_is_always_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
@@ -217,13 +217,13 @@ def test_an_annotation_is_one_line_whatever_it_says(
     assert capsys.readouterr().err == "snapset: 100 %\n"
 
 
-def test_the_gitlab_job_takes_the_set_and_hands_its_ids_on(
+def test_the_gitlab_job_takes_the_set_and_exports_its_ids(
     env: dict[str, str], ec2: EmbeddedEC2, instance: LaunchedInstance, tmp_path: Path
 ) -> None:
     def job(instances: str) -> Run:
         variables = {"SNAPSET_INSTANCES": instances, "SNAPSET_OPTIONS": "--tag app=shop --exclude-boot"}
         given = {**env, **GITLAB["variables"], **variables, "CI_PIPELINE_ID": "815", "CI": "true"}
-        # GitLab's runner joins the lines of a script, and runs them in one shell.
+        # GitLab's runner runs all lines of a script in one shell.
         script = "\n".join(["set -eo pipefail", *GITLAB["script"]])
         return shell("bash", "-c", script, folder=tmp_path, env=given)
 
@@ -236,7 +236,7 @@ def test_the_gitlab_job_takes_the_set_and_hands_its_ids_on(
         f"SNAPSET_SET_ID={taken['set_id']}",
         f"SNAPSET_SNAPSHOT_IDS={' '.join(taken['snapshot_ids'])}",
     ]
-    assert sorted(taken["snapshot_ids"]) == sorted(each["SnapshotId"] for each in snapshots_in(ec2))
+    assert sorted(taken["snapshot_ids"]) == sorted(snapshot["SnapshotId"] for snapshot in snapshots_in(ec2))
     assert len(taken["snapshot_ids"]) == 2
 
 
@@ -250,9 +250,9 @@ def test_the_jenkins_step_takes_the_set_and_keeps_its_document(
     shell("sh", "-xe", "-c", script, folder=tmp_path, env=given).ok()
     [document] = re.findall(r"archiveArtifacts artifacts: '(.*?)'", JENKINS)
     [taken] = json.loads((tmp_path / document).read_text())["sets"]
-    assert sorted(taken["snapshot_ids"]) == sorted(each["SnapshotId"] for each in snapshots_in(ec2))
+    assert sorted(taken["snapshot_ids"]) == sorted(snapshot["SnapshotId"] for snapshot in snapshots_in(ec2))
 
 
 @pytest.mark.parametrize("script", [*GITLAB["before_script"], INSTALL["run"]])
-def test_the_steps_that_install_are_valid_shell(script: str, tmp_path: Path) -> None:
+def test_the_install_steps_are_valid_shell(script: str, tmp_path: Path) -> None:
     shell("bash", "-n", "-c", script, folder=tmp_path, env=dict(os.environ)).ok()

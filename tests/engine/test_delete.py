@@ -1,4 +1,4 @@
-"""A set that can't be deleted whole stays in the state, by name and with the reason, until it is."""
+"""A set that can't be deleted completely stays in the state until it can, and the error gives the reason."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def taken(project: Project, ec2: EmbeddedEC2) -> tuple[Project, list[str]]:
-    """A stack that deletes, and the ids of its set of three snapshots."""
+    """A stack with `onDelete: delete`, and the ids of its set's three snapshots."""
     instance = ec2.launch([(20, "/dev/sdf", {}), (30, "/dev/sdg", {})])
     project.config = {"instanceId": instance.instance_id, "onDelete": "delete"}
     project.up().ok()
@@ -22,10 +22,10 @@ def taken(project: Project, ec2: EmbeddedEC2) -> tuple[Project, list[str]]:
 
 
 def left(ec2: EmbeddedEC2) -> set[str]:
-    return {each["SnapshotId"] for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    return {snapshot["SnapshotId"] for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
 
 
-def test_a_snapshot_that_an_image_uses_is_named_with_the_image_and_the_rest_is_deleted(
+def test_a_snapshot_in_use_is_reported_with_its_image_and_the_rest_is_deleted(
     taken: tuple[Project, list[str]], ec2: EmbeddedEC2
 ) -> None:
     project, (root, first, second) = taken
@@ -51,7 +51,7 @@ def test_a_snapshot_that_an_image_uses_is_named_with_the_image_and_the_rest_is_d
     assert project.sets() == []
 
 
-def test_a_snapshot_that_is_gone_already_counts_as_deleted(
+def test_a_snapshot_that_no_longer_exists_counts_as_deleted(
     taken: tuple[Project, list[str]], ec2: EmbeddedEC2
 ) -> None:
     project, (root, *_) = taken
@@ -60,7 +60,9 @@ def test_a_snapshot_that_is_gone_already_counts_as_deleted(
     assert left(ec2) == set()
 
 
-def test_snapshots_that_another_resource_has_claimed_stay(taken: tuple[Project, list[str]], ec2: EmbeddedEC2) -> None:
+def test_snapshots_that_another_resource_has_claimed_are_kept(
+    taken: tuple[Project, list[str]], ec2: EmbeddedEC2
+) -> None:
     project, snapshot_ids = taken
     ec2.ec2().create_tags(Resources=snapshot_ids, Tags=[{"Key": "snapset:claim", "Value": "another"}])
     destroyed = project.destroy().ok()

@@ -1,4 +1,4 @@
-"""`make demo` tells the main job from beginning to end, and leaves nothing behind."""
+"""`make demo` runs all steps of the main job, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def processes_of_session(session: int) -> Iterator[str]:
             yield command
 
 
-def test_the_demo_takes_a_set_takes_no_second_one_and_keeps_the_first_on_replacement(
+def test_the_demo_takes_one_set_then_replaces_it_and_keeps_the_first(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    told = subprocess.run(DEMO, env=environment, capture_output=True, text=True, timeout=180, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "3 unchanged" in told.stdout
-    assert "Calls that changed anything in EC2: 0" in told.stdout
-    assert "snapshots completed" in told.stdout
-    first, second = dict.fromkeys(re.findall(r"│ (set-[0-9a-f]{17}) │", told.stdout))
-    assert f"{first} stays" in told.stdout
+    demo = subprocess.run(DEMO, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    assert demo.returncode == 0, demo.stdout + demo.stderr
+    assert "3 unchanged" in demo.stdout
+    assert "Calls that changed anything in EC2: 0" in demo.stdout
+    assert "snapshots completed" in demo.stdout
+    first, second = dict.fromkeys(re.findall(r"│ (set-[0-9a-f]{17}) │", demo.stdout))
+    assert f"{first} stays" in demo.stdout
     assert first != second
     assert list(tmp_path.glob("snapset-demo-*")) == []
 
@@ -57,16 +57,16 @@ def test_an_interrupted_demo_leaves_no_process_and_no_file(environment: dict[str
     with tempfile.TemporaryFile("w+") as output:
         demo = subprocess.Popen(DEMO, env=environment, stdout=output, stderr=output, start_new_session=True)
 
-        def told() -> str:
+        def printed() -> str:
             output.seek(0)
             return output.read()
 
-        until(lambda: "snapshots completed" in told(), seconds=60)
+        until(lambda: "snapshots completed" in printed(), seconds=60)
         os.killpg(demo.pid, signal.SIGINT)
         assert demo.wait(timeout=20) == 130
-        endpoint = re.search(r"http://127\.0\.0\.1:\d+", told())
+        endpoint = re.search(r"http://127\.0\.0\.1:\d+", printed())
         assert endpoint
         until(lambda: not is_listening(endpoint[0]))
         until(lambda: list(processes_of_session(demo.pid)) == [])
-        assert "Traceback" not in told()
+        assert "Traceback" not in printed()
     assert list(tmp_path.glob("snapset-demo-*")) == []

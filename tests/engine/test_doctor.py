@@ -1,4 +1,4 @@
-"""`snapset doctor`: what is missing for a backup is one line, with the fix."""
+"""`snapset doctor` reports each thing that a backup lacks in one line, with the fix."""
 
 from __future__ import annotations
 
@@ -43,28 +43,31 @@ def to_fix(run: Run) -> list[str]:
 
 
 def put_engine(folder: Path, script: str) -> str:
-    """Put a `pulumi` that is this script into a folder, and return a PATH that starts with it."""
+    """Make this script the `pulumi` in a new folder, and return a PATH that starts with the folder."""
     folder.mkdir()
     (folder / "pulumi").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "pulumi").chmod(0o755)
     return os.pathsep.join([str(folder), SYSTEM])
 
 
-def test_when_all_is_well_each_check_is_ok_and_nothing_is_left_behind(
+def test_without_problems_each_check_is_ok_and_nothing_is_changed(
     snapset: CommandLine, ec2: EmbeddedEC2, tmp_path: Path
 ) -> None:
     instance = ec2.launch().instance_id
     ec2.clear_calls()
     run = snapset("doctor", "--instance", instance, "--json").ok()
     findings: list[dict[str, Any]] = json.loads(run.stdout)["findings"]
-    assert [each["check"] for each in findings] == CHECKS + PERMISSIONS
-    assert all(each["ok"] for each in findings)
-    assert {each["action"] for each in ec2.calls()} == {"GetCallerIdentity", *(each[4:] for each in PERMISSIONS)}
+    assert [finding["check"] for finding in findings] == CHECKS + PERMISSIONS
+    assert all(finding["ok"] for finding in findings)
+    assert {call["action"] for call in ec2.calls()} == {
+        "GetCallerIdentity",
+        *(permission[4:] for permission in PERMISSIONS),
+    }
     assert mutating(ec2.calls()) == []
     assert list((tmp_path / "state").rglob("*.json*")) == []
 
 
-def test_without_an_engine_it_says_where_to_get_one(without_engine: CommandLine) -> None:
+def test_a_missing_engine_is_reported_with_where_to_get_it(without_engine: CommandLine) -> None:
     run = without_engine("doctor")
     [line] = to_fix(run)
     assert line.startswith("engine: starting the Pulumi engine: there is no `pulumi` on PATH. Install it from https:")
@@ -72,21 +75,21 @@ def test_without_an_engine_it_says_where_to_get_one(without_engine: CommandLine)
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "expected"),
     [
         ("echo v2.0.0", "engine: starting the Pulumi engine: Minimum version requirement failed."),
         ("exit 7", "engine: starting the Pulumi engine: Command '['pulumi', 'version']' returned non-zero exit"),
     ],
 )
-def test_an_engine_that_will_not_do_is_told_of(
-    without_engine: CommandLine, tmp_path: Path, script: str, said: str
+def test_an_engine_that_is_too_old_or_broken_is_reported(
+    without_engine: CommandLine, tmp_path: Path, script: str, expected: str
 ) -> None:
     without_engine.env["PATH"] = put_engine(tmp_path / "bin", script)
     [line] = to_fix(without_engine("doctor"))
-    assert line.startswith(said)
+    assert line.startswith(expected)
 
 
-def test_an_engine_without_its_python_plugins_is_told_of(without_engine: CommandLine, tmp_path: Path) -> None:
+def test_an_engine_without_its_python_plugins_is_reported(without_engine: CommandLine, tmp_path: Path) -> None:
     pulumi = shutil.which("pulumi")
     without_engine.env["PATH"] = put_engine(tmp_path / "bin", f'exec "{pulumi}" "$@"')
     [line] = to_fix(without_engine("doctor"))
@@ -94,7 +97,7 @@ def test_an_engine_without_its_python_plugins_is_told_of(without_engine: Command
     assert line.endswith("Install Pulumi again: they belong to it.")
 
 
-def test_a_state_that_can_not_be_used_is_told_of(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+def test_a_state_that_can_not_be_used_is_reported(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     query = f"endpoint={ec2.endpoint}&s3ForcePathStyle=true&region={ec2.region}&disableSSL=true"
     snapset.env["PULUMI_BACKEND_URL"] = f"s3://nobody-made-this?{query}"
     [line] = to_fix(snapset("doctor"))
@@ -103,7 +106,7 @@ def test_a_state_that_can_not_be_used_is_told_of(snapset: CommandLine, ec2: Embe
     assert "Check PULUMI_BACKEND_URL, or `pulumi login`, and the permission to read and write there." in line
 
 
-def test_without_credentials_it_says_how_to_give_them(snapset: CommandLine) -> None:
+def test_missing_credentials_are_reported_with_how_to_set_them(snapset: CommandLine) -> None:
     del snapset.env["AWS_ACCESS_KEY_ID"], snapset.env["AWS_SECRET_ACCESS_KEY"]
     run = snapset("doctor")
     [line] = to_fix(run)
@@ -112,21 +115,21 @@ def test_without_credentials_it_says_how_to_give_them(snapset: CommandLine) -> N
     assert len(lines(run)) == len(CHECKS)
 
 
-def test_credentials_that_aws_refuses_are_told_of(without_engine: CommandLine, ec2: EmbeddedEC2) -> None:
+def test_credentials_that_aws_refuses_are_reported(without_engine: CommandLine, ec2: EmbeddedEC2) -> None:
     ec2.fault(kind="error", action="GetCallerIdentity", code="InvalidClientTokenId", status=403)
     _, line = to_fix(without_engine("doctor"))
     assert "InvalidClientTokenId" in line
     assert line.endswith("Renew or correct the AWS credentials.")
 
 
-def test_without_a_region_it_says_how_to_set_one(without_engine: CommandLine) -> None:
+def test_a_missing_region_is_reported_with_how_to_set_it(without_engine: CommandLine) -> None:
     del without_engine.env["AWS_REGION"], without_engine.env["AWS_DEFAULT_REGION"]
     _, line = to_fix(without_engine("doctor"))
     assert line.startswith("region: looking up the Region: no Region is set. Set the region input")
 
 
-@pytest.mark.parametrize("denied", [["CreateTags"], [each[4:] for each in PERMISSIONS]])
-def test_each_permission_that_lacks_is_one_line_that_names_it(
+@pytest.mark.parametrize("denied", [["CreateTags"], [permission[4:] for permission in PERMISSIONS]])
+def test_each_missing_permission_is_reported_on_its_own_line(
     without_engine: CommandLine, ec2: EmbeddedEC2, denied: list[str]
 ) -> None:
     for action in denied:
@@ -138,7 +141,7 @@ def test_each_permission_that_lacks_is_one_line_that_names_it(
         assert f"Allow ec2:{action}" in line
 
 
-def test_an_instance_that_is_not_there_is_told_of(without_engine: CommandLine) -> None:
+def test_an_instance_that_does_not_exist_is_reported(without_engine: CommandLine) -> None:
     _, line = to_fix(without_engine("doctor", "--instance", "i-0123456789abcdef0"))
     assert line.startswith(
         "ec2:DescribeInstances: describing instance i-0123456789abcdef0: InvalidInstanceID.NotFound"
@@ -146,9 +149,7 @@ def test_an_instance_that_is_not_there_is_told_of(without_engine: CommandLine) -
 
 
 @pytest.mark.parametrize("option", ["--instance", "--region"])
-def test_bad_input_is_refused_before_anything_is_checked(
-    without_engine: CommandLine, ec2: EmbeddedEC2, option: str
-) -> None:
+def test_bad_input_is_refused_before_any_check(without_engine: CommandLine, ec2: EmbeddedEC2, option: str) -> None:
     run = without_engine("doctor", option, "mars").failed()
     assert (run.code, run.stdout) == (2, "")
     assert "'mars' is not" in run.stderr

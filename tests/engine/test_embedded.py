@@ -1,4 +1,4 @@
-"""snapset in somebody else's Pulumi project: installed from a wheel, with no file of this repository beside it."""
+"""snapset in a user's Pulumi project: installed from a wheel, without any other file of this repository."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ backup = snapset.InstanceSnapshots("backup", instance=server)
 restored = snapset.RestoredVolumes("restored", source=backup, availability_zone="us-east-1a")
 pulumi.export("snapset", snapset.__file__)
 pulumi.export("snapshotIds", backup.snapshot_ids)
-pulumi.export("restoredFrom", restored.volumes.apply(lambda volumes: [each["snapshot_id"] for each in volumes]))
+pulumi.export("restoredFrom", restored.volumes.apply(lambda volumes: [volume["snapshot_id"] for volume in volumes]))
 """
 
 
@@ -44,7 +44,7 @@ def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> R
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> Path:
-    """The wheel that the pinned backend builds, from a copy: a build leaves files behind."""
+    """The wheel, built by the pinned build backend, from a copy because a build leaves files behind."""
     source = tmp_path / "source"
     source.mkdir()
     for name in ("LICENSE", "README.md", "pyproject.toml"):
@@ -60,26 +60,26 @@ def wheel(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def their_python(wheel: Path, tmp_path: Path) -> Path:
-    """A virtual environment with the wheel in it, and with what the wheel needs, but without this repository."""
+    """A virtual environment with the wheel and its dependencies, but without this repository."""
     home = tmp_path / "venv"
     venv.create(home, symlinks=True)
     python = home / "bin" / "python"
     [packages] = home.glob("lib/python*/site-packages")
-    # A folder that a .pth file names is searched, but the .pth files in it, the editable install's, are not read.
+    # Python searches a folder named in a .pth file, but ignores .pth files in it, such as the editable install's.
     (packages / "dependencies.pth").write_text("\n".join(map(sysconfig.get_path, ("purelib", "platlib"))))
-    # This finds the editable install, which is not its to replace.
+    # pip also finds the editable install, and would try to replace it.
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--ignore-installed"]
     run(*pip, "--no-deps", "--no-index", wheel, cwd=tmp_path).ok()
     return python
 
 
-def test_the_wheel_has_the_types_the_command_and_nothing_of_the_repository_but_the_package(wheel: Path) -> None:
+def test_the_wheel_has_the_package_its_types_and_its_command_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         [entry_points] = [name for name in names if name.endswith("entry_points.txt")]
         assert "snapset = snapset.cli:main" in archive.read(entry_points).decode()
     sources = {
-        str(each.relative_to(REPOSITORY / "components")) for each in REPOSITORY.glob("components/snapset/**/*.py")
+        str(path.relative_to(REPOSITORY / "components")) for path in REPOSITORY.glob("components/snapset/**/*.py")
     }
     assert {name for name in names if ".dist-info/" not in name} == sources | {
         "snapset/py.typed",

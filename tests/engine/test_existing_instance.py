@@ -29,14 +29,16 @@ def stack(project: Project, instance: LaunchedInstance) -> Project:
 
 
 def snapshots_in(ec2: EmbeddedEC2) -> dict[str, dict]:
-    return {each["SnapshotId"]: each for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    return {
+        snapshot["SnapshotId"]: snapshot for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    }
 
 
 def tags_of(snapshot: dict) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
 
 
-def test_every_input_in_the_config_reaches_the_one_call(
+def test_every_input_in_the_config_reaches_create_snapshots(
     stack: Project, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     stack.config |= {
@@ -50,7 +52,7 @@ def test_every_input_in_the_config_reaches_the_one_call(
         "waitTimeout": "5m",
     }
     stack.up().ok()
-    [call] = [each for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+    [call] = [call for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
     tags = {
         call["params"][key]: call["params"][key.replace(".Key", ".Value")]
         for key in call["params"]
@@ -76,20 +78,18 @@ def test_outpost_arn_and_location_reach_the_call(project: Project, ec2: Embedded
     project.up().ok()
     project.config = {"instanceId": in_local_zone.instance_id, "location": "local", "aws:region": "us-west-2"}
     project.up().ok()
-    first, second = (each["params"] for each in ec2.calls("CreateSnapshots") if not each["dry_run"])
+    first, second = (call["params"] for call in ec2.calls("CreateSnapshots") if not call["dry_run"])
     assert first["OutpostArn"] == outpost
     assert second["Location"] == "local"
 
 
-def test_the_outputs_and_the_state_are_what_ec2_has(
-    stack: Project, ec2: EmbeddedEC2, instance: LaunchedInstance
-) -> None:
+def test_the_outputs_and_the_state_match_ec2(stack: Project, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
     stack.up().ok()
     outputs, there = stack.outputs(), snapshots_in(ec2)
     assert set(outputs["snapshotIds"]) == set(there)
-    assert [each["device_name"] for each in outputs["snapshots"]] == ["/dev/sda1", DATA, SCRATCH]
-    assert [each["size_gib"] for each in outputs["snapshots"]] == [8, 20, 100]
-    assert {each["volume_id"] for each in outputs["snapshots"]} == set(instance.volume_ids.values())
+    assert [snapshot["device_name"] for snapshot in outputs["snapshots"]] == ["/dev/sda1", DATA, SCRATCH]
+    assert [snapshot["size_gib"] for snapshot in outputs["snapshots"]] == [8, 20, 100]
+    assert {snapshot["volume_id"] for snapshot in outputs["snapshots"]} == set(instance.volume_ids.values())
     assert outputs["completed"] is True
     for record in outputs["snapshots"]:
         snapshot = there[record["snapshot_id"]]
@@ -100,7 +100,7 @@ def test_the_outputs_and_the_state_are_what_ec2_has(
         assert record["state"] == snapshot["State"] == "completed"
     [recorded] = stack.sets()
     assert recorded["id"] == outputs["setId"]
-    assert {tags_of(each)["snapset:claim"] for each in there.values()} == {recorded["outputs"]["claim"]}
+    assert {tags_of(snapshot)["snapset:claim"] for snapshot in there.values()} == {recorded["outputs"]["claim"]}
 
 
 def test_up_twice_reports_no_changes_and_makes_no_mutating_call(stack: Project, ec2: EmbeddedEC2) -> None:
@@ -115,10 +115,10 @@ def test_a_preview_makes_no_mutating_call(stack: Project, ec2: EmbeddedEC2) -> N
     ec2.clear_calls()
     stack.preview().ok()
     assert mutating(ec2.calls()) == []
-    assert [each["dry_run"] for each in ec2.calls("CreateSnapshots")] == [True]
+    assert [call["dry_run"] for call in ec2.calls("CreateSnapshots")] == [True]
 
 
-def test_the_state_holds_no_code_and_no_credential(stack: Project) -> None:
+def test_the_state_has_no_code_and_no_credentials(stack: Project) -> None:
     stack.env |= {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE1", "AWS_SECRET_ACCESS_KEY": "topsecretexample"}
     stack.up().ok()
     [recorded] = stack.sets()
@@ -136,11 +136,14 @@ def test_a_changed_trigger_takes_a_new_set_and_keeps_the_first(stack: Project, e
     [second] = stack.sets()
     assert first["id"] != second["id"]
     assert f"{first['id']} stays" in replaced.text
-    assert {tags_of(each)["snapset:set"] for each in snapshots_in(ec2).values()} == {first["id"], second["id"]}
+    assert {tags_of(snapshot)["snapset:set"] for snapshot in snapshots_in(ec2).values()} == {
+        first["id"],
+        second["id"],
+    }
     assert ec2.calls("DeleteSnapshot") == []
 
 
-def test_under_delete_a_replacement_takes_the_new_set_before_it_deletes_the_old(
+def test_with_delete_a_replacement_takes_the_new_set_before_it_deletes_the_old(
     stack: Project, ec2: EmbeddedEC2
 ) -> None:
     stack.config["onDelete"] = "delete"
@@ -149,14 +152,12 @@ def test_under_delete_a_replacement_takes_the_new_set_before_it_deletes_the_old(
     ec2.clear_calls()
     stack.up().ok()
     assert mutating(ec2.calls())[0] == "CreateSnapshots"
-    assert [each["code"] for each in ec2.calls("DeleteSnapshot")] == [None] * 3
+    assert [call["code"] for call in ec2.calls("DeleteSnapshot")] == [None] * 3
     [second] = stack.sets()
     assert set(snapshots_in(ec2)) == set(second["outputs"]["snapshot_ids"])
 
 
-def test_a_changed_knob_updates_the_state_and_calls_nothing_that_changes_ec2(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
+def test_a_changed_on_delete_updates_only_the_state(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.up().ok()
     stack.config |= {"onDelete": "delete"}
     ec2.clear_calls()
@@ -167,9 +168,7 @@ def test_a_changed_knob_updates_the_state_and_calls_nothing_that_changes_ec2(
     assert len(recorded["outputs"]["snapshot_ids"]) == 3
 
 
-def test_asking_for_retain_together_with_a_change_keeps_the_set_that_was_to_be_deleted(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
+def test_switching_to_retain_together_with_another_change_keeps_the_old_set(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.config["onDelete"] = "delete"
     stack.up().ok()
     stack.config |= {"onDelete": "retain", "triggers": "b"}
@@ -178,7 +177,7 @@ def test_asking_for_retain_together_with_a_change_keeps_the_set_that_was_to_be_d
 
 
 @pytest.mark.parametrize(("policy", "left"), [("retain", 3), ("delete", 0)])
-def test_destroy_does_what_on_delete_says(stack: Project, ec2: EmbeddedEC2, policy: str, left: int) -> None:
+def test_destroy_follows_on_delete(stack: Project, ec2: EmbeddedEC2, policy: str, left: int) -> None:
     stack.config["onDelete"] = policy
     stack.up().ok()
     destroyed = stack.destroy().ok()
@@ -187,21 +186,21 @@ def test_destroy_does_what_on_delete_says(stack: Project, ec2: EmbeddedEC2, poli
     assert stack.sets() == []
 
 
-def test_refresh_shows_states_and_says_which_snapshots_are_gone(stack: Project, ec2: EmbeddedEC2) -> None:
+def test_refresh_updates_states_and_reports_snapshots_that_no_longer_exist(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.up().ok()
     [taken] = stack.sets()
-    assert {each["state"] for each in taken["outputs"]["snapshots"]} <= {"pending", "completed"}
+    assert {snapshot["state"] for snapshot in taken["outputs"]["snapshots"]} <= {"pending", "completed"}
     gone, *stay = taken["outputs"]["snapshot_ids"]
     ec2.ec2().delete_snapshot(SnapshotId=gone)
-    # A snapshot that is missing soon after its start may only not be visible yet.
+    # By default, a snapshot that is missing soon after its start counts as not visible yet.
     stack.env["SNAPSET_CONSISTENCY_SECONDS"] = "0"
     assert f"{gone} no longer exists" in stack.refresh().ok().text
     [refreshed] = stack.sets()
     assert refreshed["outputs"]["snapshot_ids"] == stay
-    assert {each["state"] for each in refreshed["outputs"]["snapshots"]} == {"completed"}
+    assert {snapshot["state"] for snapshot in refreshed["outputs"]["snapshots"]} == {"completed"}
 
 
-def test_a_set_that_was_deleted_by_hand_is_gone_after_a_refresh_and_taken_anew_by_the_next_up(
+def test_after_a_set_was_deleted_by_hand_refresh_drops_it_and_the_next_up_takes_a_new_one(
     stack: Project, ec2: EmbeddedEC2
 ) -> None:
     stack.up().ok()
@@ -214,7 +213,7 @@ def test_a_set_that_was_deleted_by_hand_is_gone_after_a_refresh_and_taken_anew_b
     assert len(snapshots_in(ec2)) == 3
 
 
-def test_a_snapshot_that_is_not_visible_yet_is_not_forgotten_by_a_refresh(stack: Project, ec2: EmbeddedEC2) -> None:
+def test_a_refresh_keeps_snapshots_that_are_not_visible_yet(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.config["wait"] = False
     stack.up().ok()
     ec2.settings(visibility_seconds=600)
@@ -223,7 +222,7 @@ def test_a_snapshot_that_is_not_visible_yet_is_not_forgotten_by_a_refresh(stack:
     assert len(recorded["outputs"]["snapshot_ids"]) == 3
 
 
-def test_ctrl_c_in_the_middle_of_a_wait_ends_at_once_and_the_next_up_waits_for_the_same_set(
+def test_ctrl_c_during_a_wait_exits_at_once_and_the_next_up_waits_for_the_same_set(
     stack: Project, ec2: EmbeddedEC2
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
@@ -232,30 +231,28 @@ def test_ctrl_c_in_the_middle_of_a_wait_ends_at_once_and_the_next_up_waits_for_t
         until(lambda: len(ec2.calls("DescribeSnapshots")) > 2)
         began = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
-        told = process.communicate(timeout=30)
+        output = process.communicate(timeout=30)
         ended = time.monotonic() - began
     assert process.returncode != 0
-    assert "Traceback" not in "".join(told)
-    assert ended < 8  # well under 2 s on an idle machine; the tests keep this one busy
+    assert "Traceback" not in "".join(output)
+    assert ended < 8  # well under 2 s on an idle machine, but tests run in parallel
     [interrupted] = stack.sets()
     ec2.complete()
     ec2.clear_calls()
     stack.up().ok()
-    assert [each["id"] for each in stack.sets()] == [interrupted["id"]]
+    assert [resource["id"] for resource in stack.sets()] == [interrupted["id"]]
     assert mutating(ec2.calls()) == []
     assert stack.outputs()["completed"] is True
 
 
-def test_the_wait_shows_its_progress_on_the_resource(stack: Project, ec2: EmbeddedEC2) -> None:
+def test_the_wait_reports_its_progress(stack: Project, ec2: EmbeddedEC2) -> None:
     ec2.settings(snapshot_seconds=2.5)
     shown = stack.up().ok().stdout
     assert "0 of 3 snapshots completed" in shown
     assert "3 of 3 snapshots completed, 100%" in shown
 
 
-def test_a_set_that_goes_to_error_fails_the_wait_and_is_replaced_after_a_refresh(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
+def test_a_set_in_error_fails_the_wait_and_is_replaced_after_a_refresh(stack: Project, ec2: EmbeddedEC2) -> None:
     ec2.settings(snapshot_seconds=60)
     ec2.fail(message="Given key ID is not accessible")
     failed = stack.up().failed()
@@ -269,9 +266,7 @@ def test_a_set_that_goes_to_error_fails_the_wait_and_is_replaced_after_a_refresh
     assert len(snapshots_in(ec2)) == 6
 
 
-def test_a_wait_that_runs_out_of_time_fails_and_says_that_the_snapshots_go_on(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
+def test_a_wait_that_times_out_fails_and_says_that_the_snapshots_go_on(stack: Project, ec2: EmbeddedEC2) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
     stack.config["waitTimeout"] = "1s"
     failed = stack.up().failed()
@@ -289,16 +284,16 @@ def test_an_aws_error_is_one_line_without_a_traceback(
     assert snapshots_in(ec2) == {}
 
 
-def test_a_region_in_the_stacks_aws_config_is_where_the_set_is_taken(project: Project, ec2: EmbeddedEC2) -> None:
+def test_the_set_is_taken_in_the_region_of_the_stacks_aws_config(project: Project, ec2: EmbeddedEC2) -> None:
     there = ec2.launch(region="eu-west-1")
     project.config = {"instanceId": there.instance_id, "aws:region": "eu-west-1"}
     project.up().ok()
-    [call] = [each for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+    [call] = [call for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
     assert call["region"] == "eu-west-1"
     assert project.outputs()["snapshotIds"]
 
 
-def test_a_program_that_is_not_there_is_one_line(project: Project) -> None:
+def test_an_unknown_program_is_reported(project: Project) -> None:
     project.config = {"program": "nonesuch"}
     failed = project.preview().failed()
     assert "there is no stacks/nonesuch.py" in failed.text

@@ -1,4 +1,4 @@
-"""An explicit `aws.Provider` says where calls go, as whom, and which tags there are, as it does for the instance."""
+"""snapset uses the Region, the credentials and the default tags of an explicit `aws.Provider`."""
 
 from __future__ import annotations
 
@@ -69,15 +69,15 @@ restored = RestoredVolumes("restored", source=shop.beside, availability_zone="{R
 """
 
 
-def make(program: Callable[[str], Project], text: str, instance_id: str) -> Project:
-    project = program(text)
+def make(program: Callable[[str], Project], source: str, instance_id: str) -> Project:
+    project = program(source)
     aws_plugin.install(project.env)
     project.config["instanceId"] = instance_id
     return project
 
 
 def make_by_id(program: Callable[[str], Project], ec2: EmbeddedEC2) -> Project:
-    """The program, where nothing but the provider names an endpoint or has credentials."""
+    """The program `BY_ID`, in an environment where only the provider has an endpoint and credentials."""
     project = make(program, BY_ID, ec2.launch(region=REGION).instance_id)
     credentials = project.folder / "credentials"
     credentials.write_text("[ops]\naws_access_key_id = AKIAPROFILE\naws_secret_access_key = secret\n")
@@ -89,24 +89,24 @@ def make_by_id(program: Callable[[str], Project], ec2: EmbeddedEC2) -> Project:
 
 
 def assumed(ec2: EmbeddedEC2) -> set[str]:
-    """The roles that were assumed; every other call was made as one of them."""
-    assert {each["access_key"] for each in ec2.calls("AssumeRole")} <= {"AKIAPROFILE"}
-    others = [each for each in ec2.calls() if each["action"] not in ("AssumeRole", "GetCallerIdentity")]
-    assert not [each for each in others if not each["access_key"].startswith("ASIA") or each["region"] != REGION]
-    return {each["params"]["RoleArn"] for each in ec2.calls("AssumeRole")}
+    """The roles that were assumed. Checks that all other calls used such a role."""
+    assert {call["access_key"] for call in ec2.calls("AssumeRole")} <= {"AKIAPROFILE"}
+    others = [call for call in ec2.calls() if call["action"] not in ("AssumeRole", "GetCallerIdentity")]
+    assert not [call for call in others if not call["access_key"].startswith("ASIA") or call["region"] != REGION]
+    return {call["params"]["RoleArn"] for call in ec2.calls("AssumeRole")}
 
 
 def tags_in(ec2: EmbeddedEC2) -> list[dict[str, str]]:
     found = ec2.ec2(region=REGION).describe_snapshots(OwnerIds=["self"])["Snapshots"]
-    return [{tag["Key"]: tag["Value"] for tag in each["Tags"]} for each in found]
+    return [{tag["Key"]: tag["Value"] for tag in snapshot["Tags"]} for snapshot in found]
 
 
-def test_a_set_is_taken_kept_and_deleted_where_and_as_whom_the_provider_says(
+def test_a_set_is_taken_and_deleted_with_the_region_role_and_tags_of_the_provider(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
     project = make_by_id(program, ec2)
     project.preview().ok()
-    assert [each["dry_run"] for each in ec2.calls("CreateSnapshots")] == [True]
+    assert [call["dry_run"] for call in ec2.calls("CreateSnapshots")] == [True]
     project.up().ok()
     assert assumed(ec2) == {ROLE}
     [tags] = tags_in(ec2)
@@ -125,12 +125,12 @@ def test_a_set_is_taken_kept_and_deleted_where_and_as_whom_the_provider_says(
     ec2.clear_calls()
     (project.cwd / "__main__.py").write_text("raise SystemExit('it ran')")
     project.destroy().ok()
-    assert [each["code"] for each in ec2.calls("DeleteSnapshot")] == [None]
+    assert [call["code"] for call in ec2.calls("DeleteSnapshot")] == [None]
     assert assumed(ec2) == {SECOND_ROLE}
     assert tags_in(ec2) == []
 
 
-def test_a_provider_that_holds_credentials_is_refused_and_one_that_is_not_known_yet_is_not_looked_for(
+def test_a_provider_with_credentials_is_refused_and_one_with_unknown_settings_calls_nothing_at_preview(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
     project = make_by_id(program, ec2)
@@ -145,20 +145,20 @@ def test_a_provider_that_holds_credentials_is_refused_and_one_that_is_not_known_
     assert ec2.calls() == []
 
 
-def test_a_backup_has_the_provider_of_the_component_around_it_but_rather_that_of_its_instance(
+def test_a_backup_uses_its_instances_provider_else_that_of_the_component_around_it(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
     project = make(program, INHERITED, ec2.launch(region=REGION).instance_id)
     project.up().ok()
-    assert {each["region"] for each in ec2.calls("CreateSnapshots")} == {REGION}
+    assert {call["region"] for call in ec2.calls("CreateSnapshots")} == {REGION}
     by_set = {tags["snapset:set"]: tags["from"] for tags in tags_in(ec2)}
-    assert {each["urn"].split("::")[-1]: by_set[each["id"]] for each in project.sets()} == {
+    assert {resource["urn"].split("::")[-1]: by_set[resource["id"]] for resource in project.sets()} == {
         "by-id": "one",
         "beside": "other",
     }
     resources = project.state()["deployment"]["resources"]
-    [restored] = [each for each in resources if each["type"].endswith(":RestoredSet")]
+    [restored] = [resource for resource in resources if resource["type"].endswith(":RestoredSet")]
     assert json.loads(restored["inputs"]["aws"]["defaultTags"]) == {"tags": {"from": "other"}}
     project.destroy().ok()
-    assert [each["region"] for each in ec2.calls("DeleteVolume")] == [REGION]
+    assert [call["region"] for call in ec2.calls("DeleteVolume")] == [REGION]
     assert len(tags_in(ec2)) == 2

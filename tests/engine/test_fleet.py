@@ -1,4 +1,4 @@
-"""`stacks/fleet.py` on the real engine: one set for each instance that the tags match, in one run."""
+"""`stacks/fleet.py` on the real engine: one set of each instance with the tags, in one run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def stack(project: Project) -> Project:
     return project
 
 
-def test_each_instance_that_matches_has_a_set_of_its_own_from_when_it_joins_and_it_stays_when_it_leaves(
+def test_each_matching_instance_gets_one_set_when_it_joins_and_keeps_it_when_it_leaves(
     stack: Project, ec2: EmbeddedEC2
 ) -> None:
     first, second = ec2.launch([(20, "/dev/sdf", {})], tags=WEB), ec2.launch(tags={**WEB, "tier": "1"})
@@ -34,12 +34,12 @@ def test_each_instance_that_matches_has_a_set_of_its_own_from_when_it_joins_and_
 
     shown = stack.up().ok().stdout
     sets = stack.outputs()["sets"]
-    assert {each: len(row["snapshotIds"]) for each, row in sets.items()} == {
+    assert {instance_id: len(row["snapshotIds"]) for instance_id, row in sets.items()} == {
         first.instance_id: 2,
         second.instance_id: 1,
     }
     assert {row["setId"]: set(row["snapshotIds"]) for row in sets.values()} == {
-        set_id: each.ids for set_id, each in find_sets(ec2).items()
+        set_id: found.ids for set_id, found in find_sets(ec2).items()
     }
     assert all(row["completed"] is True for row in sets.values())
     assert "sets of app=web" in shown
@@ -72,26 +72,26 @@ def test_each_instance_that_matches_has_a_set_of_its_own_from_when_it_joins_and_
     assert len(find_sets(ec2)) == 5
 
 
-def test_that_no_instance_matches_is_said_in_one_line(stack: Project, ec2: EmbeddedEC2) -> None:
+def test_a_fleet_without_instances_is_reported_in_one_line(stack: Project, ec2: EmbeddedEC2) -> None:
     ec2.launch(tags={"app": "database"})
-    told = stack.up().ok().text
-    assert "warning: no instance in us-east-1 matches app=web: no set is taken\n" in told
+    output = stack.up().ok().text
+    assert "warning: no instance in us-east-1 matches app=web: no set is taken\n" in output
     assert stack.outputs() == {"sets": {}}
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "expected"),
     [
-        ({"filterTags": {}}, "filterTags: name one tag"),
-        ({"filterTags": {"version": 2}}, "filterTags: name one tag"),
+        ({"filterTags": {}}, "filterTags: it is empty, or a value is not a string"),
+        ({"filterTags": {"version": 2}}, "filterTags: it is empty, or a value is not a string"),
         ({"onDelete": "delete"}, "onDelete: the sets of a fleet are always retained"),
     ],
 )
-def test_a_fleet_of_everything_and_one_whose_backups_go_with_the_instances_are_refused(
-    stack: Project, ec2: EmbeddedEC2, wrong: dict[str, object], told: str
+def test_a_fleet_without_tags_or_with_on_delete_is_refused(
+    stack: Project, ec2: EmbeddedEC2, wrong: dict[str, object], expected: str
 ) -> None:
     ec2.launch(tags=WEB)
     stack.config |= wrong
     ec2.clear_calls()
-    assert f"reading snapset:{told}" in stack.preview().failed().text
+    assert f"reading snapset:{expected}" in stack.preview().failed().text
     assert mutating(ec2.calls()) == []

@@ -1,4 +1,4 @@
-"""`backup_before_change`: exactly one set of the old instance precedes a change, or the change does not happen."""
+"""`backup_before_change`: a change happens only after exactly one set of the old instance was taken."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def stack(project: Project) -> Project:
 
 @pytest.fixture
 def alone(program: Callable[[str], Project]) -> Project:
-    """A guarded instance without data volumes, which is up."""
+    """A guarded instance without data volumes, already deployed."""
     project = program(ALONE)
     aws_plugin.install(project.env)
     project.up().ok()
@@ -94,28 +94,28 @@ def sets_in(ec2: EmbeddedEC2, region: str = "us-east-1") -> dict[str, list[dict[
 
 
 def sizes_in(snapshots: list[dict[str, Any]]) -> list[int]:
-    return sorted(each["VolumeSize"] for each in snapshots)
+    return sorted(snapshot["VolumeSize"] for snapshot in snapshots)
 
 
 def values_of(tag: str, snapshots: list[dict[str, Any]]) -> set[str]:
-    return {each["tags"][tag] for each in snapshots}
+    return {snapshot["tags"][tag] for snapshot in snapshots}
 
 
 def actions(ec2: EmbeddedEC2) -> list[str]:
-    return [each["action"] for each in ec2.calls() if each["carried_out"] and not each["dry_run"]]
+    return [call["action"] for call in ec2.calls() if call["carried_out"] and not call["dry_run"]]
 
 
 def the_set_before(ec2: EmbeddedEC2, *changes: str) -> str:
-    """The one set that the log says was taken, before these calls, in this order."""
+    """The one set in the call log. Checks that it was taken before these calls, and that they came in this order."""
     [set_id] = find_taken(ec2)
     done = actions(ec2)
-    assert [done.index(each) for each in changes] == sorted(done.index(each) for each in changes)
+    assert [done.index(action) for action in changes] == sorted(done.index(action) for action in changes)
     assert done.index("CreateSnapshots") < done.index(changes[0])
     return set_id
 
 
 def refuses(ec2: EmbeddedEC2, run: Callable[[], Run], instance_id: str) -> None:
-    """While EC2 refuses the set, the change fails with one line, and nothing of the instance is touched."""
+    """Check that the change fails, and does not touch the instance, while EC2 refuses CreateSnapshots."""
     ec2.clear_calls()
     ec2.fault(action="CreateSnapshots", kind="deny", times=None)
     failed = run().failed()
@@ -125,9 +125,7 @@ def refuses(ec2: EmbeddedEC2, run: Callable[[], Run], instance_id: str) -> None:
     ec2.clear_calls()
 
 
-def test_one_whole_set_precedes_an_update_and_a_destroy_of_the_stack_or_they_do_not_happen(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
+def test_an_update_and_a_destroy_happen_only_after_one_complete_set(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.preview().ok()
     assert mutating(ec2.calls()) == []
     stack.up().ok()
@@ -161,7 +159,7 @@ def test_one_whole_set_precedes_an_update_and_a_destroy_of_the_stack_or_they_do_
     assert set(sets_in(ec2)) == {updated, destroyed}
 
 
-def test_a_replacement_is_preceded_by_one_whole_set_of_the_old_instance_or_does_not_happen(
+def test_a_replacement_happens_only_after_one_complete_set_of_the_old_instance(
     stack: Project, ec2: EmbeddedEC2
 ) -> None:
     stack.up().ok()
@@ -175,7 +173,7 @@ def test_a_replacement_is_preceded_by_one_whole_set_of_the_old_instance_or_does_
     assert values_of("snapset:instance", sets_in(ec2)[replaced]) == {old}
 
 
-def test_a_guard_of_deletes_lets_updates_be_and_keeps_the_old_instance_where_the_new_one_comes_first(
+def test_a_guard_for_deletes_ignores_updates_and_keeps_the_old_instance_if_the_set_fails(
     alone: Project, ec2: EmbeddedEC2
 ) -> None:
     old = alone.outputs()["instanceId"]
@@ -207,7 +205,7 @@ def test_with_warn_the_change_goes_ahead_without_a_set(alone: Project, ec2: Embe
     assert sets_in(ec2) == {}
 
 
-def test_with_wait_the_change_comes_after_the_set_has_completed(alone: Project, ec2: EmbeddedEC2) -> None:
+def test_with_wait_the_change_happens_after_the_set_has_completed(alone: Project, ec2: EmbeddedEC2) -> None:
     ec2.settings(snapshot_seconds=2)
     alone.config |= {"instanceType": "t3.large", "wait": True}
     ec2.clear_calls()
@@ -216,7 +214,7 @@ def test_with_wait_the_change_comes_after_the_set_has_completed(alone: Project, 
     assert "DescribeSnapshots" in done[done.index("CreateSnapshots") : done.index("ModifyInstanceAttribute")]
 
 
-def test_a_change_that_failed_takes_its_set_up_when_it_is_repeated_and_the_same_change_later_takes_its_own(
+def test_a_repeated_failed_change_reuses_its_set_and_the_same_change_later_takes_a_new_one(
     alone: Project, ec2: EmbeddedEC2
 ) -> None:
     ec2.fault(action="ModifyInstanceAttribute", kind="error", code="InvalidInstanceAttributeValue", status=400)
@@ -231,7 +229,7 @@ def test_a_change_that_failed_takes_its_set_up_when_it_is_repeated_and_the_same_
     assert first in sets_in(ec2)
 
 
-def test_a_guard_follows_the_provider_that_it_is_given_and_a_volume_that_moves_is_no_delete_of_the_instance(
+def test_a_guard_uses_the_given_provider_and_takes_separate_sets_for_volume_and_instance(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
     project = program(ELSEWHERE)
@@ -242,8 +240,8 @@ def test_a_guard_follows_the_provider_that_it_is_given_and_a_volume_that_moves_i
     ec2.clear_calls()
     project.up().ok()
     moved = the_set_before(ec2, "DetachVolume", "AttachVolume")
-    assert {each["region"] for each in ec2.calls("CreateSnapshots")} == {REGION}
-    assert not [each for each in ec2.calls("CreateSnapshots") if not each["access_key"].startswith("ASIA")]
+    assert {call["region"] for call in ec2.calls("CreateSnapshots")} == {REGION}
+    assert not [call for call in ec2.calls("CreateSnapshots") if not call["access_key"].startswith("ASIA")]
     assert values_of("team", sets_in(ec2, REGION)[moved]) == {"ops"}
 
     project.config["ami"] = "ami-87654321"

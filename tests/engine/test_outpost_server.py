@@ -1,4 +1,4 @@
-"""`stacks/outpost_server.py` on the real engine: a set goes where its instance is, or to the Region."""
+"""`stacks/outpost_server.py` on the real engine: a set is stored where its instance is, or in the Region."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sets_in(ec2: EmbeddedEC2) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def test_a_set_of_an_instance_on_an_outpost_stays_there_or_goes_to_the_region_as_the_config_says(
+def test_the_set_of_an_instance_on_an_outpost_is_stored_there_or_in_the_region(
     stack: Project, ec2: EmbeddedEC2
 ) -> None:
     stack.config |= {"subnetId": make_subnet(ec2, ZONE, OutpostArn=OUTPOST), "outpostArn": OUTPOST}
@@ -53,9 +53,9 @@ def test_a_set_of_an_instance_on_an_outpost_stays_there_or_goes_to_the_region_as
     [reservation] = ec2.ec2().describe_instances(InstanceIds=[outputs["instanceId"]])["Reservations"]
     assert reservation["Instances"][0]["OutpostArn"] == OUTPOST
     [there] = sets_in(ec2).values()
-    assert {each["OutpostArn"] for each in there} == {OUTPOST}
-    assert sorted(each["VolumeSize"] for each in there) == [8, 20]
-    assert {each["SnapshotId"] for each in there} == set(outputs["snapshotIds"])
+    assert {snapshot["OutpostArn"] for snapshot in there} == {OUTPOST}
+    assert sorted(snapshot["VolumeSize"] for snapshot in there) == [8, 20]
+    assert {snapshot["SnapshotId"] for snapshot in there} == set(outputs["snapshotIds"])
     assert outputs["completed"] is True
 
     ec2.clear_calls()
@@ -69,39 +69,39 @@ def test_a_set_of_an_instance_on_an_outpost_stays_there_or_goes_to_the_region_as
     set_id = stack.outputs()["setId"]
     in_region = sets_in(ec2)[set_id]
     assert len(in_region) == 2
-    assert not any("OutpostArn" in each for each in in_region)
+    assert not any("OutpostArn" in snapshot for snapshot in in_region)
 
     assert f"{set_id} stays" in stack.destroy().ok().text
     assert len(sets_in(ec2)) == 2
 
 
-def test_a_set_of_an_instance_in_a_local_zone_stays_there_or_goes_to_the_region(
+def test_the_set_of_an_instance_in_a_local_zone_is_stored_there_or_in_the_region(
     stack: Project, ec2: EmbeddedEC2
 ) -> None:
     stack.config |= {"subnetId": make_subnet(ec2, LOCAL_ZONE), "location": "local"}
     stack.up().ok()
     [there] = sets_in(ec2).values()
-    assert [each["AvailabilityZone"] for each in there] == [LOCAL_ZONE] * 2
+    assert [snapshot["AvailabilityZone"] for snapshot in there] == [LOCAL_ZONE] * 2
     stack.config["location"] = "regional"
     stack.up().ok()
     in_region = sets_in(ec2)[stack.outputs()["setId"]]
     assert len(in_region) == 2
-    assert not any("AvailabilityZone" in each for each in in_region)
+    assert not any("AvailabilityZone" in snapshot for snapshot in in_region)
 
 
 @pytest.mark.parametrize(
-    ("place", "wanted", "told"),
+    ("place", "wanted", "expected"),
     [
         ({"OutpostArn": OUTPOST}, {"outpostArn": ANOTHER}, rf"outpostArn: subnet-\w+ is on {OUTPOST}"),
         ({}, {"outpostArn": OUTPOST}, r"outpostArn: subnet-\w+ is not on an Outpost"),
         ({}, {"location": "local"}, rf"location: subnet-\w+ is in {ZONE}, which is not a Local Zone"),
     ],
-    ids=["another Outpost", "no Outpost", "no Local Zone"],
+    ids=["another Outpost", "not on an Outpost", "not in a Local Zone"],
 )
-def test_what_does_not_fit_the_subnet_is_refused_before_there_is_an_instance(
-    stack: Project, ec2: EmbeddedEC2, place: dict[str, str], wanted: dict[str, str], told: str
+def test_config_that_does_not_fit_the_subnet_is_refused_before_the_instance_exists(
+    stack: Project, ec2: EmbeddedEC2, place: dict[str, str], wanted: dict[str, str], expected: str
 ) -> None:
     stack.config |= {"subnetId": make_subnet(ec2, ZONE, **place), **wanted}
     ec2.clear_calls()
-    assert re.search(f"reading snapset:{told}", stack.preview().failed().text)
+    assert re.search(f"reading snapset:{expected}", stack.preview().failed().text)
     assert mutating(ec2.calls()) == []

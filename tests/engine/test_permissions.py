@@ -1,4 +1,4 @@
-"""The permissions in the README are what snapset calls, for each way of use: no less, and no more."""
+"""The permissions in the README are exactly those of the calls that snapset makes, for each way of use."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ ROWS = dict(re.findall(r"^\| (.+?) \| (.*`(?:ec2|sts):.+) \|$", README, re.MULTI
 
 
 def allowed(way: str) -> set[str]:
-    """The actions in a way's row of the table, with those of the row that it builds on."""
+    """The actions in this row of the table, including those of the row that it refers to."""
     actions = set(re.findall(r"`\w+:(\w+)`", ROWS[way]))
     base = re.match(r"as (.+?), and", ROWS[way])
-    return actions | (allowed(next(each for each in ROWS if each.startswith(base[1]))) if base else set())
+    return actions | (allowed(next(row for row in ROWS if row.startswith(base[1]))) if base else set())
 
 
 @pytest.fixture
@@ -34,10 +34,10 @@ def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
     return CommandLine({**env, "SNAPSET_CONSISTENCY_SECONDS": "1"}, tmp_path)
 
 
-def test_the_policy_grants_what_taking_sets_needs() -> None:
+def test_the_policy_grants_exactly_what_taking_sets_needs() -> None:
     [policy] = [json.loads(text) for text in re.findall(r"```json\n(\{\n  \"Version\".*?)```", README, re.DOTALL)]
-    granted = {action.removeprefix("ec2:") for each in policy["Statement"] for action in each["Action"]}
-    [taking] = [each for each in ROWS if each.startswith("taking sets")]
+    granted = {action.removeprefix("ec2:") for statement in policy["Statement"] for action in statement["Action"]}
+    [taking] = [row for row in ROWS if row.startswith("taking sets")]
     assert granted == allowed(taking)
 
 
@@ -49,7 +49,9 @@ IN_STACKS = {
 
 
 @pytest.mark.parametrize("way", IN_STACKS)
-def test_a_set_in_a_stack_calls_what_its_row_says(project: Project, ec2: EmbeddedEC2, way: str) -> None:
+def test_a_set_in_a_stack_needs_exactly_the_permissions_of_its_row(
+    project: Project, ec2: EmbeddedEC2, way: str
+) -> None:
     local = {"zone": "us-west-2-lax-1a", "region": "us-west-2"} if "location" in IN_STACKS[way] else {}
     project.config = {"instanceId": ec2.launch([(20, "/dev/sdf", {})], **local).instance_id, **IN_STACKS[way]}
     ec2.clear_calls()
@@ -59,7 +61,7 @@ def test_a_set_in_a_stack_calls_what_its_row_says(project: Project, ec2: Embedde
     project.up().ok()
     project.refresh().ok()
     project.destroy().ok()
-    [row] = [each for each in ROWS if each.startswith(way)]
+    [row] = [row for row in ROWS if row.startswith(way)]
     assert called(ec2) == allowed(row)
 
 
@@ -77,7 +79,9 @@ def restore_in_a_stack(project: Project, ec2: EmbeddedEC2) -> None:
     project.destroy().ok()
 
 
-def test_restored_volumes_in_a_stack_call_what_their_row_says(project: Project, ec2: EmbeddedEC2) -> None:
+def test_restored_volumes_in_a_stack_need_exactly_the_permissions_of_their_row(
+    project: Project, ec2: EmbeddedEC2
+) -> None:
     restore_in_a_stack(project, ec2)
     assert called(ec2) == allowed("`RestoredVolumes` in a stack")
 
@@ -127,20 +131,20 @@ COMMANDS: dict[str, Callable[[CommandLine, EmbeddedEC2], None]] = {
 
 
 @pytest.mark.parametrize("way", COMMANDS)
-def test_a_command_calls_what_its_row_says(snapset: CommandLine, ec2: EmbeddedEC2, way: str) -> None:
+def test_a_command_needs_exactly_the_permissions_of_its_row(snapset: CommandLine, ec2: EmbeddedEC2, way: str) -> None:
     COMMANDS[way](snapset, ec2)
-    # Tags that CreateVolume applies by itself need the permission for them all the same.
+    # CreateVolume with tags needs ec2:CreateTags too, without a call of it.
     implied = {"CreateTags"} if ec2.calls("CreateVolume") else set()
     assert called(ec2) | implied == allowed(way)
 
 
 def called(ec2: EmbeddedEC2) -> set[str]:
-    return {each["action"] for each in ec2.calls()}
+    return {call["action"] for call in ec2.calls()}
 
 
-def test_every_way_is_tried() -> None:
+def test_every_row_has_a_test() -> None:
     tried = [*COMMANDS, *IN_STACKS, "`RestoredVolumes` in a stack"]
-    assert [row for row in ROWS if not any(row.startswith(each) for each in tried)] == []
+    assert [row for row in ROWS if not any(row.startswith(way) for way in tried)] == []
 
 
 def test_every_permission_that_an_error_asks_for_is_in_the_table() -> None:

@@ -1,4 +1,4 @@
-"""README's Python examples, run as they are printed: one case for each block, by the heading that it stands under."""
+"""Run README's Python examples unchanged: one case per example, by the heading above it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MakeProject = Callable[[str], Project]
 
 
 def find_examples() -> dict[str, str]:
-    """The python blocks by heading; the second one under a heading is `HEADING 2`, and so on."""
+    """The Python blocks by heading. The second block under a heading is `HEADING 2`, and so on."""
     found: dict[str, str] = {}
     heading, nth = "", 0
-    text = (REPOSITORY / "README.md").read_text()
+    readme = (REPOSITORY / "README.md").read_text()
     pieces = r"^#+ ([^\n]+)$|^```(\w+)\n(.*?)^```$"
-    for title, language, block in re.findall(pieces, text, re.MULTILINE | re.DOTALL):
+    for title, language, block in re.findall(pieces, readme, re.MULTILINE | re.DOTALL):
         if title:
             heading, nth = title, 0
         elif language == "python":
@@ -43,7 +43,7 @@ def check_in_a_stack(example: str, make_project: MakeProject, ec2: EmbeddedEC2, 
     project.up().ok()
     [taken] = find_sets(ec2).values()
     assert set(project.outputs()["snapshotIds"]) == taken.ids
-    assert {each.tags["app"] for each in taken.snapshots.values()} == {"shop"}
+    assert {snapshot.tags["app"] for snapshot in taken.snapshots.values()} == {"shop"}
     project.config["release"] = "43"
     project.up().ok()
     assert len(find_sets(ec2)) == 2
@@ -62,9 +62,9 @@ def check_back_again(example: str, make_project: MakeProject, ec2: EmbeddedEC2, 
     project = make_project(example)
     project.config = {"setId": set_id, "instanceId": target}
     project.up().ok()
-    attached = {each["device_name"] for each in project.outputs()["volumes"]}
+    attached = {volume["device_name"] for volume in project.outputs()["volumes"]}
     assert attached == {"/dev/sdf", "/dev/sdg"}
-    assert {each.attached_to for each in restored_in(ec2)} == {(target, device) for device in attached}
+    assert {volume.attached_to for volume in restored_in(ec2)} == {(target, device) for device in attached}
 
 
 def check_testing_your_stack(example: str, _make_project: MakeProject, _ec2: EmbeddedEC2, folder: Path) -> None:
@@ -80,18 +80,18 @@ CASES = {
     "Testing your stack": check_testing_your_stack,
 }
 
-# Of its own: test_before_change.py.
+# Tested in test_before_change.py.
 ELSEWHERE = {"Before a change in the same program"}
 
 
 @pytest.mark.parametrize(
-    ("heading", "example"), [each for each in find_examples().items() if each[0] not in ELSEWHERE]
+    ("heading", "example"), [example for example in find_examples().items() if example[0] not in ELSEWHERE]
 )
-def test_an_example_does_what_the_text_says(
+def test_an_example_works_as_the_readme_says(
     program: MakeProject, ec2: EmbeddedEC2, tmp_path: Path, heading: str, example: str
 ) -> None:
-    def make_project(text: str) -> Project:
-        project = program(text)
+    def make_project(source: str) -> Project:
+        project = program(source)
         aws_plugin.install(project.env)
         return project
 
@@ -99,5 +99,5 @@ def test_an_example_does_what_the_text_says(
     CASES[heading](example, make_project, ec2, tmp_path)
 
 
-def test_every_case_has_its_example() -> None:
+def test_every_example_has_a_case_and_every_case_an_example() -> None:
     assert CASES.keys() | ELSEWHERE == find_examples().keys()

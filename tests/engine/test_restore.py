@@ -1,4 +1,4 @@
-"""`RestoredVolumes` on the real engine: in the program that takes the set, and from the id of a set alone."""
+"""`RestoredVolumes` on the real engine: in the program that takes the set, and from only the id of a set."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def source(ec2: EmbeddedEC2) -> LaunchedInstance:
 
 @pytest.fixture
 def set_id(ec2: EmbeddedEC2, source: LaunchedInstance) -> str:
-    """A set whose instance and volumes are gone."""
+    """A set whose instance and volumes no longer exist."""
     taken = take_set(ec2, source)
     terminate(ec2, source)
     return taken
@@ -77,14 +77,14 @@ def attached(project: Project, set_id: str, target: str) -> Project:
 
 def restored_sets(project: Project) -> list[dict[str, Any]]:
     resources = project.state()["deployment"].get("resources", [])
-    return [each for each in resources if each["type"].endswith(":RestoredSet")]
+    return [resource for resource in resources if resource["type"].endswith(":RestoredSet")]
 
 
 def ids_in(ec2: EmbeddedEC2) -> set[str]:
-    return {each.volume_id for each in restored_in(ec2)}
+    return {volume.volume_id for volume in restored_in(ec2)}
 
 
-def test_a_set_is_restored_from_its_id_alone_after_its_instance_and_the_state_are_gone(
+def test_a_set_is_restored_from_its_id_alone_without_its_instance_and_its_state(
     project: Project, ec2: EmbeddedEC2, source: LaunchedInstance
 ) -> None:
     project.config = {"instanceId": source.instance_id, "copyTagsFromSource": "volume", "tags": {"app": "shop"}}
@@ -96,24 +96,24 @@ def test_a_set_is_restored_from_its_id_alone_after_its_instance_and_the_state_ar
     project.config = {"program": "restore", "setId": set_id, "availabilityZone": ZONE}
     project.up().ok()
     assert_matches(ec2, set_id, instance_id=None)
-    names = {each.tags["snapset:device"]: each.tags.get("Name") for each in restored_in(ec2)}
+    names = {volume.tags["snapset:device"]: volume.tags.get("Name") for volume in restored_in(ec2)}
     assert names == {ROOT: None, DATA: "data", SCRATCH: None}
-    assert {each.tags["app"] for each in restored_in(ec2)} == {"shop"}
+    assert {volume.tags["app"] for volume in restored_in(ec2)} == {"shop"}
 
 
-def test_the_outputs_are_what_ec2_has(in_zone: Project, ec2: EmbeddedEC2, set_id: str) -> None:
+def test_the_outputs_match_ec2(in_zone: Project, ec2: EmbeddedEC2, set_id: str) -> None:
     in_zone.up().ok()
     outputs = in_zone.outputs()
     assert outputs["setId"] == set_id
     assert set(outputs["volumeIds"]) == ids_in(ec2)
-    assert [each["volume_id"] for each in outputs["volumes"]] == outputs["volumeIds"]
-    assert [(each["device_name"], each["size_gib"]) for each in outputs["volumes"]] == [
+    assert [volume["volume_id"] for volume in outputs["volumes"]] == outputs["volumeIds"]
+    assert [(volume["device_name"], volume["size_gib"]) for volume in outputs["volumes"]] == [
         (ROOT, 8),
         (DATA, 20),
         (SCRATCH, 100),
     ]
-    assert {each["snapshot_id"] for each in outputs["volumes"]} == set(snapshots_of(ec2, set_id))
-    assert {(each["availability_zone"], each["state"]) for each in outputs["volumes"]} == {(ZONE, "available")}
+    assert {volume["snapshot_id"] for volume in outputs["volumes"]} == set(snapshots_of(ec2, set_id))
+    assert {(volume["availability_zone"], volume["state"]) for volume in outputs["volumes"]} == {(ZONE, "available")}
     [recorded] = restored_sets(in_zone)
     assert len(recorded["inputs"]["__provider"]) < 200
 
@@ -133,11 +133,11 @@ def test_a_preview_creates_nothing(attached: Project, ec2: EmbeddedEC2) -> None:
     ec2.clear_calls()
     attached.preview().ok()
     assert mutating(ec2.calls()) == []
-    assert [each["dry_run"] for each in ec2.calls("CreateVolume")] == [True]
+    assert [call["dry_run"] for call in ec2.calls("CreateVolume")] == [True]
 
 
 @pytest.mark.parametrize("change", [{"volumeType": "gp3"}, {"encrypted": True}])
-def test_a_changed_kind_replaces_the_volumes_the_old_ones_first(
+def test_a_changed_volume_property_replaces_the_volumes_and_deletes_the_old_ones_first(
     attached: Project, ec2: EmbeddedEC2, target: str, change: dict[str, Any]
 ) -> None:
     attached.up().ok()
@@ -146,23 +146,23 @@ def test_a_changed_kind_replaces_the_volumes_the_old_ones_first(
     ec2.clear_calls()
     attached.up("--show-replacement-steps").ok()
     assert not old & ids_in(ec2)
-    assert sorted(each.attached_to or () for each in restored_in(ec2)) == [(target, DATA), (target, SCRATCH)]
+    assert sorted(volume.attached_to or () for volume in restored_in(ec2)) == [(target, DATA), (target, SCRATCH)]
     assert mutating(ec2.calls()) == [
         *["DetachVolume", "DeleteVolume"] * 2,
         *["CreateVolume"] * 2,
         *["AttachVolume"] * 2,
     ]
-    assert all(each.raw["VolumeType"] == "gp3" or each.raw["Encrypted"] for each in restored_in(ec2))
+    assert all(volume.raw["VolumeType"] == "gp3" or volume.raw["Encrypted"] for volume in restored_in(ec2))
 
 
-def test_a_changed_kind_is_previewed_although_the_devices_are_occupied_by_what_goes(attached: Project) -> None:
+def test_a_replacement_can_be_previewed_while_the_old_volumes_hold_the_devices(attached: Project) -> None:
     attached.up().ok()
     attached.config["volumeType"] = "gp3"
     assert "replace" in attached.preview().ok().stdout
 
 
 @pytest.mark.parametrize("where", ["zone", "instance"])
-def test_a_forced_replacement_ends_with_one_new_volume_a_snapshot(
+def test_a_forced_replacement_makes_one_new_volume_per_snapshot(
     in_zone: Project, ec2: EmbeddedEC2, set_id: str, target: str, where: str
 ) -> None:
     if where == "instance":
@@ -177,15 +177,15 @@ def test_a_forced_replacement_ends_with_one_new_volume_a_snapshot(
     assert len(ids_in(ec2)) == len(old)
 
 
-def test_changed_tags_are_changed_in_place(in_zone: Project, ec2: EmbeddedEC2) -> None:
+def test_tags_are_changed_in_place(in_zone: Project, ec2: EmbeddedEC2) -> None:
     in_zone.config["tags"] = {"case": "42", "who": "me"}
     in_zone.up().ok()
     before = ids_in(ec2)
     in_zone.config["tags"] = {"case": "43"}
     assert changes(in_zone.up().ok())["updated"] == 1
     assert ids_in(ec2) == before
-    assert [(each.tags["case"], "who" in each.tags) for each in restored_in(ec2)] == [("43", False)] * 3
-    assert {each.tags["app"] for each in restored_in(ec2)} == {"shop"}
+    assert [(volume.tags["case"], "who" in volume.tags) for volume in restored_in(ec2)] == [("43", False)] * 3
+    assert {volume.tags["app"] for volume in restored_in(ec2)} == {"shop"}
 
 
 def test_occupied_devices_are_refused_at_preview_and_nothing_is_created(
@@ -202,7 +202,7 @@ def test_occupied_devices_are_refused_at_preview_and_nothing_is_created(
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "expected"),
     [
         ({"setId": "set-00000000000000000"}, "no snapshot in us-east-1 has the tag snapset:set"),
         ({"availabilityZone": "us-east-1q"}, "there is no zone us-east-1q"),
@@ -211,12 +211,12 @@ def test_occupied_devices_are_refused_at_preview_and_nothing_is_created(
         ({"throughput": 250}, "takes none"),
     ],
 )
-def test_what_does_not_fit_is_found_at_preview(in_zone: Project, config: dict[str, Any], said: str) -> None:
+def test_bad_input_is_found_at_preview(in_zone: Project, config: dict[str, Any], expected: str) -> None:
     in_zone.config |= config
-    assert said in in_zone.preview().failed().text
+    assert expected in in_zone.preview().failed().text
 
 
-def test_a_volume_that_is_gone_is_dropped_by_a_refresh_and_said(in_zone: Project, ec2: EmbeddedEC2) -> None:
+def test_a_refresh_drops_and_reports_a_volume_that_no_longer_exists(in_zone: Project, ec2: EmbeddedEC2) -> None:
     in_zone.up().ok()
     gone, *stay = in_zone.outputs()["volumeIds"]
     ec2.ec2().delete_volume(VolumeId=gone)
@@ -225,7 +225,7 @@ def test_a_volume_that_is_gone_is_dropped_by_a_refresh_and_said(in_zone: Project
     assert recorded["outputs"]["volume_ids"] == stay
 
 
-def test_a_restore_whose_volumes_are_all_gone_is_made_anew(in_zone: Project, ec2: EmbeddedEC2, set_id: str) -> None:
+def test_volumes_that_were_all_deleted_are_made_again(in_zone: Project, ec2: EmbeddedEC2, set_id: str) -> None:
     in_zone.env["SNAPSET_CONSISTENCY_SECONDS"] = "0"
     in_zone.up().ok()
     for volume_id in ids_in(ec2):
@@ -236,7 +236,7 @@ def test_a_restore_whose_volumes_are_all_gone_is_made_anew(in_zone: Project, ec2
     assert_matches(ec2, set_id, instance_id=None)
 
 
-def test_destroy_detaches_and_deletes_and_leaves_the_set(
+def test_destroy_deletes_the_volumes_and_keeps_the_set(
     attached: Project, ec2: EmbeddedEC2, set_id: str, target: str
 ) -> None:
     attached.up().ok()
@@ -244,26 +244,26 @@ def test_destroy_detaches_and_deletes_and_leaves_the_set(
     assert restored_in(ec2) == []
     assert len(snapshots_of(ec2, set_id)) == 3
     described = ec2.ec2().describe_instances(InstanceIds=[target])["Reservations"][0]["Instances"][0]
-    assert [each["DeviceName"] for each in described["BlockDeviceMappings"]] == [ROOT]
+    assert [mapping["DeviceName"] for mapping in described["BlockDeviceMappings"]] == [ROOT]
 
 
 def test_destroy_does_not_take_a_volume_from_another_instance(
     attached: Project, ec2: EmbeddedEC2, target: str
 ) -> None:
     attached.up().ok()
-    moved = next(each for each in restored_in(ec2) if each.attached_to == (target, DATA))
+    moved = next(volume for volume in restored_in(ec2) if volume.attached_to == (target, DATA))
     elsewhere = ec2.launch().instance_id
     ec2.ec2().detach_volume(VolumeId=moved.volume_id)
     ec2.ec2().attach_volume(VolumeId=moved.volume_id, InstanceId=elsewhere, Device=DATA)
     failed = attached.destroy().failed()
     assert f"deleting {moved.volume_id}: VolumeInUse" in failed.text
-    assert [each.attached_to for each in restored_in(ec2)] == [(elsewhere, DATA)]
+    assert [volume.attached_to for volume in restored_in(ec2)] == [(elsewhere, DATA)]
     ec2.ec2().detach_volume(VolumeId=moved.volume_id)
     attached.destroy().ok()
     assert restored_in(ec2) == []
 
 
-def test_the_program_that_takes_the_set_restores_it_too(
+def test_one_program_can_take_a_set_and_restore_it(
     program: Callable[[str], Project], ec2: EmbeddedEC2, source: LaunchedInstance
 ) -> None:
     project = program(IN_ONE_PROGRAM)
@@ -273,13 +273,13 @@ def test_the_program_that_takes_the_set_restores_it_too(
     project.preview().ok()
     project.up().ok()
     outputs = project.outputs()
-    there = {each.volume_id: each for each in restored_in(ec2)}
-    assert [each["device_name"] for each in outputs["attached"]] == [DATA, SCRATCH]
-    for each in outputs["attached"]:
-        assert there[each["volume_id"]].attached_to == (outputs["targetId"], each["device_name"])
-        assert there[each["volume_id"]].zone == "us-east-1b"
-    assert [there[each].size for each in outputs["loose"]] == [8, 20, 100]
-    assert {there[each].raw["Iops"] for each in outputs["loose"]} == {3500}
+    there = {volume.volume_id: volume for volume in restored_in(ec2)}
+    assert [volume["device_name"] for volume in outputs["attached"]] == [DATA, SCRATCH]
+    for volume in outputs["attached"]:
+        assert there[volume["volume_id"]].attached_to == (outputs["targetId"], volume["device_name"])
+        assert there[volume["volume_id"]].zone == "us-east-1b"
+    assert [there[volume_id].size for volume_id in outputs["loose"]] == [8, 20, 100]
+    assert {there[volume_id].raw["Iops"] for volume_id in outputs["loose"]} == {3500}
     assert len(there) == 5
     assert "created" not in changes(project.up().ok())
     project.destroy().ok()

@@ -1,4 +1,4 @@
-"""`snapset restore` as a person calls it at night: a process, its output, its exit code, and no engine."""
+"""`snapset restore` as an on-call engineer runs it: in a separate process, without an engine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ZONE = "us-east-1a"
 @pytest.fixture
 def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
     env = run_environment(tmp_path, ec2.environment())
-    # No engine, and no state.
+    # Without an engine and without a state.
     return CommandLine({**env, "PATH": "", "PULUMI_BACKEND_URL": "file:///nonexistent"}, tmp_path)
 
 
@@ -47,7 +47,7 @@ def set_id(ec2: EmbeddedEC2, source: LaunchedInstance) -> str:
 
 @pytest.fixture
 def target(ec2: EmbeddedEC2) -> str:
-    """An instance with its root volume only."""
+    """An instance with only a root volume."""
     return ec2.launch().instance_id
 
 
@@ -56,38 +56,40 @@ def document(run: Run) -> dict[str, Any]:
     return parsed
 
 
-def test_a_set_is_restored_from_its_id_alone_after_its_instance_and_the_volumes_are_gone(
+def test_a_set_is_restored_from_its_id_alone_without_its_instance_and_volumes(
     snapset: CommandLine, ec2: EmbeddedEC2, source: LaunchedInstance, set_id: str
 ) -> None:
     terminate(ec2, source)
     restored = document(snapset("restore", set_id, "--availability-zone", ZONE, "--json").ok())
     assert_matches(ec2, set_id, instance_id=None)
     assert (restored["set_id"], restored["instance_id"]) == (set_id, None)
-    assert {each["volume_id"] for each in restored["volumes"]} == {each.volume_id for each in restored_in(ec2)}
-    assert [each["device_name"] for each in restored["volumes"]] == [ROOT, DATA, SCRATCH]
-    assert [each["size_gib"] for each in restored["volumes"]] == [8, 20, 100]
-    assert {each["availability_zone"] for each in restored["volumes"]} == {ZONE}
-    assert {each["state"] for each in restored["volumes"]} == {"available"}
-    assert {each["snapshot_id"] for each in restored["volumes"]} == set(snapshots_of(ec2, set_id))
+    assert {volume["volume_id"] for volume in restored["volumes"]} == {
+        volume.volume_id for volume in restored_in(ec2)
+    }
+    assert [volume["device_name"] for volume in restored["volumes"]] == [ROOT, DATA, SCRATCH]
+    assert [volume["size_gib"] for volume in restored["volumes"]] == [8, 20, 100]
+    assert {volume["availability_zone"] for volume in restored["volumes"]} == {ZONE}
+    assert {volume["state"] for volume in restored["volumes"]} == {"available"}
+    assert {volume["snapshot_id"] for volume in restored["volumes"]} == set(snapshots_of(ec2, set_id))
 
 
-def test_volumes_are_attached_where_they_were_without_the_root(
+def test_data_volumes_are_attached_at_their_old_devices(
     snapset: CommandLine, ec2: EmbeddedEC2, source: LaunchedInstance, set_id: str, target: str
 ) -> None:
     terminate(ec2, source)
     restored = document(snapset("restore", set_id, "--to", target, "--exclude-boot", "--json").ok())
     assert restored["instance_id"] == target
-    assert [(each["device_name"], each["state"]) for each in restored["volumes"]] == [
+    assert [(volume["device_name"], volume["state"]) for volume in restored["volumes"]] == [
         (DATA, "in-use"),
         (SCRATCH, "in-use"),
     ]
-    assert {each.attached_to for each in restored_in(ec2)} == {(target, DATA), (target, SCRATCH)}
-    names = {each.attached_to: each.tags.get("Name") for each in restored_in(ec2)}
+    assert {volume.attached_to for volume in restored_in(ec2)} == {(target, DATA), (target, SCRATCH)}
+    names = {volume.attached_to: volume.tags.get("Name") for volume in restored_in(ec2)}
     assert names == {(target, DATA): "data", (target, SCRATCH): None}
 
 
 @pytest.mark.parametrize("where", ["instance", "zone"])
-def test_the_same_set_and_target_again_makes_nothing_new_and_prints_the_same(
+def test_repeating_a_restore_makes_nothing_new_and_prints_the_same(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, where: str
 ) -> None:
     place = ("--to", target, "--exclude-boot") if where == "instance" else ("--availability-zone", ZONE)
@@ -100,19 +102,19 @@ def test_the_same_set_and_target_again_makes_nothing_new_and_prints_the_same(
     assert "which an earlier run made" not in first.stderr
 
 
-def test_other_tags_are_given_to_the_volumes_that_are_there(
+def test_repeating_a_restore_with_other_tags_tags_the_existing_volumes(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str
 ) -> None:
     place = ("--availability-zone", ZONE)
     snapset("restore", set_id, *place).ok()
     snapset("restore", set_id, *place, "--tag", "case=42").ok()
-    assert [each.tags["case"] for each in restored_in(ec2)] == ["42"] * 3
+    assert [volume.tags["case"] for volume in restored_in(ec2)] == ["42"] * 3
 
 
 def test_every_option_reaches_the_call(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str) -> None:
     options = "--volume-type gp3 --iops 4000 --throughput 250 --encrypted --kms-key-id alias/shop --tag case=42"
     snapset("restore", set_id, "--availability-zone", "us-east-1b", *options.split()).ok()
-    calls = [each["params"] for each in ec2.calls("CreateVolume")]
+    calls = [call["params"] for call in ec2.calls("CreateVolume")]
     assert len(calls) == 3
     for params in calls:
         assert params["AvailabilityZone"] == "us-east-1b"
@@ -120,11 +122,11 @@ def test_every_option_reaches_the_call(snapset: CommandLine, ec2: EmbeddedEC2, s
         assert (params["Iops"], params["Throughput"]) == ("4000", "250")
         assert (params["Encrypted"], params["KmsKeyId"]) == ("true", "alias/shop")
         assert params["ClientToken"]
-    assert {each.tags["case"] for each in restored_in(ec2)} == {"42"}
-    assert {each.tags["app"] for each in restored_in(ec2)} == {"shop"}
+    assert {volume.tags["case"] for volume in restored_in(ec2)} == {"42"}
+    assert {volume.tags["app"] for volume in restored_in(ec2)} == {"shop"}
 
 
-def test_a_region_is_where_the_set_is_looked_for(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str) -> None:
+def test_the_set_is_looked_for_in_the_given_region(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str) -> None:
     run = snapset("restore", set_id, "--availability-zone", "eu-west-1a", "--region", "eu-west-1").failed()
     assert run.code == 2
     assert f"looking for {set_id}: no snapshot in eu-west-1 has the tag snapset:set" in run.stderr
@@ -144,7 +146,7 @@ def test_occupied_devices_are_named_before_anything_is_created(
     assert document(run)["volumes"] == []
 
 
-def test_a_rerun_that_leaves_the_root_out_goes_on_with_the_data_volumes(
+def test_a_rerun_without_the_root_volume_attaches_the_data_volumes(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
 ) -> None:
     ec2.fault(action="AttachVolume", kind="error", code="InvalidParameterValue", message="not here")
@@ -152,7 +154,7 @@ def test_a_rerun_that_leaves_the_root_out_goes_on_with_the_data_volumes(
     assert "not here" in snapset("restore", set_id, "--to", target).failed().stderr
     snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
     assert len(restored_in(ec2)) == 3
-    assert {each.attached_to for each in restored_in(ec2)} == {None, (target, DATA), (target, SCRATCH)}
+    assert {volume.attached_to for volume in restored_in(ec2)} == {None, (target, DATA), (target, SCRATCH)}
 
 
 def root_of(ec2: EmbeddedEC2, instance_id: str) -> str:
@@ -160,7 +162,7 @@ def root_of(ec2: EmbeddedEC2, instance_id: str) -> str:
     return str(described["BlockDeviceMappings"][0]["Ebs"]["VolumeId"])
 
 
-def test_a_stopped_instance_without_its_root_gets_that_back_too(
+def test_a_stopped_instance_without_a_root_volume_gets_the_root_volume_too(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
 ) -> None:
     ec2.ec2().stop_instances(InstanceIds=[target])
@@ -170,10 +172,10 @@ def test_a_stopped_instance_without_its_root_gets_that_back_too(
 
 
 @pytest.mark.parametrize(
-    ("state", "code", "said"), [("pending", 2, "not completed yet"), ("error", 4, "is in error")]
+    ("state", "code", "expected"), [("pending", 2, "not completed yet"), ("error", 4, "is in error")]
 )
 def test_a_set_that_has_not_completed_is_refused(
-    snapset: CommandLine, ec2: EmbeddedEC2, source: LaunchedInstance, state: str, code: int, said: str
+    snapset: CommandLine, ec2: EmbeddedEC2, source: LaunchedInstance, state: str, code: int, expected: str
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
     if state == "error":
@@ -182,25 +184,25 @@ def test_a_set_that_has_not_completed_is_refused(
     ec2.clear_calls()
     run = snapset("restore", set_id, "--availability-zone", ZONE).failed()
     assert run.code == code
-    assert said in run.stderr
+    assert expected in run.stderr
     assert run.stderr.splitlines()[-1].startswith(f"snapset: restoring {set_id}: ")
     assert mutating(ec2.calls()) == []
 
 
-def test_a_set_whose_devices_were_never_marked_can_be_restored_in_a_zone_only(
+def test_a_set_without_device_tags_can_only_be_restored_in_a_zone(
     snapset: CommandLine, ec2: EmbeddedEC2, source: LaunchedInstance, target: str
 ) -> None:
     set_id = take_set(ec2, source, marked=False)
     run = snapset("restore", set_id, "--to", target, "--exclude-boot").failed()
     assert run.code == 2
-    assert all(each in run.stderr for each in snapshots_of(ec2, set_id))
+    assert all(snapshot_id in run.stderr for snapshot_id in snapshots_of(ec2, set_id))
     assert "tag it with snapset:device" in run.stderr
     snapset("restore", set_id, "--availability-zone", ZONE).ok()
     assert len(restored_in(ec2)) == 3
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["set-1", "--availability-zone", ZONE], "'set-1' is not the id of a set"),
         (["{set}"], "neither is given"),
@@ -222,14 +224,14 @@ def test_a_set_whose_devices_were_never_marked_can_be_restored_in_a_zone_only(
         (["{set}", "--availability-zone", ZONE, "--tag", "aws:a=1"], "reserved by AWS"),
     ],
 )
-def test_bad_input_ends_with_2_and_creates_nothing(
-    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, arguments: list[str], said: str
+def test_bad_input_exits_with_2_and_creates_nothing(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, arguments: list[str], expected: str
 ) -> None:
     ec2.clear_calls()
     names = {"{set}": set_id, "{target}": target}
-    run = snapset("restore", *(names.get(each, each) for each in arguments)).failed()
+    run = snapset("restore", *(names.get(argument, argument) for argument in arguments)).failed()
     assert run.code == 2
-    assert said in run.stderr
+    assert expected in run.stderr
     assert mutating(ec2.calls()) == []
 
 
@@ -240,11 +242,11 @@ def test_a_terminated_target_is_refused(snapset: CommandLine, ec2: EmbeddedEC2, 
     assert f"{target} is terminated: no volume can be attached to it" in run.stderr
 
 
-def test_a_volume_that_was_restored_earlier_and_moved_since_is_not_made_again(
+def test_a_restored_volume_that_was_moved_since_is_not_made_again(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
 ) -> None:
     snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
-    moved = next(each for each in restored_in(ec2) if each.attached_to == (target, DATA))
+    moved = next(volume for volume in restored_in(ec2) if volume.attached_to == (target, DATA))
     elsewhere = ec2.launch().instance_id
     ec2.ec2().detach_volume(VolumeId=moved.volume_id)
     ec2.ec2().attach_volume(VolumeId=moved.volume_id, InstanceId=elsewhere, Device="/dev/sdz")
@@ -254,22 +256,20 @@ def test_a_volume_that_was_restored_earlier_and_moved_since_is_not_made_again(
     assert len(restored_in(ec2)) == 2
 
 
-def test_a_restore_whose_volumes_were_deleted_makes_them_anew(
-    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str
-) -> None:
+def test_volumes_that_were_deleted_are_made_again(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str) -> None:
     snapset.env["SNAPSET_CONSISTENCY_SECONDS"] = "0"
     for _ in range(3):
         snapset("restore", set_id, "--availability-zone", ZONE).ok()
         assert_matches(ec2, set_id, instance_id=None)
-        for each in restored_in(ec2):
-            ec2.ec2().delete_volume(VolumeId=each.volume_id)
+        for volume in restored_in(ec2):
+            ec2.ec2().delete_volume(VolumeId=volume.volume_id)
 
 
 @pytest.mark.parametrize(
     ("action", "needs"),
     [("CreateVolume", "ec2:CreateVolume and ec2:CreateTags"), ("AttachVolume", "ec2:AttachVolume")],
 )
-def test_a_missing_permission_ends_with_3_and_names_it(
+def test_a_missing_permission_exits_with_3_and_is_named(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, action: str, needs: str
 ) -> None:
     ec2.fault(action=action, kind="deny")
@@ -284,5 +284,5 @@ def test_without_json_a_table_of_80_columns_shows_the_volumes(
 ) -> None:
     shown = snapset("restore", set_id, "--availability-zone", ZONE).ok().stdout
     assert f"{set_id} is restored in {ZONE}, attached to no instance" in shown
-    assert all(each.volume_id in shown for each in restored_in(ec2))
+    assert all(volume.volume_id in shown for volume in restored_in(ec2))
     assert max(len(line) for line in shown.splitlines()) <= 80

@@ -1,4 +1,4 @@
-"""What the commands print with `--json` is what `snapset schema` says, after a success and after a failure."""
+"""What the commands print with `--json` matches `snapset schema`, after a success and after a failure."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
 
 def problems_of(command: str, document: Any) -> list[str]:
     validator = Draft202012Validator({**SCHEMA, "anyOf": [{"$ref": f"#/$defs/{command}"}]})
-    return [each.message for each in validator.iter_errors(document)]
+    return [problem.message for problem in validator.iter_errors(document)]
 
 
-def test_every_document_is_what_the_schema_says(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+def test_every_document_matches_the_schema(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     def run(command: str, *arguments: str, code: int = 0) -> Any:
         ran = snapset(command, *arguments, "--json")
         assert ran.code == code, ran.text
@@ -44,7 +44,7 @@ def test_every_document_is_what_the_schema_says(snapset: CommandLine, ec2: Embed
     [first] = run("backup", instance, "--change-id", "first")["sets"]
     ec2.settings(snapshot_seconds=float("inf"))
     [second] = run("backup", instance, "--change-id", "second", "--timeout", "1s", code=4)["sets"]
-    # The same record as the backup's, but for what only its run could tell.
+    # `list` prints the same record as `backup`, except for `outcome`, which only the backup's run knows.
     assert {**run("list")["sets"][1], "outcome": "created"} == {**first, "change_id": "first"}
     assert run("show", first["set_id"])["sets"][0]["snapshot_ids"] == first["snapshot_ids"]
     run("show", SET, code=2)
@@ -55,7 +55,7 @@ def test_every_document_is_what_the_schema_says(snapset: CommandLine, ec2: Embed
     run("restore", SET, "--availability-zone", "us-east-1a", code=2)
     run("prune", "--keep-last", "1", code=2)
     ec2.lock(first["snapshot_ids"][:1])
-    assert [each["result"] for each in run("prune", "--keep-last", "1", "--yes")["sets"]] == ["partly deleted"]
+    assert [record["result"] for record in run("prune", "--keep-last", "1", "--yes")["sets"]] == ["partly deleted"]
     run("doctor")
     assert run("unlock", "--change-id", "first")["locks"] == []
     run("unlock", "--change-id", "nonesuch", code=2)
@@ -64,13 +64,13 @@ def test_every_document_is_what_the_schema_says(snapset: CommandLine, ec2: Embed
     run("prune", "--keep-last", "1", code=3)
 
 
-def test_the_schema_is_valid_and_printed_by_a_command_that_needs_nothing(snapset: CommandLine) -> None:
+def test_the_schema_is_valid_and_printed_without_engine_or_credentials(snapset: CommandLine) -> None:
     Draft202012Validator.check_schema(SCHEMA)
     snapset.env = {"PATH": ""}
     assert json.loads(snapset("schema").ok().stdout) == SCHEMA
 
 
-def test_what_the_schema_does_not_say_is_refused() -> None:
+def test_documents_with_missing_wrong_or_extra_fields_do_not_match() -> None:
     snapshot = {
         "snapshot_id": "snap-0123456789abcdef0",
         "volume_id": "vol-0123456789abcdef0",
@@ -97,7 +97,7 @@ def test_what_the_schema_does_not_say_is_refused() -> None:
         {**record, "outcome": "created"},
         *({**record, "snapshots": [{**snapshot, name: []}]} for name in snapshot),
     ]
-    for each in wrong:
-        assert problems_of("list", {"sets": [each]}), each
-    # Only a run that took or took up the set can say which.
+    for entry in wrong:
+        assert problems_of("list", {"sets": [entry]}), entry
+    # Only the document of `backup` needs an `outcome`.
     assert problems_of("backup", {"sets": [record]})

@@ -1,4 +1,4 @@
-"""Calls go where the stack's `aws` provider would send them, and as whom; and what shapes them is never recorded."""
+"""Calls use the endpoint, role, profile and default tags of the stack's `aws` config. No credential is recorded."""
 
 from __future__ import annotations
 
@@ -26,27 +26,25 @@ def stack(project: Project, instance: LaunchedInstance) -> Project:
     return project
 
 
-def test_a_role_is_assumed_with_its_external_id_and_session_name_and_all_calls_are_its(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
+def test_a_role_is_assumed_with_its_options_and_makes_all_calls(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.config["aws:assumeRoles"] = [
         {"roleArn": ROLE, "externalId": "x-1", "sessionName": "deploy", "duration": "30m"}
     ]
     ec2.clear_calls()
     stack.up().ok()
     assumed = ec2.calls("AssumeRole")
-    assert {each["params"]["RoleArn"] for each in assumed} == {ROLE}
-    assert {each["params"]["ExternalId"] for each in assumed} == {"x-1"}
-    assert {each["params"]["RoleSessionName"] for each in assumed} == {"deploy"}
-    assert {each["params"]["DurationSeconds"] for each in assumed} == {"1800"}
-    as_whom = {each["access_key"] for each in ec2.calls() if each["action"] != "AssumeRole"}
-    assert as_whom
-    assert "testing" not in as_whom
-    text = json.dumps(stack.state())
-    assert not [key for key in as_whom if key in text]
+    assert {call["params"]["RoleArn"] for call in assumed} == {ROLE}
+    assert {call["params"]["ExternalId"] for call in assumed} == {"x-1"}
+    assert {call["params"]["RoleSessionName"] for call in assumed} == {"deploy"}
+    assert {call["params"]["DurationSeconds"] for call in assumed} == {"1800"}
+    used_keys = {call["access_key"] for call in ec2.calls() if call["action"] != "AssumeRole"}
+    assert used_keys
+    assert "testing" not in used_keys
+    state = json.dumps(stack.state())
+    assert not [key for key in used_keys if key in state]
 
 
-def test_roles_are_assumed_one_as_the_other(stack: Project, ec2: EmbeddedEC2) -> None:
+def test_each_role_is_assumed_by_the_one_before(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.config["aws:assumeRoles"] = [{"roleArn": ROLE}, {"roleArn": SECOND_ROLE}]
     ec2.clear_calls()
     stack.preview().ok()
@@ -69,10 +67,10 @@ def test_a_profile_of_the_stacks_config_is_used(stack: Project, ec2: EmbeddedEC2
     stack.config |= {"aws:profile": "backup", "aws:sharedCredentialsFiles": [str(credentials)]}
     ec2.clear_calls()
     stack.up().ok()
-    assert {each["access_key"] for each in ec2.calls()} == {"AKIAPROFILE"}
+    assert {call["access_key"] for call in ec2.calls()} == {"AKIAPROFILE"}
 
 
-def test_default_tags_are_on_every_snapshot_and_the_resources_own_tags_win(stack: Project, ec2: EmbeddedEC2) -> None:
+def test_every_snapshot_has_the_default_tags_but_the_resources_own_tags_win(stack: Project, ec2: EmbeddedEC2) -> None:
     stack.config |= {"aws:defaultTags": {"tags": {"team": "ops", "app": "all"}}, "tags": {"app": "shop"}}
     stack.up().ok()
     for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]:
@@ -83,7 +81,7 @@ def test_default_tags_are_on_every_snapshot_and_the_resources_own_tags_win(stack
     assert mutating(ec2.calls()) == []
 
 
-def test_a_way_to_credentials_that_is_not_supported_is_refused_in_one_line(stack: Project) -> None:
+def test_an_unsupported_source_of_credentials_is_refused(stack: Project) -> None:
     stack.config["aws:assumeRoleWithWebIdentity"] = {"roleArn": ROLE}
     assert "Set AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE" in stack.preview().failed().text
 
@@ -95,9 +93,7 @@ def test_the_preflight_can_be_switched_off(stack: Project, ec2: EmbeddedEC2) -> 
     assert ec2.calls() == []
 
 
-def test_without_the_right_to_describe_instances_the_set_is_taken_with_a_warning(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
+def test_without_describe_instances_the_set_is_taken_with_a_warning(stack: Project, ec2: EmbeddedEC2) -> None:
     ec2.fault(action="DescribeInstances", kind="deny", times=None)
     taken = stack.up().ok()
     assert "is not checked" in taken.text

@@ -1,4 +1,4 @@
-"""`snapset list`, `show`, `wait` and `prune`: processes, their output, their exit codes; no engine, no state."""
+"""`snapset list`, `show`, `wait` and `prune`, in separate processes, without an engine and without a state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Take = Callable[..., str]
 @pytest.fixture
 def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
     env = run_environment(tmp_path, ec2.environment())
-    # No engine, and no state.
+    # Without an engine and without a state.
     nothing = {"PATH": "", "PULUMI_BACKEND_URL": "file:///nonexistent", "COLUMNS": "80"}
     return CommandLine({**env, **nothing, "SNAPSET_CONSISTENCY_SECONDS": "1"}, tmp_path)
 
@@ -43,7 +43,7 @@ def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
 
 @pytest.fixture
 def take(ec2: EmbeddedEC2, instance: LaunchedInstance) -> Take:
-    """Take a set that is so many hours old, of the instance or of another."""
+    """Take a set of the instance, or of another, and make it so many hours old."""
 
     def make(*, hours: float, of: LaunchedInstance | None = None, **inputs: Any) -> str:
         set_id = take_set(ec2, of or instance, triggers=hours, **inputs)
@@ -59,17 +59,17 @@ def document(run: Run) -> dict[str, Any]:
 
 
 def ids_in(run: Run) -> list[str]:
-    return [each["set_id"] for each in document(run)["sets"]]
+    return [record["set_id"] for record in document(run)["sets"]]
 
 
 def left(ec2: EmbeddedEC2) -> set[str]:
-    return {each["SnapshotId"] for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    return {snapshot["SnapshotId"] for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
 
 
 def answer(
     snapset: CommandLine, *arguments: str, say: str = "", on_terminal: tuple[str, ...] = ("stdin", "stderr")
 ) -> Run:
-    """Run the command on a terminal, and answer its question."""
+    """Run the command in a terminal, and answer its question."""
     ours, theirs = os.openpty()
     try:
         streams = {name: theirs if name in on_terminal else subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
@@ -89,7 +89,7 @@ def answer(
         os.close(theirs)
 
 
-def test_sets_are_listed_newest_first_also_where_the_instance_is_gone(
+def test_sets_are_listed_newest_first_even_if_the_instance_no_longer_exists(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, take: Take
 ) -> None:
     old = take(hours=50, change_id="refs/heads/main@0123456789")
@@ -101,11 +101,11 @@ def test_sets_are_listed_newest_first_also_where_the_instance_is_gone(
     listed = snapset("list", "--json").ok()
     assert ids_in(listed) == [theirs, new, old]
     assert ids_in(snapset("list", "--json", "--instance", instance.instance_id).ok()) == [new, old]
-    assert {each["action"] for each in ec2.calls()} == {"DescribeSnapshots"}
+    assert {call["action"] for call in ec2.calls()} == {"DescribeSnapshots"}
 
     record = document(listed)["sets"][2]
     assert (record["state"], record["change_id"]) == ("completed", "refs/heads/main@0123456789")
-    assert [each["device_name"] for each in record["snapshots"]] == [ROOT, DATA, SCRATCH]
+    assert [snapshot["device_name"] for snapshot in record["snapshots"]] == [ROOT, DATA, SCRATCH]
     assert record == document(snapset("show", old, "--json").ok())["sets"][0]
 
     table = snapset("list").ok().stdout
@@ -113,18 +113,18 @@ def test_sets_are_listed_newest_first_also_where_the_instance_is_gone(
     assert re.fullmatch(rf"{old} {instance.instance_id}\s+2 d\s+128 completed\s+refs/heads/ma…", line.rstrip())
     assert max(map(len, table.splitlines())) <= 80
     shown = snapset("show", old).ok().stdout
-    assert all(each in shown for each in record["snapshot_ids"])
+    assert all(snapshot_id in shown for snapshot_id in record["snapshot_ids"])
     assert "outcome" not in record
 
 
-def test_sets_of_another_region_are_listed_there(snapset: CommandLine, take: Take) -> None:
+def test_only_the_sets_of_the_given_region_are_listed(snapset: CommandLine, take: Take) -> None:
     take(hours=1)
     run = snapset("list", "--region", "eu-central-1", "--json").ok()
     assert (document(run)["sets"], run.stderr) == ([], "")
     assert snapset("list", "--region", "eu-central-1").ok().stdout == "There are no sets.\n"
 
 
-def test_colours_are_for_terminals_and_no_color_is_honoured(snapset: CommandLine, take: Take) -> None:
+def test_colours_appear_only_in_a_terminal_and_not_with_no_color(snapset: CommandLine, take: Take) -> None:
     take(hours=1)
     colour = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
     assert colour.search(answer(snapset, "list", on_terminal=("stdout",)).ok().stdout)
@@ -135,14 +135,14 @@ def test_colours_are_for_terminals_and_no_color_is_honoured(snapset: CommandLine
 
 
 @pytest.mark.parametrize("command", ["show", "wait"])
-def test_an_unknown_set_ends_with_2_and_says_where_it_was_looked_for(snapset: CommandLine, command: str) -> None:
+def test_an_unknown_set_exits_with_2_and_the_error_names_the_region(snapset: CommandLine, command: str) -> None:
     run = snapset(command, UNKNOWN, "--json").failed()
     assert run.code == 2
     assert document(run)["error"]["type"] == "NotFoundError"
     assert f"looking for {UNKNOWN}: no snapshot in us-east-1" in run.stderr
 
 
-def test_a_missing_permission_ends_with_3_and_names_it(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+def test_a_missing_permission_exits_with_3_and_is_named(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     ec2.fault(action="DescribeSnapshots", kind="deny")
     run = snapset("list", "--json").failed()
     assert run.code == 3
@@ -154,31 +154,31 @@ def test_a_missing_permission_ends_with_3_and_names_it(snapset: CommandLine, ec2
 
 
 def test_a_wait_ends_when_the_set_has_completed(snapset: CommandLine, ec2: EmbeddedEC2, take: Take) -> None:
-    # Seen only after a moment, as EC2 has it.
+    # As in EC2, the snapshots become visible only after a moment.
     snapset.env["SNAPSET_CONSISTENCY_SECONDS"] = "20"
     ec2.settings(snapshot_seconds=float("inf"), visibility_seconds=1.5)
     set_id = take(hours=0)
     ec2.clear_calls()
     with snapset.start("wait", set_id, "--json") as process:
-        until(lambda: any("snapshot-id" in each["params"].values() for each in ec2.calls("DescribeSnapshots")))
+        until(lambda: any("snapshot-id" in call["params"].values() for call in ec2.calls("DescribeSnapshots")))
         ec2.complete()
         stdout, stderr = process.communicate(timeout=60)
     run = Run(process.returncode, stdout, stderr).ok()
-    assert [(each["set_id"], each["state"]) for each in document(run)["sets"]] == [(set_id, "completed")]
+    assert [(record["set_id"], record["state"]) for record in document(run)["sets"]] == [(set_id, "completed")]
     assert re.search(r"\d of 3 snapshots completed, \d+%", run.stderr)
 
 
-def test_a_wait_that_runs_out_of_time_ends_with_4_and_the_set_goes_on(
+def test_a_wait_that_times_out_exits_with_4_and_says_how_to_go_on(
     snapset: CommandLine, ec2: EmbeddedEC2, take: Take
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
     run = snapset("wait", take(hours=1), "--timeout", "1s", "--json").failed()
     assert run.code == 4
-    assert [each["state"] for each in document(run)["sets"]] == ["pending"]
+    assert [record["state"] for record in document(run)["sets"]] == ["pending"]
     assert run.stderr.splitlines()[-1].endswith(" or the next run waits for them again.")
 
 
-def test_a_wait_for_a_set_that_fails_or_has_lost_a_part_ends_with_4(
+def test_waiting_for_a_failed_or_incomplete_set_exits_with_4(
     snapset: CommandLine, ec2: EmbeddedEC2, take: Take
 ) -> None:
     failed, partly = take(hours=2), take(hours=1)
@@ -190,10 +190,12 @@ def test_a_wait_for_a_set_that_fails_or_has_lost_a_part_ends_with_4(
     run = snapset("wait", partly, "--json").failed()
     assert run.code == 4
     assert "1 of its 3 snapshots no longer exist" in run.stderr
-    assert [each["state"] for each in document(run)["sets"]] == ["incomplete"]
+    assert [record["state"] for record in document(run)["sets"]] == ["incomplete"]
 
 
-def test_an_interrupt_in_the_wait_is_quiet(snapset: CommandLine, ec2: EmbeddedEC2, take: Take) -> None:
+def test_an_interrupt_during_the_wait_exits_at_once_and_prints_the_set(
+    snapset: CommandLine, ec2: EmbeddedEC2, take: Take
+) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
     set_id = take(hours=1)
     ec2.clear_calls()
@@ -205,10 +207,10 @@ def test_an_interrupt_in_the_wait_is_quiet(snapset: CommandLine, ec2: EmbeddedEC
     assert process.returncode == 130
     assert time.monotonic() - began < 8  # well under a second on an idle machine
     assert stderr.splitlines() == [f"{set_id}: 0 of 3 snapshots completed, 0%"]
-    assert [each["set_id"] for each in json.loads(stdout)["sets"]] == [set_id]
+    assert [record["set_id"] for record in json.loads(stdout)["sets"]] == [set_id]
 
 
-def test_prune_deletes_what_is_old_of_every_instance_and_nothing_else(
+def test_prune_deletes_the_old_sets_of_every_instance_and_nothing_else(
     snapset: CommandLine, ec2: EmbeddedEC2, take: Take
 ) -> None:
     other = ec2.launch()
@@ -220,14 +222,14 @@ def test_prune_deletes_what_is_old_of_every_instance_and_nothing_else(
     ec2.clear_calls()
     run = snapset("prune", "--older-than", "2d", "--yes", "--json").ok()
     assert ids_in(run) == old
-    assert {each["result"] for each in document(run)["sets"]} == {"deleted"}
+    assert {record["result"] for record in document(run)["sets"]} == {"deleted"}
     assert mutating(ec2.calls()) == ["DeleteSnapshot"] * 6
-    assert {each["action"] for each in ec2.calls()} == {"DescribeSnapshots", "DeleteSnapshot"}
-    assert left(ec2) == {foreign, *(each for set_id in kept for each in snapshots_of(ec2, set_id))}
+    assert {call["action"] for call in ec2.calls()} == {"DescribeSnapshots", "DeleteSnapshot"}
+    assert left(ec2) == {foreign, *(snapshot_id for set_id in kept for snapshot_id in snapshots_of(ec2, set_id))}
     assert snapset("prune", "--keep-last", "1", "--yes").ok().stdout == "Nothing is to be deleted.\n"
 
 
-def test_prune_of_one_instance_leaves_the_others_alone(
+def test_prune_of_one_instance_keeps_the_sets_of_others(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, take: Take
 ) -> None:
     other = ec2.launch()
@@ -235,10 +237,10 @@ def test_prune_of_one_instance_leaves_the_others_alone(
     old, _ = take(hours=7), take(hours=6)
     run = snapset("prune", "--keep-last", "1", "--instance", instance.instance_id, "--yes", "--json").ok()
     assert ids_in(run) == [old]
-    assert all(snapshots_of(ec2, each) for each in theirs)
+    assert all(snapshots_of(ec2, set_id) for set_id in theirs)
 
 
-def test_prune_goes_on_past_what_an_image_uses_or_a_lock_keeps_and_says_why(
+def test_prune_keeps_snapshots_in_use_or_locked_says_why_and_deletes_the_rest(
     snapset: CommandLine, ec2: EmbeddedEC2, take: Take
 ) -> None:
     partly, whole, gone = take(hours=9), take(hours=8), take(hours=7)
@@ -265,7 +267,7 @@ def test_prune_goes_on_past_what_an_image_uses_or_a_lock_keeps_and_says_why(
     assert max(map(len, table.splitlines())) <= 80
 
 
-def test_prune_without_the_permission_deletes_nothing_and_ends_with_3(
+def test_prune_without_the_permission_deletes_nothing_and_exits_with_3(
     snapset: CommandLine, ec2: EmbeddedEC2, take: Take
 ) -> None:
     take(hours=9), take(hours=8)
@@ -277,7 +279,7 @@ def test_prune_without_the_permission_deletes_nothing_and_ends_with_3(
     assert len(left(ec2)) == 6
 
 
-def test_prune_asks_on_a_terminal_and_is_refused_where_nobody_can_be_asked(
+def test_prune_asks_in_a_terminal_and_is_refused_elsewhere_without_yes(
     snapset: CommandLine, ec2: EmbeddedEC2, take: Take
 ) -> None:
     old, _ = take(hours=9), take(hours=8)
@@ -285,7 +287,7 @@ def test_prune_asks_on_a_terminal_and_is_refused_where_nobody_can_be_asked(
     refused = snapset("prune", "--keep-last", "1", "--json").failed()
     assert refused.code == 2
     assert "1 set with 3 snapshots would be deleted, and nobody is here to be asked. Add --yes." in refused.stderr
-    assert [each["result"] for each in document(refused)["sets"]] == ["chosen"]
+    assert [record["result"] for record in document(refused)["sets"]] == ["chosen"]
     no = answer(snapset, "prune", "--keep-last", "1", say="n\n")
     assert (no.code, old in no.stderr) == (1, True)
     assert mutating(ec2.calls()) == []
@@ -295,7 +297,7 @@ def test_prune_asks_on_a_terminal_and_is_refused_where_nobody_can_be_asked(
     assert snapshots_of(ec2, old) == {}
 
 
-def test_a_set_that_became_the_newest_while_the_question_stood_stays(
+def test_prune_keeps_a_set_that_became_the_newest_before_the_answer(
     snapset: CommandLine, ec2: EmbeddedEC2, take: Take
 ) -> None:
     older, old, newest = take(hours=9), take(hours=8), take(hours=7)
@@ -312,12 +314,12 @@ def test_a_set_that_became_the_newest_while_the_question_stood_stays(
         text=True,
     ) as process:
         until(lambda: ec2.calls("DescribeSnapshots"))
-        for each in doomed:
-            ec2.ec2().delete_snapshot(SnapshotId=each)
+        for snapshot_id in doomed:
+            ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
         os.write(ours, b"y\n")
         stdout, _ = process.communicate(timeout=60)
     os.close(ours)
     os.close(theirs)
-    results = {each["set_id"]: each["result"] for each in json.loads(stdout)["sets"]}
+    results = {record["set_id"]: record["result"] for record in json.loads(stdout)["sets"]}
     assert (process.returncode, results) == (0, {older: "deleted", old: "kept"})
     assert len(left(ec2)) == 3

@@ -1,6 +1,6 @@
-"""`pulumi_aws` on the `aws` plugin: what snapset's own tests of whole stacks build on.
+"""`pulumi_aws` with the `aws` plugin, on which snapset's tests of whole stacks rely.
 
-Where the real plugin is installed these run on it; they hold the stand-in to its behaviour.
+Where the real plugin is installed, these tests run with it, which shows that the stand-in behaves like it.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ for device in config.get_object("devices") or []:
 
 @pytest.fixture
 def aws_program(program: Callable[[str], Project]) -> Callable[[str], Project]:
-    def make(text: str) -> Project:
-        project = program(text)
+    def make(source: str) -> Project:
+        project = program(source)
         aws_plugin.install(project.env)
         return project
 
@@ -73,7 +73,7 @@ def instances_in(ec2: EmbeddedEC2) -> dict[str, dict[str, Any]]:
     """The instances that are not terminated, by id."""
     reservations = ec2.ec2(region=REGION).describe_instances()["Reservations"]
     found = [instance for reservation in reservations for instance in reservation["Instances"]]
-    return {each["InstanceId"]: each for each in found if each["State"]["Name"] != "terminated"}
+    return {instance["InstanceId"]: instance for instance in found if instance["State"]["Name"] != "terminated"}
 
 
 def tags_of(resource: dict[str, Any]) -> dict[str, str]:
@@ -81,10 +81,10 @@ def tags_of(resource: dict[str, Any]) -> dict[str, str]:
 
 
 def recorded(project: Project, kind: str) -> list[dict[str, Any]]:
-    return [each for each in project.state()["deployment"]["resources"] if each["type"] == kind]
+    return [resource for resource in project.state()["deployment"]["resources"] if resource["type"] == kind]
 
 
-def test_a_preview_plans_it_all_and_changes_nothing_and_says_nothing_of_the_plugin(
+def test_a_preview_plans_everything_and_prints_no_warning_about_the_plugin(
     server_with_volumes: Project, ec2: EmbeddedEC2
 ) -> None:
     planned = server_with_volumes.preview().ok()
@@ -93,19 +93,17 @@ def test_a_preview_plans_it_all_and_changes_nothing_and_says_nothing_of_the_plug
     assert mutating(ec2.calls()) == []
 
 
-def test_up_makes_what_the_program_says_and_the_outputs_are_what_ec2_has(
-    server_with_volumes: Project, ec2: EmbeddedEC2
-) -> None:
+def test_up_makes_the_resources_and_the_outputs_match_ec2(server_with_volumes: Project, ec2: EmbeddedEC2) -> None:
     server_with_volumes.up().ok()
     outputs = server_with_volumes.outputs()
     [(instance_id, instance)] = instances_in(ec2).items()
-    blocks = {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in instance["BlockDeviceMappings"]}
-    volumes = {each["VolumeId"]: each for each in ec2.ec2(region=REGION).describe_volumes()["Volumes"]}
+    blocks = {mapping["DeviceName"]: mapping["Ebs"]["VolumeId"] for mapping in instance["BlockDeviceMappings"]}
+    volumes = {volume["VolumeId"]: volume for volume in ec2.ec2(region=REGION).describe_volumes()["Volumes"]}
     assert outputs == {"id": instance_id, "ip": instance["PrivateIpAddress"], "root": blocks.pop("/dev/sda1")}
     assert tags_of(instance) == {"Name": "web", "owner": "shop", "cost:center": "7"}
     assert sorted(blocks) == DEVICES
-    assert {tags_of(volumes[each])["owner"] for each in blocks.values()} == {"shop"}
-    assert sorted(each["Size"] for each in volumes.values()) == [12, 20, 20]
+    assert {tags_of(volumes[volume_id])["owner"] for volume_id in blocks.values()} == {"shop"}
+    assert sorted(volume["Size"] for volume in volumes.values()) == [12, 20, 20]
     [state] = recorded(server_with_volumes, "aws:ec2/instance:Instance")
     assert state["outputs"]["arn"] == f"arn:aws:ec2:{REGION}:123456789012:instance/{instance_id}"
     assert state["outputs"]["tags"] == {"Name": "web"}
@@ -113,9 +111,7 @@ def test_up_makes_what_the_program_says_and_the_outputs_are_what_ec2_has(
     assert state["outputs"]["region"] == REGION
 
 
-def test_up_and_refresh_of_what_is_as_it_should_be_change_nothing(
-    server_with_volumes: Project, ec2: EmbeddedEC2
-) -> None:
+def test_up_and_refresh_without_changes_change_nothing(server_with_volumes: Project, ec2: EmbeddedEC2) -> None:
     server_with_volumes.up().ok()
     ec2.clear_calls()
     assert changes(server_with_volumes.up().ok()) == {"unchanged": 7}
@@ -124,9 +120,7 @@ def test_up_and_refresh_of_what_is_as_it_should_be_change_nothing(
     assert mutating(ec2.calls()) == []
 
 
-def test_tags_change_in_place_and_those_changed_by_hand_come_back_after_a_refresh(
-    server: Project, ec2: EmbeddedEC2
-) -> None:
+def test_tags_change_in_place_and_refresh_and_up_undo_changes_by_hand(server: Project, ec2: EmbeddedEC2) -> None:
     server.up().ok()
     before = server.outputs()
     ec2.clear_calls()
@@ -141,7 +135,7 @@ def test_tags_change_in_place_and_those_changed_by_hand_come_back_after_a_refres
     assert tags_of(instances_in(ec2)[before["id"]]) == {"Name": "web2", "owner": "shop", "cost:center": "7"}
 
 
-def test_a_new_type_and_new_user_data_stop_the_instance_and_keep_it(server: Project, ec2: EmbeddedEC2) -> None:
+def test_a_new_type_or_new_user_data_stops_the_instance_and_keeps_it(server: Project, ec2: EmbeddedEC2) -> None:
     server.up().ok()
     instance_id = server.outputs()["id"]
     ec2.clear_calls()
@@ -152,7 +146,7 @@ def test_a_new_type_and_new_user_data_stop_the_instance_and_keep_it(server: Proj
     assert "topsecret" not in json.dumps(server.state())
 
 
-def test_a_new_image_makes_the_new_instance_before_the_old_one_goes(server: Project, ec2: EmbeddedEC2) -> None:
+def test_a_new_image_makes_the_new_instance_before_terminating_the_old(server: Project, ec2: EmbeddedEC2) -> None:
     server.up().ok()
     ec2.clear_calls()
     server.config["ami"] = NEWER_AMI
@@ -173,10 +167,10 @@ def test_delete_before_replace_detaches_the_volumes_and_attaches_them_to_the_new
     detached, attached = ["DetachVolume"] * 2, ["AttachVolume"] * 2
     assert mutating(ec2.calls()) == [*detached, "TerminateInstances", "RunInstances", *attached]
     [instance] = instances_in(ec2).values()
-    assert sorted(each["DeviceName"] for each in instance["BlockDeviceMappings"]) == ["/dev/sda1", *DEVICES]
+    assert sorted(mapping["DeviceName"] for mapping in instance["BlockDeviceMappings"]) == ["/dev/sda1", *DEVICES]
 
 
-def test_volumes_can_not_be_attached_to_the_new_instance_while_the_old_one_has_them(
+def test_volumes_can_not_be_attached_to_the_new_instance_while_attached_to_the_old(
     server_with_volumes: Project, ec2: EmbeddedEC2
 ) -> None:
     server_with_volumes.up().ok()
@@ -186,7 +180,7 @@ def test_volumes_can_not_be_attached_to_the_new_instance_while_the_old_one_has_t
     assert len(instances_in(ec2)) == 2
 
 
-def test_functions_find_what_there_is(aws_program: Callable[[str], Project], ec2: EmbeddedEC2) -> None:
+def test_functions_find_existing_resources(aws_program: Callable[[str], Project], ec2: EmbeddedEC2) -> None:
     web, other = ec2.launch(tags={"role": "web"}), ec2.launch(tags={"role": "db"})
     stopped = ec2.launch(tags={"role": "web"})
     ec2.ec2().stop_instances(InstanceIds=[stopped.instance_id])
@@ -215,9 +209,7 @@ pulumi.export("zone", aws.get_availability_zone(name="us-east-1-bos-1a", all_ava
     }
 
 
-def test_a_region_of_its_own_takes_a_resource_elsewhere(
-    aws_program: Callable[[str], Project], ec2: EmbeddedEC2
-) -> None:
+def test_a_resource_can_have_its_own_region(aws_program: Callable[[str], Project], ec2: EmbeddedEC2) -> None:
     project = aws_program(
         """
 import pulumi_aws as aws
@@ -227,12 +219,12 @@ aws.ebs.Volume("there", availability_zone="eu-west-1a", size=1, region="eu-west-
 """
     )
     project.up().ok()
-    assert sorted(each["region"] for each in ec2.calls("CreateVolume")) == ["eu-west-1", "us-east-1"]
+    assert sorted(call["region"] for call in ec2.calls("CreateVolume")) == ["eu-west-1", "us-east-1"]
     project.destroy().ok()
-    assert sorted(each["region"] for each in ec2.calls("DeleteVolume")) == ["eu-west-1", "us-east-1"]
+    assert sorted(call["region"] for call in ec2.calls("DeleteVolume")) == ["eu-west-1", "us-east-1"]
 
 
-def test_an_instance_that_was_terminated_by_hand_is_gone_after_a_refresh_and_made_anew(
+def test_an_instance_terminated_by_hand_is_dropped_by_refresh_and_made_again(
     server: Project, ec2: EmbeddedEC2
 ) -> None:
     server.up().ok()
@@ -243,7 +235,7 @@ def test_an_instance_that_was_terminated_by_hand_is_gone_after_a_refresh_and_mad
     assert list(instances_in(ec2)) == [server.outputs()["id"]]
 
 
-def test_destroy_leaves_nothing_and_needs_no_program(server_with_volumes: Project, ec2: EmbeddedEC2) -> None:
+def test_destroy_deletes_everything_and_needs_no_program(server_with_volumes: Project, ec2: EmbeddedEC2) -> None:
     server_with_volumes.up().ok()
     (server_with_volumes.cwd / "__main__.py").write_text("raise SystemExit('it ran')")
     assert changes(server_with_volumes.refresh().ok()) == {"unchanged": 7}
@@ -252,9 +244,7 @@ def test_destroy_leaves_nothing_and_needs_no_program(server_with_volumes: Projec
     assert ec2.ec2(region=REGION).describe_volumes()["Volumes"] == []
 
 
-def test_an_answer_of_ec2_that_is_an_error_fails_the_resource_without_a_traceback(
-    server: Project, ec2: EmbeddedEC2
-) -> None:
+def test_an_ec2_error_fails_the_resource_without_a_traceback(server: Project, ec2: EmbeddedEC2) -> None:
     ec2.fault(action="RunInstances", kind="error", code="UnauthorizedOperation", message="You are not authorized.")
     failed = server.up().failed()
     assert "api error UnauthorizedOperation: You are not authorized." in failed.text
@@ -262,7 +252,7 @@ def test_an_answer_of_ec2_that_is_an_error_fails_the_resource_without_a_tracebac
 
 
 @aws_plugin.on_standin_only
-def test_an_input_that_the_stand_in_does_not_know_is_not_left_out_silently(
+def test_an_input_that_the_stand_in_does_not_know_is_refused(
     aws_program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
     project = aws_program(

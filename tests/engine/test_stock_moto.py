@@ -1,4 +1,4 @@
-"""snapset also works on an EC2 endpoint that answers less than AWS does: moto as it comes."""
+"""snapset also works on an EC2 endpoint that answers less than AWS does: unmodified moto."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def stock() -> Iterator[dict[str, str]]:
-    """The environment in which AWS is a stock moto."""
+    """The environment variables that make an unmodified moto the AWS endpoint."""
     command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
     env = {**os.environ, "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
@@ -63,10 +63,10 @@ def test_the_stack_takes_a_set_once(stock: dict[str, str], instance_id: str, tmp
     project.up().ok()
     assert changes(project.up().ok()) == {"unchanged": 3}
     found = client(stock).describe_snapshots(Filters=[{"Name": "tag:snapset:instance", "Values": [instance_id]}])
-    assert {each["SnapshotId"] for each in found["Snapshots"]} == set(project.outputs()["snapshotIds"])
+    assert {snapshot["SnapshotId"] for snapshot in found["Snapshots"]} == set(project.outputs()["snapshotIds"])
 
 
-def test_the_command_prints_the_ids_that_describe_snapshots_lists(
+def test_the_command_prints_the_ids_that_describe_snapshots_returns(
     stock: dict[str, str], instance_id: str, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-c", "from snapset.cli import main; main()", "backup", instance_id]
@@ -77,4 +77,4 @@ def test_the_command_prints_the_ids_that_describe_snapshots_lists(
     [taken] = json.loads(run.stdout)["sets"]
     filters = [{"Name": "tag:app", "Values": ["stock"]}, {"Name": "description", "Values": ["before 42"]}]
     found = client(stock).describe_snapshots(Filters=filters)["Snapshots"]
-    assert {each["SnapshotId"] for each in found} == set(taken["snapshot_ids"])
+    assert {snapshot["SnapshotId"] for snapshot in found} == set(taken["snapshot_ids"])

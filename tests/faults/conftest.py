@@ -1,4 +1,4 @@
-"""Nothing that a test kills, or leaves behind, outlives it."""
+"""Fixtures of the fault tests. Every process that a test leaves behind is killed after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 DEVICE = "/dev/sdf"
-# How long look-ups after a lost answer go on; the twenty seconds that are usual would make the tests slow.
+# How long to look for a set after a lost answer. The default of 20 seconds would make the tests slow.
 KNOBS = {"SNAPSET_CONSISTENCY_SECONDS": "2"}
 
 
@@ -29,7 +29,7 @@ def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
 
 @pytest.fixture(autouse=True)
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    """The processes that the test started, all of which end with it."""
+    """The processes that the test has started. All are killed after the test."""
     started = Processes(run_environment(tmp_path, {}))
     yield started
     started.kill_all()
@@ -37,7 +37,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 @pytest.fixture
 def stack(project: Project, instance: LaunchedInstance) -> Project:
-    """The repository's own stack program, which takes a set of the instance and does not wait for it."""
+    """This repository's stack program, which takes a set of the instance and does not wait for it."""
     project.config = {"instanceId": instance.instance_id, "wait": False}
     project.env |= KNOBS
     return project
@@ -50,7 +50,7 @@ def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
 
 @pytest.fixture
 def scene_of(ec2: EmbeddedEC2, instance: LaunchedInstance, stack: Project) -> Callable[..., Scene]:
-    """Make the scene in which the engine runs these arguments on the stack."""
+    """Make a scene whose runs call `pulumi` with these arguments on the stack."""
 
     def make(*arguments: str) -> Scene:
         start = partial(stack.start, *arguments, "--yes", "--skip-preview")
@@ -62,7 +62,7 @@ def scene_of(ec2: EmbeddedEC2, instance: LaunchedInstance, stack: Project) -> Ca
 
 @pytest.fixture
 def scene_of_command(ec2: EmbeddedEC2, instance: LaunchedInstance, snapset: CommandLine) -> Callable[..., Scene]:
-    """Make the scene in which `snapset` runs with these arguments for the change `c`."""
+    """Make a scene whose runs call `snapset` with these arguments, for the change `c`."""
 
     def make(command: str, *options: str) -> Scene:
         start = partial(snapset.start, command, instance.instance_id, *options)

@@ -1,4 +1,4 @@
-"""Which sets a run adopts, which it never does, and that an adopted set is never deleted as an old one."""
+"""Which sets a run adopts and which it does not. Deleting an old resource never deletes an adopted set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def urn_of(stack: Project) -> str:
     return str(recorded["urn"])
 
 
-def test_the_set_of_a_killed_engine_is_adopted_and_it_is_said_aloud(scene_of: Callable[..., Scene]) -> None:
+def test_the_set_of_a_killed_engine_is_adopted_and_reported(scene_of: Callable[..., Scene]) -> None:
     scene = scene_of("up")
     scene.run_with(KILLED["engine"])
     [orphan] = {tags["snapset:set"] for tags in scene.taken().values()}
@@ -30,7 +30,7 @@ def test_the_set_of_a_killed_engine_is_adopted_and_it_is_said_aloud(scene_of: Ca
     assert f"adopted {orphan}" in again.stdout
 
 
-def test_the_set_of_a_killed_command_is_adopted_and_it_is_said_aloud(
+def test_the_set_of_a_killed_command_is_adopted_and_reported(
     scene_of_command: Callable[..., Scene],
 ) -> None:
     scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
@@ -43,7 +43,7 @@ def test_the_set_of_a_killed_command_is_adopted_and_it_is_said_aloud(
     scene.assert_exactly_one_set()
 
 
-def test_a_set_that_is_too_old_for_the_same_intent_is_not_adopted(scene_of: Callable[..., Scene]) -> None:
+def test_an_unclaimed_set_that_is_too_old_is_not_adopted(scene_of: Callable[..., Scene]) -> None:
     scene = scene_of("up")
     scene.run_with(KILLED["engine"])
     orphan = scene.taken()
@@ -70,9 +70,7 @@ def test_a_forced_replacement_takes_a_new_set_and_deletes_the_old_one_only_under
     assert set(scene.taken()) == {*new["outputs"]["snapshot_ids"], *stays}
 
 
-def test_a_claimed_set_is_not_adopted_by_a_state_that_has_lost_it(
-    scene_of: Callable[..., Scene], stack: Project
-) -> None:
+def test_a_claimed_set_that_its_state_has_lost_is_not_adopted(scene_of: Callable[..., Scene], stack: Project) -> None:
     scene = scene_of("up")
     scene.run().ok()
     lost = scene.assert_exactly_one_set()
@@ -83,28 +81,28 @@ def test_a_claimed_set_is_not_adopted_by_a_state_that_has_lost_it(
     assert set(scene.taken()) == {*lost["outputs"]["snapshot_ids"], *recorded["outputs"]["snapshot_ids"]}
 
 
-@pytest.mark.parametrize("marks", ["can be made again", "still can't be made"])
-def test_an_adopted_set_is_not_deleted_with_the_old_resource_that_recorded_it_too(
-    scene_of: Callable[..., Scene], stack: Project, ec2: EmbeddedEC2, marks: str
+@pytest.mark.parametrize("tagging", ["allowed again", "still denied"])
+def test_deleting_the_old_resource_does_not_delete_a_set_that_the_new_one_adopted(
+    scene_of: Callable[..., Scene], stack: Project, ec2: EmbeddedEC2, tagging: str
 ) -> None:
-    """Without a claim, a forced replacement can't tell the set that the state holds from one that no state does."""
+    """Without a claim, a forced replacement can't know that the set is already in the state, and adopts it."""
     stack.config["onDelete"] = "delete"
     scene = scene_of("up")
     ec2.fault(action="CreateTags", kind="deny")
     assert "could not be marked" in scene.run().ok().text
     [old] = scene.recorded()
-    if marks == "can be made again":
+    if tagging == "allowed again":
         ec2.clear_faults()
     replaced = stack.up("--replace", urn_of(stack))
-    if marks == "can be made again":
+    if tagging == "allowed again":
         replaced.ok()
     else:
-        # What can't be announced is not recorded a second time: it stays with the resource that holds it.
+        # The adoption can't be announced by a tag, so the set is not recorded twice: it stays with the old resource.
         assert "UnauthorizedOperation" in replaced.failed().text
-        assert [each["id"] for each in scene.recorded()] == [old["id"]]
+        assert [resource["id"] for resource in scene.recorded()] == [old["id"]]
         stack.up().ok()
     new = scene.recorded()[-1]
     assert set(new["outputs"]["snapshot_ids"]) <= set(scene.taken())
-    if marks == "can be made again":
+    if tagging == "allowed again":
         assert new["id"] == old["id"]
         assert scene.assert_exactly_one_set()["outputs"]["claim"] != old["outputs"]["claim"]

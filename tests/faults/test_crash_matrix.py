@@ -1,4 +1,4 @@
-"""Whatever fails at whatever AWS call: after at most one rerun there is exactly one set, and the state holds it."""
+"""Whatever fails at any AWS call: after at most one rerun there is exactly one set, and the state holds it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from support.crash import Case, Scene, cases_of
 if TYPE_CHECKING:
     from support.project import Project, Run
 
-# A row is a call: its step, its place in the run, its action. A column is a failure. A cell says when it comes:
-# before the call is carried out (b), after it (a). The first call is the check's, which the create relies on.
+# Each row is a call: its step, its position in the run, its action. Each column is a failure. A cell says when the
+# failure comes: before the call is carried out (b), after it (a), or both (two cases). The create relies on the first
+# call, which the check makes.
 #
-# provider, program, engine, command: that process is killed while the call is under way
-# refused: no connection comes about; closed: the connection is closed, after the call: the answer is lost
+# provider, program, engine, command: this process is killed during the call
+# refused: the connection is refused
+# closed: the connection is closed; if after the call is carried out, its answer is lost
 # late: the answer comes after the read time-out
 UP = """
                                 provider program engine refused throttled 500 closed late
@@ -43,15 +45,15 @@ delete 0 DescribeSnapshots             b      b       b         b   b      a    
 delete 1 DeleteSnapshot                b      a       b         b  ba      a    b
 delete 2 DeleteSnapshot                a      b       b         b   b      b    a
 """
-# The engine checks a replacement twice, so the delete comes after seven calls. Those of `destroy` are the same; what
-# is tried here is that the new set stands.
+# The engine checks a replacement twice, so the delete comes after seven calls. It makes the same calls as `destroy`;
+# these cases test that the new set stays.
 REPLACE = """
                                 provider engine throttled 500 closed
 delete 7 DescribeSnapshots             .      b         .   b      .
 delete 8 DeleteSnapshot                a      b         b   a      .
 delete 9 DeleteSnapshot                b      a         .   .      a
 """
-# What the engine adds to the one line that says what is wrong.
+# The engine adds these lines to snapset's one error line.
 ENGINES_OWN = (
     "error: update failed",
     "error: an unhandled error occurred: program exited with non-zero exit code: 1",
@@ -67,8 +69,8 @@ def each_case_of(table: str) -> pytest.MarkDecorator:
 def test_up_leaves_exactly_one_set(case: Case, scene_of: Callable[..., Scene]) -> None:
     scene = scene_of("up")
     first = scene.run_with(case)
-    assert_told(first, case)
-    # Marks that could not be made fail no run: the backup is there. The next run makes them.
+    assert_one_error_line(first, case)
+    # A set that could not be claimed does not fail the run, because the backup exists. The next run claims it.
     if first.code or case.step == "claim":
         scene.run_again().ok()
     scene.assert_exactly_one_set()
@@ -81,19 +83,17 @@ def test_a_command_that_is_killed_leaves_exactly_one_set(case: Case, scene_of_co
     assert "Traceback" not in killed.text
     again = scene.run_again().ok()
     recorded = scene.assert_exactly_one_set()
-    assert [each["set_id"] for each in json.loads(again.stdout)["sets"]] == [recorded["id"]]
+    assert [record["set_id"] for record in json.loads(again.stdout)["sets"]] == [recorded["id"]]
 
 
 @each_case_of(DESTROY)
-def test_destroy_leaves_nothing_of_the_set_and_everything_else(
-    case: Case, scene_of: Callable[..., Scene], stack: Project
-) -> None:
+def test_destroy_deletes_the_set_and_nothing_else(case: Case, scene_of: Callable[..., Scene], stack: Project) -> None:
     stack.config["onDelete"] = "delete"
     stack.up().ok()
     scene = scene_of("destroy")
     scene.assert_exactly_one_set()
     first = scene.run_with(case)
-    assert_told(first, case)
+    assert_one_error_line(first, case)
     if first.code:
         scene.run_again().ok()
     assert scene.recorded() == []
@@ -101,7 +101,7 @@ def test_destroy_leaves_nothing_of_the_set_and_everything_else(
 
 
 @each_case_of(REPLACE)
-def test_a_replacement_leaves_the_new_set_and_nothing_of_the_old(
+def test_a_replacement_keeps_the_new_set_and_deletes_the_old(
     case: Case, scene_of: Callable[..., Scene], stack: Project
 ) -> None:
     stack.config["onDelete"] = "delete"
@@ -110,20 +110,20 @@ def test_a_replacement_leaves_the_new_set_and_nothing_of_the_old(
     old = scene.assert_exactly_one_set()
     stack.config["triggers"] = "b"
     first = scene.run_with(case)
-    assert_told(first, case)
+    assert_one_error_line(first, case)
     if first.code:
         scene.run_again().ok()
     assert scene.assert_exactly_one_set()["id"] != old["id"]
 
 
-def assert_told(first: Run, case: Case) -> None:
-    """A run that AWS failed says so once, in one clear line; what a kill looks like is Pulumi's own business."""
+def assert_one_error_line(first: Run, case: Case) -> None:
+    """If AWS made the run fail, snapset reports it in exactly one line. After a kill, Pulumi writes the output."""
     assert "Traceback" not in first.text, first.text
     if first.code and not case.kills:
         diagnostics = first.stdout.partition("Diagnostics:")[2].splitlines()
-        said = [line.strip() for line in diagnostics if line.strip().startswith("error: ")]
-        [line] = [each for each in said if each not in ENGINES_OWN]
-        # What a check finds, the engine shows with the property that is to blame.
+        reported = [line.strip() for line in diagnostics if line.strip().startswith("error: ")]
+        [line] = [line for line in reported if line not in ENGINES_OWN]
+        # The engine adds the property's name and value to an error of the check.
         blamed = r"\S+ resource 'backup': property instance_id value \{\S+\} has a problem: "
         prefix = blamed if case.step == "check" else ""
         assert re.fullmatch(rf"error: {prefix}\w+Error: \w+ing \S.*: .+\.", line), line

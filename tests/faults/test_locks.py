@@ -1,4 +1,4 @@
-"""One run at a time: the other one says who is at work, since when, and what to do."""
+"""One run at a time: a second one reports who holds the lock, since when, and what to do."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ SHARED = ("--stack", "shared", "--change-id", "x", "--json")
 ENGINE_KILLED = Case("create", 2, "CreateSnapshots", "engine", "before")
 
 
-def assert_says_who_and_what_to_do(said: str, *, pid: int, advice: str) -> None:
-    assert WHO in said
-    assert re.search(rf"\bpid {pid}\b", said)
-    assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", said)
-    assert advice in said
+def assert_names_holder_and_advice(message: str, *, pid: int, advice: str) -> None:
+    assert WHO in message
+    assert re.search(rf"\bpid {pid}\b", message)
+    assert re.search(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", message)
+    assert advice in message
 
 
 def advice_in(run: Run) -> str:
-    """The command that the last line on stderr ends with, and what it needs where there is no terminal to ask on."""
+    """The command at the end of the last line on stderr, with `--yes` because there is no terminal to ask on."""
     return run.stderr.splitlines()[-1].rpartition("clear its lock first: ")[2] + " --yes"
 
 
-def test_of_two_commands_at_once_one_works_and_the_other_ends_with_5(
+def test_of_two_commands_at_once_one_works_and_the_other_exits_with_5(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, processes: Processes
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
@@ -48,10 +48,10 @@ def test_of_two_commands_at_once_one_works_and_the_other_ends_with_5(
         stdout, stderr = first.communicate(timeout=60)
     assert first.returncode == 0, stderr
     assert second.code == 5
-    assert_says_who_and_what_to_do(second.stderr.splitlines()[-1], pid=pid, advice="snapset unlock --stack shared")
+    assert_names_holder_and_advice(second.stderr.splitlines()[-1], pid=pid, advice="snapset unlock --stack shared")
     error = json.loads(second.stdout)["error"]
     assert error["type"] == "LockedError"
-    assert_says_who_and_what_to_do(error["message"], pid=pid, advice="snapset unlock --stack shared")
+    assert_names_holder_and_advice(error["message"], pid=pid, advice="snapset unlock --stack shared")
     [taken] = json.loads(stdout)["sets"]
     [again] = json.loads(snapset("backup", instance.instance_id, *SHARED).ok().stdout)["sets"]
     assert again["set_id"] == taken["set_id"]
@@ -70,11 +70,11 @@ def test_of_two_ups_at_once_one_works_and_the_other_fails(
         ec2.complete()
         stdout, stderr = first.communicate(timeout=60)
     assert first.returncode == 0, stdout + stderr
-    assert_says_who_and_what_to_do(second.text, pid=pid, advice="pulumi cancel")
+    assert_names_holder_and_advice(second.text, pid=pid, advice="pulumi cancel")
     assert sum(call["carried_out"] for call in ec2.calls("CreateSnapshots")) == 1
 
 
-def test_the_lock_of_a_killed_engine_is_named_and_the_advice_that_is_given_clears_it(
+def test_the_lock_of_a_killed_engine_is_reported_and_the_advice_clears_it(
     scene_of_command: Callable[..., Scene],
 ) -> None:
     scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
@@ -86,7 +86,7 @@ def test_the_lock_of_a_killed_engine_is_named_and_the_advice_that_is_given_clear
     scene.assert_exactly_one_set()
 
 
-def test_the_advice_holds_for_the_state_in_the_users_data_folder_too(
+def test_the_advice_also_works_for_the_state_in_the_users_data_folder(
     scene_of_command: Callable[..., Scene], ec2: EmbeddedEC2
 ) -> None:
     scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
@@ -100,7 +100,7 @@ def test_the_advice_holds_for_the_state_in_the_users_data_folder_too(
     assert set(scene.taken()) == set(taken["snapshot_ids"])
 
 
-def test_the_lock_of_a_killed_up_is_named_and_pulumi_cancel_clears_it(
+def test_the_lock_of_a_killed_up_is_reported_and_pulumi_cancel_clears_it(
     scene_of: Callable[..., Scene], stack: Project
 ) -> None:
     scene = scene_of("up")
@@ -114,7 +114,7 @@ def test_the_lock_of_a_killed_up_is_named_and_pulumi_cancel_clears_it(
 
 
 @pytest.mark.parametrize("step", [ENGINE_KILLED, Case("claim", 4, "CreateTags", "engine", "before")])
-def test_a_command_whose_engine_is_killed_says_so_in_one_line(
+def test_a_command_whose_engine_is_killed_fails_with_one_line(
     scene_of_command: Callable[..., Scene], step: Case
 ) -> None:
     scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")

@@ -1,4 +1,4 @@
-"""A provider that outlives its engine takes nothing that no state will hold."""
+"""A provider that outlives its engine takes no set, because no state would hold it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
     from support.processes import Processes
 
-# Longer than it takes to run again, on a busy machine too.
+# Longer than the rerun takes, even on a busy machine.
 LOOK_SECONDS = 30.0
 
 
-def taken_by(ec2: EmbeddedEC2) -> list[int]:
-    """The numbers of the calls, or attempts, that were to take a set."""
-    return [each["n"] for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
+def attempts_in(ec2: EmbeddedEC2) -> list[int]:
+    """The numbers of the calls that tried to take a set."""
+    return [call["n"] for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
 
 
-def test_a_provider_that_was_looking_when_its_engine_was_killed_takes_no_set_beside_that_of_the_rerun(
+def test_a_provider_whose_engine_was_killed_during_its_look_up_takes_no_second_set(
     scene_of: Callable[..., Scene], ec2: EmbeddedEC2, processes: Processes
 ) -> None:
     scene = scene_of("up")
@@ -35,15 +35,15 @@ def test_a_provider_that_was_looking_when_its_engine_was_killed_takes_no_set_bes
     [orphan] = processes.running("provider")
     scene.run_again().ok()
     scene.assert_exactly_one_set()
-    [before] = taken_by(ec2)
+    [before] = attempts_in(ec2)
     assert orphan in processes.running("provider")
-    assert not next(each for each in ec2.calls() if each["n"] == held["n"])["carried_out"]
-    until(lambda: next(each for each in ec2.calls() if each["n"] == held["n"])["carried_out"])
-    assert_nothing_comes_within_two_seconds(ec2, known=[before])
+    assert not next(call for call in ec2.calls() if call["n"] == held["n"])["carried_out"]
+    until(lambda: next(call for call in ec2.calls() if call["n"] == held["n"])["carried_out"])
+    assert_no_attempt_within_two_seconds(ec2, known=[before])
     scene.assert_exactly_one_set()
 
 
-def test_a_provider_that_was_waiting_to_try_again_when_its_engine_was_killed_does_not_try_again(
+def test_a_provider_whose_engine_was_killed_while_it_waited_to_retry_does_not_retry(
     scene_of: Callable[..., Scene], ec2: EmbeddedEC2, processes: Processes
 ) -> None:
     scene = scene_of("up")
@@ -52,16 +52,16 @@ def test_a_provider_that_was_waiting_to_try_again_when_its_engine_was_killed_doe
         until(lambda: not ec2.faults_left())
         processes.kill("engine")
         process.communicate(timeout=60)
-    known = taken_by(ec2)
-    assert_nothing_comes_within_two_seconds(ec2, known=known)
+    known = attempts_in(ec2)
+    assert_no_attempt_within_two_seconds(ec2, known=known)
     scene.run_again().ok()
     scene.assert_exactly_one_set()
 
 
-def assert_nothing_comes_within_two_seconds(ec2: EmbeddedEC2, *, known: list[int]) -> None:
-    """An attempt would come within milliseconds of the look, or within the first throttle's pause of two seconds."""
+def assert_no_attempt_within_two_seconds(ec2: EmbeddedEC2, *, known: list[int]) -> None:
+    """An attempt would follow the look-up within milliseconds, or the throttling within its first pause of 2 s."""
     try:
-        until(lambda: taken_by(ec2) != known, seconds=2.5)
+        until(lambda: attempts_in(ec2) != known, seconds=2.5)
     except AssertionError:
         return
-    raise AssertionError("the orphan went on to take a set")
+    raise AssertionError("the orphaned provider tried to take a set")

@@ -1,4 +1,4 @@
-"""Whatever fails in a restore, after at most one rerun there is exactly one volume a snapshot, where it belongs."""
+"""Whatever fails in a restore: after at most one rerun, each snapshot has exactly one volume, in the right place."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NO_ANSWERS = ["error", "error_after", "close_before", "close_after"]
 
 @pytest.fixture
 def set_id(ec2: EmbeddedEC2) -> str:
-    """A set whose instance and volumes are gone."""
+    """A set whose instance and volumes no longer exist."""
     source = launch_source(ec2)
     taken = take_set(ec2, source)
     terminate(ec2, source)
@@ -51,33 +51,33 @@ def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
 
 
 def carried_out(ec2: EmbeddedEC2, action: str) -> list[dict[str, Any]]:
-    return [each for each in ec2.calls(action) if each["carried_out"] and not each["dry_run"]]
+    return [call for call in ec2.calls(action) if call["carried_out"] and not call["dry_run"]]
 
 
 def assert_attached(ec2: EmbeddedEC2, target: str) -> None:
-    assert sorted(each.attached_to or () for each in restored_in(ec2)) == [(target, DATA), (target, SCRATCH)]
+    assert sorted(volume.attached_to or () for volume in restored_in(ec2)) == [(target, DATA), (target, SCRATCH)]
 
 
 @pytest.mark.parametrize("nth", [0, 1, 2])
 @pytest.mark.parametrize("kind", NO_ANSWERS)
-def test_an_answer_of_create_volume_that_is_lost_costs_nothing(
+def test_a_lost_answer_of_create_volume_makes_no_second_volume(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, kind: str, nth: int
 ) -> None:
     ec2.fault(action="CreateVolume", kind=kind, skip=nth)
     run = snapset("restore", set_id, "--availability-zone", ZONE, "--json").ok()
     assert "no answer from AWS: looking whether it was made" in run.stderr
     assert_matches(ec2, set_id, instance_id=None)
-    assert {each["volume_id"] for each in json.loads(run.stdout)["volumes"]} == {
-        each.volume_id for each in restored_in(ec2)
+    assert {volume["volume_id"] for volume in json.loads(run.stdout)["volumes"]} == {
+        volume.volume_id for volume in restored_in(ec2)
     }
 
 
 @pytest.mark.parametrize("kind", NO_ANSWERS)
-def test_where_nothing_but_the_token_tells_that_a_volume_was_made_there_is_still_one(
+def test_the_client_token_alone_prevents_a_second_volume(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, kind: str
 ) -> None:
     ec2.fault(action="CreateVolume", kind=kind, times=2)
-    # The first look is that of the plan; those after a lost answer see nothing.
+    # The first DescribeVolumes is the plan's. Those after a lost answer are denied.
     ec2.fault(action="DescribeVolumes", kind="deny", skip=1)
     run = snapset("restore", set_id, "--availability-zone", ZONE).failed()
     assert run.code == 3
@@ -87,12 +87,12 @@ def test_where_nothing_but_the_token_tells_that_a_volume_was_made_there_is_still
 
 
 @pytest.mark.parametrize("kind", NO_ANSWERS)
-def test_with_no_answer_at_all_the_run_fails_and_a_rerun_goes_on(
+def test_without_any_answer_the_run_fails_and_a_rerun_completes_it(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, kind: str
 ) -> None:
     ec2.fault(action="CreateVolume", kind=kind, skip=1, times=None)
     failed = snapset("restore", set_id, "--availability-zone", ZONE)
-    # What was made is found by the look, so that only a call that never happens ends the run.
+    # DescribeVolumes finds volumes that were made without an answer, so only calls that never happen fail the run.
     assert (failed.code == 0) == (kind in ("error_after", "close_after"))
     ec2.clear_faults()
     snapset("restore", set_id, "--availability-zone", ZONE).ok()
@@ -101,7 +101,7 @@ def test_with_no_answer_at_all_the_run_fails_and_a_rerun_goes_on(
 
 @pytest.mark.parametrize("nth", [0, 1])
 @pytest.mark.parametrize("kind", NO_ANSWERS)
-def test_an_answer_of_attach_volume_that_is_lost_costs_nothing(
+def test_a_lost_answer_of_attach_volume_does_not_fail_the_run(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, kind: str, nth: int
 ) -> None:
     ec2.fault(action="AttachVolume", kind=kind, skip=nth)
@@ -110,7 +110,7 @@ def test_an_answer_of_attach_volume_that_is_lost_costs_nothing(
 
 
 @pytest.mark.parametrize("kind", ["error", "close_after"])
-def test_an_attachment_that_never_answers_fails_the_run_and_a_rerun_goes_on(
+def test_an_attachment_that_never_succeeds_fails_the_run_and_a_rerun_completes_it(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, kind: str
 ) -> None:
     ec2.fault(action="AttachVolume", kind=kind, times=None)
@@ -123,7 +123,7 @@ def test_an_attachment_that_never_answers_fails_the_run_and_a_rerun_goes_on(
 
 
 @pytest.mark.parametrize("action", ["DescribeSnapshots", "DescribeInstances", "DescribeVolumes"])
-def test_looks_that_fail_once_cost_nothing(
+def test_describe_calls_that_fail_at_first_do_not_fail_the_run(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, action: str
 ) -> None:
     for kind in ("error", "close_before"):
@@ -133,7 +133,9 @@ def test_looks_that_fail_once_cost_nothing(
 
 
 @pytest.mark.parametrize("action", ["CreateVolume", "AttachVolume"])
-def test_not_now_is_waited_out(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, action: str) -> None:
+def test_throttled_calls_are_retried(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, action: str
+) -> None:
     ec2.fault(action=action, kind="error", code="RequestLimitExceeded", times=4)
     run = snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
     assert "RequestLimitExceeded: trying again in" in run.stderr
@@ -142,7 +144,7 @@ def test_not_now_is_waited_out(snapset: CommandLine, ec2: EmbeddedEC2, set_id: s
 
 @pytest.mark.parametrize("nth", [0, 1, 2])
 @pytest.mark.parametrize("action", ["CreateVolume", "AttachVolume"])
-def test_a_run_that_is_killed_in_a_call_is_gone_on_with(
+def test_a_rerun_completes_a_run_that_was_killed_during_a_call(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, action: str, nth: int
 ) -> None:
     target = ec2.launch().instance_id
@@ -163,20 +165,20 @@ def root_of(ec2: EmbeddedEC2, instance_id: str) -> str:
     return str(described["BlockDeviceMappings"][0]["Ebs"]["VolumeId"])
 
 
-def test_two_restores_at_once_make_one_volume_a_snapshot(
+def test_two_restores_at_once_make_one_volume_per_snapshot(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
 ) -> None:
     ec2.fault(action="CreateVolume", kind="delay", seconds=0.5, times=2)
     arguments = ("restore", set_id, "--to", target, "--exclude-boot", "--json")
     with snapset.start(*arguments) as one, snapset.start(*arguments) as other:
-        ends = [json.loads(each.communicate(timeout=60)[0]) for each in (one, other)]
+        ends = [json.loads(process.communicate(timeout=60)[0]) for process in (one, other)]
     assert ends[0] == ends[1]
     assert_attached(ec2, target)
 
 
 @pytest.mark.parametrize("kind", NO_ANSWERS)
 @pytest.mark.parametrize("action", ["CreateVolume", "AttachVolume"])
-def test_the_stack_ends_with_one_volume_a_snapshot_too(
+def test_the_stack_also_makes_one_volume_per_snapshot(
     project: Project, ec2: EmbeddedEC2, set_id: str, target: str, action: str, kind: str
 ) -> None:
     project.config = {"program": "restore", "setId": set_id, "instanceId": target, "excludeBootVolume": True}
@@ -184,12 +186,12 @@ def test_the_stack_ends_with_one_volume_a_snapshot_too(
     ec2.fault(action=action, kind=kind, skip=1 if action == "CreateVolume" else 0)
     project.up().ok()
     assert_attached(ec2, target)
-    assert {each.volume_id for each in restored_in(ec2)} == set(project.outputs()["volumeIds"])
+    assert {volume.volume_id for volume in restored_in(ec2)} == set(project.outputs()["volumeIds"])
 
 
 @pytest.mark.parametrize("action", ["DetachVolume", "DeleteVolume"])
 @pytest.mark.parametrize("kind", NO_ANSWERS)
-def test_a_destroy_whose_answers_are_lost_leaves_nothing(
+def test_destroy_deletes_all_volumes_even_if_answers_are_lost(
     project: Project, ec2: EmbeddedEC2, set_id: str, target: str, action: str, kind: str
 ) -> None:
     project.config = {"program": "restore", "setId": set_id, "instanceId": target, "excludeBootVolume": True}

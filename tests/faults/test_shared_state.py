@@ -1,4 +1,4 @@
-"""Pipelines that share their state in S3: one set for a change, however many run at once."""
+"""Pipelines that share their state in S3 take one set per change, however many run at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from support.processes import Processes
 
 BUCKET = "their-state"
-# As a team would write it, in a job that two pipelines run at once.
+# A job as a team would write it. Two pipelines run it at once.
 PIPELINE = """
 set -eu
 snapset backup "$INSTANCE" --change-id "$GIT_SHA" --tag app=shop --json > backup.json
@@ -36,7 +36,7 @@ def backend(ec2: EmbeddedEC2) -> str:
 
 
 def start(folder: Path, env: dict[str, str]) -> subprocess.Popen[str]:
-    """Start the pipeline on a machine of its own."""
+    """Start the pipeline as on a separate machine."""
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
         ["sh", "-c", PIPELINE],
@@ -62,12 +62,12 @@ def snapshot_ids_in(folder: Path) -> list[str]:
     return ids
 
 
-def test_two_pipelines_at_once_with_one_change_id_make_one_set(
+def test_two_pipelines_at_once_with_the_same_change_id_make_one_set(
     ec2: EmbeddedEC2, instance: LaunchedInstance, backend: str, tmp_path: Path
 ) -> None:
     env = {**ec2.environment(), "PULUMI_BACKEND_URL": backend, "INSTANCE": instance.instance_id, "GIT_SHA": "3f2a"}
     folders = [tmp_path / "first", tmp_path / "second"]
-    runs = [end(each) for each in [start(folder, env) for folder in folders]]
+    runs = [end(process) for process in [start(folder, env) for folder in folders]]
     codes = sorted(run.code for run in runs)
     assert codes in ([0, 0], [0, 5]), [run.text for run in runs]
     for folder, run in zip(folders, runs, strict=True):
@@ -77,11 +77,11 @@ def test_two_pipelines_at_once_with_one_change_id_make_one_set(
     first, second = map(snapshot_ids_in, folders)
     there = ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
     assert first == second
-    assert sorted(first) == sorted(each["SnapshotId"] for each in there)
+    assert sorted(first) == sorted(snapshot["SnapshotId"] for snapshot in there)
     assert sum(call["carried_out"] for call in ec2.calls("CreateSnapshots")) == 1
 
 
-def test_who_meets_the_lock_of_a_killed_pipeline_is_told_who_it_was_and_how_to_clear_it(
+def test_the_lock_of_a_killed_pipeline_is_reported_with_its_holder_and_can_be_cleared(
     ec2: EmbeddedEC2, instance: LaunchedInstance, backend: str, tmp_path: Path, processes: Processes
 ) -> None:
     snapset = CommandLine(run_environment(tmp_path, {**ec2.environment(), "PULUMI_BACKEND_URL": backend}), tmp_path)
@@ -93,13 +93,13 @@ def test_who_meets_the_lock_of_a_killed_pipeline_is_told_who_it_was_and_how_to_c
         processes.kill("engine")
         killed.communicate(timeout=60)
     ec2.complete()
-    taken = {each["SnapshotId"] for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+    taken = {snapshot["SnapshotId"] for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
 
     locked = snapset(*backup).failed()
     assert locked.code == 5
-    said = locked.stderr.splitlines()[-1]
-    assert f"{os.uname().nodename} (pid {pid}) holds it since " in said
-    assert said.endswith("clear its lock first: snapset unlock --change-id release/42")
+    message = locked.stderr.splitlines()[-1]
+    assert f"{os.uname().nodename} (pid {pid}) holds it since " in message
+    assert message.endswith("clear its lock first: snapset unlock --change-id release/42")
     cleared = snapset("unlock", "--change-id", "release/42", "--yes").ok()
     assert f"(pid {pid}) holds it since" in cleared.stderr
     document: dict[str, Any] = json.loads(snapset(*backup).ok().stdout)

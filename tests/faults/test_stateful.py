@@ -1,6 +1,6 @@
 """Exactly one set, whatever fails: runs, accidents and changes by hand in any order, on a model of the engine.
 
-`HYPOTHESIS_PROFILE=thorough pytest tests/faults/test_stateful.py` tries more and longer ones, other ones each time.
+`HYPOTHESIS_PROFILE=thorough pytest tests/faults/test_stateful.py` tries more and longer ones, and new ones each time.
 """
 
 from __future__ import annotations
@@ -67,20 +67,20 @@ EDITS: list[dict[str, Any]] = [
     {"triggers": 3, **DELETE},
     {"triggers": 1, **RETAIN},
 ]
-# Half of the runs go well and half ask for nothing else than the one before, or a stack would not get far.
+# In half of the runs nothing fails, and half have the inputs of the run before. Otherwise no stack would get far.
 edits = st.one_of(st.just({}), st.sampled_from(EDITS))
 knobs = st.sampled_from([{}, DELETE, RETAIN])
 accidents = st.one_of(
     st.just(NOTHING),
-    *(st.sampled_from(each) for each in (KILLS, NO_ANSWERS, REFUSALS, *([SLOW] if THOROUGH else []))),
+    *(st.sampled_from(accidents) for accidents in (KILLS, NO_ANSWERS, REFUSALS, *([SLOW] if THOROUGH else []))),
 )
 
 
 class OneSet(RuleBasedStateMachine):
     """A stack with one set: what its user and others do, and what must hold after each run.
 
-    An intent is one wish for a set: a first run, another shape, a forced replacement, a set in place of one in
-    `error`. It is open until a state holds a set for it, however many runs that takes.
+    The shape is the inputs that replace the set. An intent is one reason to take a set: the first run, another shape,
+    a forced replacement, or a set in `error`. It stays open until a state holds a set for it, even over several runs.
     """
 
     def __init__(self, ec2: EmbeddedEC2, setenv: Callable[[str, str], None]) -> None:
@@ -93,17 +93,17 @@ class OneSet(RuleBasedStateMachine):
         config = {"aws:region": ec2.region, "aws:endpoints": json.dumps([{"ec2": ec2.endpoint}])}
         self.engine = Engine({**config, "aws:accessKey": "testing", "aws:secretKey": "testing"})
         self.program: dict[str, Any] = {"instance_id": instance.instance_id, **DELETE}
-        # What EC2 has, after the last step.
+        # The sets in EC2 after the last step.
         self.sets: dict[str, SetInEC2] = {}
-        # Whether the last `up` failed, and whether it was to replace the set.
+        # Whether the last `up` failed, and whether it was a forced replacement.
         self.failed = self.forced = False
-        # The snapshots of every set that was ever taken, in order; and those of them that are gone and may be.
+        # The snapshots of every set ever taken, in order, and the snapshots that were rightly deleted.
         self.taken: dict[str, set[str]] = {}
         self.gone: set[str] = set()
-        # For every shape its token, and the sets that were taken for its open intent.
+        # By shape: its token, and the sets taken for its open intent.
         self.tokens: dict[str, str] = {}
         self.open: defaultdict[str, list[str]] = defaultdict(list)
-        # The set of every claim that was ever in the state, and the claim of every snapshot that ever had one.
+        # The set of every claim that was ever in the state, and the claim of every snapshot ever claimed.
         self.recorded: dict[str, str] = {}
         self.claimed: dict[str, str] = {}
 
@@ -127,11 +127,11 @@ class OneSet(RuleBasedStateMachine):
         held = list(self.engine.state)
         self.setenv("SNAPSET_CONSISTENCY_SECONDS", "3600" if young else "0")
         run = self.engine.refresh(boundary=Strike(NOTHING, self.ec2))
-        now = {each.claim: each.snapshot_ids for each in self.engine.state}
-        for each in held:
-            # What is missing and young may only not be visible yet.
-            there = each.snapshot_ids if young else each.snapshot_ids & self._now(each.id).ids
-            assert now.get(each.claim, set()) == there
+        now = {resource.claim: resource.snapshot_ids for resource in self.engine.state}
+        for resource in held:
+            # A young snapshot that is missing may not be visible yet.
+            there = resource.snapshot_ids if young else resource.snapshot_ids & self._now(resource.id).ids
+            assert now.get(resource.claim, set()) == there
         assert run.ok, run.error
         self._judge(run)
 
@@ -146,12 +146,12 @@ class OneSet(RuleBasedStateMachine):
     @precondition(lambda self: self.taken)
     @rule(newest=st.integers(0, 2), devices=st.sampled_from([(), (ROOT,), (ROOT, DATA)]))
     def change_by_hand(self, newest: int = 0, devices: Sequence[str] = (ROOT, DATA)) -> None:
-        """Somebody deletes the snapshots of these devices; of none: the set goes to `error`."""
+        """Somebody deletes the snapshots of these devices. Without devices, the set goes to `error`."""
         picked = self._now(list(self.taken)[-1 - newest % len(self.taken)])
         if not devices:
             self.ec2.fail(picked.ids)
-        for snapshot_id, each in picked.snapshots.items():
-            if each.volume_id in {self.volumes[device] for device in devices}:
+        for snapshot_id, snapshot in picked.snapshots.items():
+            if snapshot.volume_id in {self.volumes[device] for device in devices}:
                 self.ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
                 self.gone.add(snapshot_id)
         self.sets = find_sets(self.ec2)
@@ -168,7 +168,7 @@ class OneSet(RuleBasedStateMachine):
         shape = json.dumps({name: value for name, value in news.items() if name != "on_delete"}, sort_keys=True)
         wanted, before = force or self._wants_another(news), self.sets
         if accident.hidden and (not wanted or self._has_unclaimed(shape)):
-            # Only a set that this very run takes may be hidden from it.
+            # Only a set that this run itself takes may be hidden from it.
             accident = NOTHING
         with self._befalling(accident) as strike:
             run = self.engine.up(news, boundary=strike, force=force)
@@ -185,7 +185,7 @@ class OneSet(RuleBasedStateMachine):
 
     def _wants_another(self, news: Mapping[str, Any]) -> bool:
         live = self.engine.live
-        if live is None or any(each["state"] == "error" for each in live.outputs["snapshots"]):
+        if live is None or any(snapshot["state"] == "error" for snapshot in live.outputs["snapshots"]):
             return True
         if news.get("change_id") and news["change_id"] == live.outputs.get("change_id"):
             return False
@@ -193,7 +193,7 @@ class OneSet(RuleBasedStateMachine):
         return any((live.outputs.get(name) or None) != news.get(name) for name in shaping)
 
     def _has_unclaimed(self, shape: str) -> bool:
-        return any(each.token == self.tokens.get(shape) and not each.claims for each in self.sets.values())
+        return any(found.token == self.tokens.get(shape) and not found.claims for found in self.sets.values())
 
     @contextmanager
     def _befalling(self, accident: Accident) -> Iterator[Strike]:
@@ -216,14 +216,14 @@ class OneSet(RuleBasedStateMachine):
     def _judge_intent(
         self, run: Run, accident: Accident, shape: str, before: Mapping[str, SetInEC2], taken: list[str]
     ) -> None:
-        """One intent, one set: the one that the state holds, or the one that the next run will adopt."""
+        """Each intent has at most one good set: the one in the state, or the one that the next run will adopt."""
         self.open[shape] += taken
-        good = {each for each in self.open[shape] if self._is_good(each, self.sets)}
+        good = {set_id for set_id in self.open[shape] if self._is_good(set_id, self.sets)}
         assert len(good) <= 1, f"{good} for one intent"
         assert run.created or not run.ok
         for made in run.created:
             assert good <= {made.id}, f"{good} besides {made.id}"
-            # What AWS answers with may fail; what snapset finds by a look has not.
+            # A set from CreateSnapshots' own answer may still fail. A set that snapset found must not have failed.
             answered_in_error = accident.fails and not accident.faults and made.id in taken
             assert answered_in_error or self._is_good(made.id, self.sets)
             assert made.snapshot_ids == self.taken[made.id]
@@ -238,38 +238,38 @@ class OneSet(RuleBasedStateMachine):
         return set_id in sets and sets[set_id].ids == self.taken[set_id] and not sets[set_id].failed
 
     def _judge(self, run: Run, accident: Accident = NOTHING, *, program: Mapping[str, Any] | None = None) -> None:
-        """What must hold after every run, however it ended."""
+        """Check what must hold after every run, even a failed one."""
         assert run.ok or not accident.harmless, run.error
         assert accident.kill or not run.killed
         self._judge_deletions(run, program)
-        there = {snapshot_id for each in self.sets.values() for snapshot_id in each.ids}
+        there = {snapshot_id for found in self.sets.values() for snapshot_id in found.ids}
         assert there == {snapshot_id for ids in self.taken.values() for snapshot_id in ids} - self.gone
-        for each in self.engine.state:
-            assert each.snapshot_ids - self.gone == self._now(each.id).ids
-        self.recorded |= {each.claim: each.id for each in run.created}
-        for set_id, one in self.sets.items():
-            for snapshot_id, each in one.snapshots.items():
-                if each.claim:
-                    assert self.recorded.get(each.claim) == set_id, "claimed, and in no state"
-                    assert self.claimed.setdefault(snapshot_id, each.claim) == each.claim, "claimed twice"
+        for resource in self.engine.state:
+            assert resource.snapshot_ids - self.gone == self._now(resource.id).ids
+        self.recorded |= {resource.claim: resource.id for resource in run.created}
+        for set_id, found in self.sets.items():
+            for snapshot_id, snapshot in found.snapshots.items():
+                if snapshot.claim:
+                    assert self.recorded.get(snapshot.claim) == set_id, "claimed, and in no state"
+                    assert self.claimed.setdefault(snapshot_id, snapshot.claim) == snapshot.claim, "claimed twice"
         self.ec2.clear_calls()
 
     def _judge_deletions(self, run: Run, program: Mapping[str, Any] | None) -> None:
-        """Deleted is what every holder, and the program if it ran, say may be, and all that those have claimed."""
-        held = [each for doomed, others in run.deleting for each in (doomed, *others)]
+        """A set is deleted if all of its holders, and the program if it ran, say `delete`, and not otherwise."""
+        held = [resource for doomed, others in run.deleting for resource in (doomed, *others)]
         for call in self.ec2.calls("DeleteSnapshot"):
             snapshot_id = call["params"]["SnapshotId"]
-            holders = [each for each in held if snapshot_id in each.snapshot_ids]
+            holders = [resource for resource in held if snapshot_id in resource.snapshot_ids]
             assert holders, "no resource that was to be deleted holds it"
-            assert all(each.outputs["on_delete"] == "delete" for each in holders)
+            assert all(resource.outputs["on_delete"] == "delete" for resource in holders)
             if program:
                 assert program["on_delete"] == "delete"
-                assert all(each.marked for each in holders), "the new resource holds it"
+                assert all(resource.marked for resource in holders), "the new resource holds it"
             if call["carried_out"]:
                 self.gone.add(snapshot_id)
-        for each in run.deleted:
-            if each.outputs["on_delete"] == "delete" and (not program or program["on_delete"] == "delete"):
-                assert each.claim not in self._now(each.id).claims, "not deleted"
+        for resource in run.deleted:
+            if resource.outputs["on_delete"] == "delete" and (not program or program["on_delete"] == "delete"):
+                assert resource.claim not in self._now(resource.id).claims, "not deleted"
 
     def _judge_marks(self) -> None:
         live = self.engine.live
@@ -285,9 +285,9 @@ class OneSet(RuleBasedStateMachine):
 @pytest.fixture
 def machine(embedded_ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], OneSet]]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    # A provider asks whether the engine is there that its command line names, and this one has none.
+    # A provider checks whether its engine, which its arguments name, still runs. Here there is no engine.
     monkeypatch.setattr("sys.argv", ["provider"])
-    # Errors come as they are, not as Pulumi shows them.
+    # Raise errors unchanged, not shortened to one line for Pulumi.
     monkeypatch.setenv("SNAPSET_DEBUG", "1")
     monkeypatch.setenv("SNAPSET_READ_SECONDS", "1" if THOROUGH else "20")
     connect.cache_clear()
@@ -295,12 +295,12 @@ def machine(embedded_ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch) -> Itera
     connect.cache_clear()
 
 
-def test_there_is_exactly_one_set_for_an_intent_whatever_fails(machine: Any) -> None:
+def test_each_intent_gets_exactly_one_set_whatever_fails(machine: Any) -> None:
     run_state_machine_as_test(machine, settings=SETTINGS)
 
 
 @pytest.mark.parametrize("accident", [*KILLS, *NO_ANSWERS, *REFUSALS, *SLOW], ids=lambda accident: accident.name)
-def test_an_accident_in_any_run_costs_no_set_and_makes_no_second_one(
+def test_an_accident_in_any_run_neither_loses_a_set_nor_makes_a_second_one(
     machine: Any, accident: Accident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if accident in SLOW:
@@ -332,9 +332,9 @@ NOT_CLAIMED = denied(TAG, f"before {TAG}", claims=False)
         [("up", DELETE, UNCLAIMED), ("replace", {}, UNCLAIMED), ("up", RETAIN, UNCLAIMED), ("destroy",)],
         [("up", DELETE, UNCLAIMED), ("replace", RETAIN, UNCLAIMED), ("up", {"triggers": 1, **DELETE})],
     ],
-    ids=lambda runs: "-".join(each[0] for each in runs),
+    ids=lambda runs: "-".join(run[0] for run in runs),
 )
-def test_a_replaced_resource_never_takes_along_the_set_that_its_replacement_adopted(machine: Any, runs: Any) -> None:
+def test_deleting_a_replaced_resource_never_deletes_the_set_that_the_new_one_adopted(machine: Any, runs: Any) -> None:
     stack = machine()
     for name, *arguments in runs:
         getattr(stack, name)(*arguments)

@@ -1,4 +1,4 @@
-"""AWS answers "not now": wait as long as it asks, go on for as long as the budget lasts, and say so."""
+"""When AWS throttles: wait, retry until SNAPSET_THROTTLE_SECONDS have passed, and report each wait."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ for instance_id in pulumi.Config().require_object("instances"):
 """
 
 
-def test_a_hundred_sets_at_five_calls_a_second_all_succeed_without_one_call_too_many(
+def test_a_hundred_sets_at_five_calls_a_second_are_each_taken_exactly_once(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
     launched = ec2.ec2().run_instances(ImageId="ami-12345678", MinCount=100, MaxCount=100)["Instances"]
     project = program(MANY)
-    project.config = {"instances": [each["InstanceId"] for each in launched]}
+    project.config = {"instances": [instance["InstanceId"] for instance in launched]}
     ec2.fault(action="CreateSnapshots", kind="rate", bucket=5, refill_per_second=5)
     assert changes(project.up().ok())["created"] == 201
-    calls = [each for each in ec2.calls("CreateSnapshots") if not each["dry_run"]]
-    taken = [each["params"] for each in calls if each["carried_out"]]
-    assert any(each["code"] == "RequestLimitExceeded" for each in calls)
+    calls = [call for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
+    taken = [call["params"] for call in calls if call["carried_out"]]
+    assert any(call["code"] == "RequestLimitExceeded" for call in calls)
     assert len(taken) == 100
     assert len({tag_in(params, "snapset:token") for params in taken}) == 100
-    assert {each["id"] for each in project.sets()} == {tag_in(params, "snapset:set") for params in taken}
+    assert {resource["id"] for resource in project.sets()} == {tag_in(params, "snapset:set") for params in taken}
 
 
 def tag_in(params: dict[str, str], key: str) -> str:
@@ -43,7 +43,7 @@ def tag_in(params: dict[str, str], key: str) -> str:
     return params[name.replace(".Key", ".Value")]
 
 
-def test_a_throttled_call_is_made_again_and_a_line_says_what_is_waited_for(
+def test_a_throttled_call_is_retried_and_the_wait_is_reported(
     scene_of: Callable[..., Scene], ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     scene = scene_of("up")
@@ -53,7 +53,7 @@ def test_a_throttled_call_is_made_again_and_a_line_says_what_is_waited_for(
     scene.assert_exactly_one_set()
 
 
-def test_the_command_says_what_is_waited_for_on_stderr(
+def test_the_command_reports_the_wait_on_stderr(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.fault(action="CreateSnapshots", kind="error", code="RequestLimitExceeded")
@@ -70,7 +70,7 @@ def test_the_command_says_what_is_waited_for_on_stderr(
         "PendingSnapshotLimitExceeded",
     ],
 )
-def test_when_the_budget_is_spent_the_error_names_the_code_and_nothing_was_taken(
+def test_after_the_last_retry_the_error_names_the_code_and_no_set_was_taken(
     scene_of: Callable[..., Scene], ec2: EmbeddedEC2, instance: LaunchedInstance, code: str
 ) -> None:
     scene = scene_of("up")
@@ -93,12 +93,12 @@ def test_a_throttled_preflight_does_not_stop_the_backup(scene_of: Callable[..., 
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_a_first_look_that_is_throttled_does_not_fail_a_run_whose_set_is_taken(
+def test_throttling_the_first_look_does_not_fail_a_run_that_has_taken_its_set(
     scene_of: Callable[..., Scene], stack: Project, ec2: EmbeddedEC2, wait: bool
 ) -> None:
     stack.config["wait"] = wait
     scene = scene_of("up")
-    # The SDK's own attempts at the look take seconds; the set must count as young after them.
+    # The SDK's own retries take seconds, and the set must still count as not visible yet after them.
     scene.env["SNAPSET_CONSISTENCY_SECONDS"] = "20"
     look = {"Filter.1.Name": "snapshot-id"}
     ec2.fault(action="DescribeSnapshots", kind="error", code="RequestLimitExceeded", match=look, times=3)

@@ -1,4 +1,4 @@
-"""`snapset unlock`: the lock of a killed run is shown, and cleared only by who says so."""
+"""`snapset unlock` shows the lock of a killed run, and clears it only if the user confirms."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ENGINE_KILLED = Case("create", 2, "CreateSnapshots", "engine", "before")
 LOCK = {"pid": 4242, "username": "ci", "hostname": "runner-7", "timestamp": "2026-01-02T03:04:05.678+01:00"}
 
 
-def answer(snapset: CommandLine, *arguments: str, with_text: str) -> Run:
-    """Run the command on a terminal, and answer what it asks."""
+def answer(snapset: CommandLine, *arguments: str, typed: str) -> Run:
+    """Run the command in a terminal, and answer its question."""
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
@@ -36,7 +36,7 @@ def answer(snapset: CommandLine, *arguments: str, with_text: str) -> Run:
             stderr=subprocess.PIPE,
             text=True,
         )
-        os.write(ours, with_text.encode())
+        os.write(ours, typed.encode())
         stdout, stderr = process.communicate(timeout=60)
     finally:
         os.close(ours)
@@ -44,7 +44,7 @@ def answer(snapset: CommandLine, *arguments: str, with_text: str) -> Run:
     return Run(process.returncode, stdout, stderr)
 
 
-def test_the_lock_of_a_killed_run_is_shown_and_cleared_only_when_that_is_confirmed(
+def test_the_lock_of_a_killed_run_is_shown_and_cleared_only_if_confirmed(
     scene_of_command: Callable[..., Scene], snapset: CommandLine
 ) -> None:
     scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
@@ -60,12 +60,12 @@ def test_the_lock_of_a_killed_run_is_shown_and_cleared_only_when_that_is_confirm
     document = json.loads(nobody_to_ask.stdout)
     assert (document["stack"], document["cleared"], document["locks"][0]["pid"]) == ("c", False, lock["pid"])
 
-    declined = answer(snapset, "unlock", "--change-id", "c", with_text="n\n")
+    declined = answer(snapset, "unlock", "--change-id", "c", typed="n\n")
     assert declined.code == 1
     assert held in declined.stderr
     assert file.exists()
 
-    confirmed = answer(snapset, "unlock", "--change-id", "c", with_text="y\n").ok()
+    confirmed = answer(snapset, "unlock", "--change-id", "c", typed="y\n").ok()
     assert "the lock is cleared" in confirmed.stdout
     assert not file.exists()
     assert snapset("unlock", "--change-id", "c").ok().stdout == "stack c: nobody holds it\n"
@@ -73,7 +73,7 @@ def test_the_lock_of_a_killed_run_is_shown_and_cleared_only_when_that_is_confirm
     scene.assert_exactly_one_set()
 
 
-def test_of_several_old_locks_all_are_named_with_their_age(snapset: CommandLine) -> None:
+def test_several_old_locks_are_all_shown_with_their_age(snapset: CommandLine) -> None:
     (snapset.folder / "Pulumi.yaml").write_text("name: snapset\nruntime: python\n")
     subprocess.run(
         ["pulumi", "stack", "init", "organization/snapset/shared"],
@@ -93,7 +93,7 @@ def test_of_several_old_locks_all_are_named_with_their_age(snapset: CommandLine)
     assert list(locks.iterdir()) == []
 
 
-def test_a_stack_that_is_not_there_is_bad_input_and_is_not_made(snapset: CommandLine) -> None:
+def test_an_unknown_stack_is_bad_input_and_is_not_created(snapset: CommandLine) -> None:
     missing = snapset("unlock", "--change-id", "nobody-ran-this", "--yes").failed()
     assert missing.code == 2
     assert missing.stderr.startswith("snapset: looking for stack nobody-ran-this: there is none in file://")
@@ -102,7 +102,7 @@ def test_a_stack_that_is_not_there_is_bad_input_and_is_not_made(snapset: Command
 
 
 @pytest.mark.parametrize("which", [(), ("--stack", "a", "--change-id", "b")])
-def test_the_stack_is_named_in_one_way(snapset: CommandLine, which: tuple[str, ...]) -> None:
+def test_the_stack_must_be_named_by_exactly_one_option(snapset: CommandLine, which: tuple[str, ...]) -> None:
     refused = snapset("unlock", *which, "--yes").failed()
     assert refused.code == 2
     assert refused.stderr == "snapset: reading the options: name the stack by either --stack or --change-id.\n"

@@ -1,4 +1,4 @@
-"""However many sets a program waits for, one request a tick asks for all of them."""
+"""A program that waits for many sets polls all of them with one request."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ TICKS = 2
 
 
 @pytest.mark.parametrize("count", [1, 50])
-def test_a_tick_is_one_request_for_all_sets_that_wait(
+def test_each_poll_is_one_request_for_all_sets(
     program: Callable[[str], Project], ec2: EmbeddedEC2, count: int
 ) -> None:
     def looks() -> list[set[str]]:
-        values = ([item for item in each["params"].items() if "Value" in item[0]] for each in ec2.calls())
-        return [{value for _, value in each} for each in values]
+        values = ([item for item in call["params"].items() if "Value" in item[0]] for call in ec2.calls())
+        return [{value for _, value in filters} for filters in values]
 
     launched = ec2.ec2().run_instances(ImageId="ami-12345678", MinCount=count, MaxCount=count)["Instances"]
     project = program(WAITING)
-    project.config = {"instances": [each["InstanceId"] for each in launched]}
+    project.config = {"instances": [instance["InstanceId"] for instance in launched]}
     ec2.settings(snapshot_seconds=float("inf"))
     with project.start("up", "--yes", "--skip-preview") as process:
         until(lambda: len(ec2.calls("CreateTags")) == count, seconds=60)
-        everything = {each["SnapshotId"] for each in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
+        everything = {
+            snapshot["SnapshotId"] for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
+        }
         ec2.clear_calls()
         until(lambda: everything in looks())
         ec2.clear_calls()

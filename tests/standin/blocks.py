@@ -1,4 +1,4 @@
-"""The volumes that an instance starts with: `rootBlockDevice` and `ebsBlockDevices`."""
+"""An instance's volumes: `rootBlockDevice` and `ebsBlockDevices`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from standin.cloud import change_tags, is_missing
 from standin.resource import Properties
 
-# What EC2 calls the root device where it does not know the image, as the embedded one doesn't.
+# The root device of images that EC2 does not know. The embedded EC2 starts without any.
 _ROOT_DEVICE = "/dev/sda1"
 
 _EBS = {
@@ -25,38 +25,39 @@ _MODIFY = {"iops": "Iops", "throughput": "Throughput", "volumeSize": "Size", "vo
 
 
 def block_device_mappings(ec2: Any, inputs: Properties) -> list[dict[str, Any]]:
-    """The mappings with which RunInstances makes these volumes."""
+    """The mappings that make RunInstances create these volumes."""
     root, data = inputs.get("rootBlockDevice") or {}, inputs.get("ebsBlockDevices") or []
     if not root and not data:
         return []
-    # moto drops the root volume if only others are named; to name it does no harm on EC2.
+    # moto drops the root volume if only others are mapped. Mapping it too does no harm on EC2.
     mappings = [_mapping({"deviceName": _root_device(ec2, inputs["ami"]), "volumeSize": 8, **root})]
-    return mappings + [_mapping(each) for each in data]
+    return mappings + [_mapping(block) for block in data]
 
 
 def tag_blocks(ec2: Any, instance: Mapping[str, Any], inputs: Properties) -> None:
-    """Tag the volumes that an instance started with; RunInstances would tag all of them alike."""
+    """Tag the volumes of a new instance one by one; RunInstances would give all of them the same tags."""
     root, data = inputs.get("rootBlockDevice") or {}, inputs.get("ebsBlockDevices") or []
-    volumes = {each["DeviceName"]: each["Ebs"]["VolumeId"] for each in instance["BlockDeviceMappings"]}
+    volumes = {mapping["DeviceName"]: mapping["Ebs"]["VolumeId"] for mapping in instance["BlockDeviceMappings"]}
     for block in [{"deviceName": root_device_of(instance), **root}, *data]:
         change_tags(ec2, [volumes[block["deviceName"]]], {}, block.get("tags") or {})
 
 
 def described_blocks(ec2: Any, instance: Mapping[str, Any], root_device: str) -> Properties:
-    """The volumes of an instance as outputs: the root's, and all others, those attached later too."""
-    blocks = {each["Ebs"]["VolumeId"]: each for each in instance.get("BlockDeviceMappings", []) if each.get("Ebs")}
-    if not blocks:
+    """The outputs for the root volume and for all others, including those attached later."""
+    listed = [mapping for mapping in instance.get("BlockDeviceMappings", []) if mapping.get("Ebs")]
+    mappings = {mapping["Ebs"]["VolumeId"]: mapping for mapping in listed}
+    if not mappings:
         return {"ebsBlockDevices": []}
-    volumes = ec2.describe_volumes(VolumeIds=sorted(blocks))["Volumes"]
-    described = [_described(blocks[each["VolumeId"]], each) for each in volumes]
-    described.sort(key=lambda each: str(each["deviceName"]))
-    root = next((each for each in described if each["deviceName"] == root_device), None)
-    data = [each for each in described if each is not root]
+    volumes = ec2.describe_volumes(VolumeIds=sorted(mappings))["Volumes"]
+    described = [_described(mappings[volume["VolumeId"]], volume) for volume in volumes]
+    described.sort(key=lambda block: str(block["deviceName"]))
+    root = next((block for block in described if block["deviceName"] == root_device), None)
+    data = [block for block in described if block is not root]
     return {"ebsBlockDevices": data} if root is None else {"rootBlockDevice": root, "ebsBlockDevices": data}
 
 
 def change_root(ec2: Any, instance_id: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Change the root volume in place to what the program says of it."""
+    """Change the root volume in place to what the program declares."""
     changed = {option: new[name] for name, option in _MODIFY.items() if name in new and new[name] != old.get(name)}
     if changed:
         ec2.modify_volume(VolumeId=old["volumeId"], **changed)
@@ -71,7 +72,7 @@ def change_root(ec2: Any, instance_id: str, old: Mapping[str, Any], new: Mapping
 
 def all_volumes(instance: Mapping[str, Any]) -> list[str]:
     """The ids of all volumes of an instance."""
-    return [each["Ebs"]["VolumeId"] for each in instance.get("BlockDeviceMappings", [])]
+    return [mapping["Ebs"]["VolumeId"] for mapping in instance.get("BlockDeviceMappings", [])]
 
 
 def root_device_of(instance: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""AWS as the provider's configuration names it: clients, tags and patience."""
+"""AWS as the provider is configured to use it: clients, tags and waiting."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _ROLE_OPTIONS = {"roleArn": "RoleArn", "sessionName": "RoleSessionName", "extern
 
 
 class Cloud:
-    """What one configured provider reaches."""
+    """AWS as one configured provider uses it."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        # An explicit provider's objects arrive as JSON texts, as those of the stack's config do.
+        # Lists and objects arrive as JSON strings, from an explicit provider as from the stack's config.
         self._config = {name: _parsed(value) for name, value in config.items()}
         self._clients: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
@@ -37,7 +37,7 @@ class Cloud:
 
     @cached_property
     def account_id(self) -> str:
-        """The account, empty where it may not be asked for."""
+        """The account's id, empty with `skipRequestingAccountId`."""
         if self._config.get("skipRequestingAccountId"):
             return ""
         return str(self._client("sts", self.region).get_caller_identity()["Account"])
@@ -51,11 +51,11 @@ class Cloud:
         return f"arn:aws:ec2:{properties.get('region') or self.region}:{self.account_id}:{resource}"
 
     def tags_all(self, tags: Mapping[str, str] | None) -> dict[str, str]:
-        """A resource's tags with the default ones."""
+        """A resource's tags together with the default tags."""
         return {**self.default_tags, **(tags or {})}
 
     def split_tags(self, listed: Iterable[Mapping[str, str]], state: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-        """The `tags` and `tagsAll` of what EC2 lists; default tags are only in the latter."""
+        """The outputs `tags` and `tagsAll` for the tags that EC2 lists; only the latter has the default tags."""
         tags_all = {tag["Key"]: tag["Value"] for tag in listed if not tag["Key"].startswith("aws:")}
         own, defaults = state.get("tags") or {}, self.default_tags
         tags = {key: value for key, value in tags_all.items() if key in own or defaults.get(key) != value}
@@ -76,7 +76,7 @@ class Cloud:
 
     @cached_property
     def _session(self) -> Any:
-        # Importing boto3 takes longer than all that the engine asks before the first call.
+        # Importing boto3 takes longer than everything that the engine asks before the first EC2 call.
         import boto3
 
         session = boto3.Session(
@@ -99,17 +99,17 @@ def region_in_environment() -> str | None:
 
 
 def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Tags as EC2 takes them."""
+    """Tags in EC2's format."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def tag_specifications(**tags: Mapping[str, str] | None) -> list[dict[str, Any]]:
-    """Tags that a call gives to what it makes, by the type of that."""
-    return [{"ResourceType": kind, "Tags": tag_list(each)} for kind, each in tags.items() if each]
+    """The TagSpecifications of a call, from the tags by resource type."""
+    return [{"ResourceType": kind, "Tags": tag_list(wanted)} for kind, wanted in tags.items() if wanted]
 
 
 def change_tags(ec2: Any, resource_ids: list[str], olds: Mapping[str, str], news: Mapping[str, str]) -> None:
-    """Change the tags of these resources from the one to the other."""
+    """Change the tags of these resources from olds to news."""
     gone = olds.keys() - news.keys()
     changed = {key: value for key, value in news.items() if olds.get(key) != value}
     if gone:
@@ -119,10 +119,10 @@ def change_tags(ec2: Any, resource_ids: list[str], olds: Mapping[str, str], news
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Poll until it holds.
+    """Poll until the condition holds.
 
     Raises:
-        TimeoutError: it does not hold in time.
+        TimeoutError: the condition does not hold in time.
     """
     give_up = time.monotonic() + _DEADLINE_SECONDS
     while not condition():
@@ -132,7 +132,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether this is EC2's answer that there is no such thing."""
+    """Whether EC2 answered that the resource does not exist."""
     code: str = getattr(error, "response", {}).get("Error", {}).get("Code", "")
     return code.endswith(".NotFound")
 

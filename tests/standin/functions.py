@@ -16,11 +16,11 @@ def get_instance(cloud: Cloud, args: Properties) -> Properties:
     """https://www.pulumi.com/registry/packages/aws/api-docs/ec2/getinstance/.
 
     Raises:
-        LookupError: none or several are found.
+        LookupError: no instance is found, or several.
     """
     ec2 = cloud.ec2(args)
     ids = [args["instanceId"]] if args.get("instanceId") else []
-    found = [each for each in _instances(ec2, args, ids) if each["State"]["Name"] != "terminated"]
+    found = [instance for instance in _instances(ec2, args, ids) if instance["State"]["Name"] != "terminated"]
     instance = _only(found)
     blocks = described_blocks(ec2, instance, root_device_of(instance))
     tags = {tag["Key"]: tag["Value"] for tag in instance.get("Tags", [])}
@@ -45,11 +45,11 @@ def get_instances(cloud: Cloud, args: Properties) -> Properties:
     return {
         **args,
         "id": region,
-        "ids": [each["InstanceId"] for each in found],
+        "ids": [instance["InstanceId"] for instance in found],
         "instanceTags": args.get("instanceTags") or {},
         "ipv6Addresses": [],
-        "privateIps": [each["PrivateIpAddress"] for each in found if each.get("PrivateIpAddress")],
-        "publicIps": [each["PublicIpAddress"] for each in found if each.get("PublicIpAddress")],
+        "privateIps": [instance["PrivateIpAddress"] for instance in found if instance.get("PrivateIpAddress")],
+        "publicIps": [instance["PublicIpAddress"] for instance in found if instance.get("PublicIpAddress")],
         "region": region,
     }
 
@@ -58,13 +58,13 @@ def get_ami(cloud: Cloud, args: Properties) -> Properties:
     """https://www.pulumi.com/registry/packages/aws/api-docs/ec2/getami/.
 
     Raises:
-        LookupError: none, or several without `mostRecent`, are found.
+        LookupError: no image is found, or several without `mostRecent`.
     """
     options = {"Owners": args.get("owners"), "Filters": _filters(args)}
-    images = cloud.ec2(args).describe_images(**{name: each for name, each in options.items() if each})["Images"]
-    images = [each for each in images if re.search(args.get("nameRegex") or "", each.get("Name", ""))]
+    images = cloud.ec2(args).describe_images(**{name: value for name, value in options.items() if value})["Images"]
+    images = [image for image in images if re.search(args.get("nameRegex") or "", image.get("Name", ""))]
     if args.get("mostRecent"):
-        images = sorted(images, key=lambda each: str(each["CreationDate"]))[-1:]
+        images = sorted(images, key=lambda image: str(image["CreationDate"]))[-1:]
     image = _only(images)
     return {
         **args,
@@ -97,7 +97,7 @@ def get_subnet(cloud: Cloud, args: Properties) -> Properties:
     """https://www.pulumi.com/registry/packages/aws/api-docs/ec2/getsubnet/.
 
     Raises:
-        LookupError: none or several are found.
+        LookupError: no subnet is found, or several.
     """
     ids = [args["id"]] if args.get("id") else []
     subnet = _only(cloud.ec2(args).describe_subnets(SubnetIds=ids, Filters=_filters(args))["Subnets"])
@@ -117,7 +117,7 @@ def get_availability_zone(cloud: Cloud, args: Properties) -> Properties:
     """https://www.pulumi.com/registry/packages/aws/api-docs/getavailabilityzone/.
 
     Raises:
-        LookupError: none or several are found.
+        LookupError: no zone is found, or several.
     """
     zones = cloud.ec2(args).describe_availability_zones(
         AllAvailabilityZones=bool(args.get("allAvailabilityZones")),
@@ -154,7 +154,7 @@ def _instances(ec2: Any, args: Properties, ids: list[str], *more: Mapping[str, A
 
 
 def _filters(args: Properties) -> list[dict[str, Any]]:
-    return [{"Name": each["name"], "Values": each["values"]} for each in args.get("filters") or []]
+    return [{"Name": wanted["name"], "Values": wanted["values"]} for wanted in args.get("filters") or []]
 
 
 def _only(found: list[Any]) -> Any:

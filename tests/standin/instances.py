@@ -43,14 +43,14 @@ class Instance(Resource):
 
     @classmethod
     def replaces(cls, path: Path, news: Properties) -> bool:
-        """A change of the user data replaces it only where that is asked for."""
+        """Changing the user data replaces the instance only with `userDataReplaceOnChange`."""
         if path[0] == "userData":
             return bool(news.get("userDataReplaceOnChange"))
         return super().replaces(path, news)
 
     @classmethod
     def planned(cls, inputs: Properties) -> Properties:
-        """The volumes' ids are unknown, whatever of them is known."""
+        """A new volume's id and device are unknown, even if the rest of the block is known."""
         planned = super().planned(inputs)
         if isinstance(planned[_ROOT], Mapping):
             planned[_ROOT] = {"deviceName": UNKNOWN, "volumeId": UNKNOWN, **planned[_ROOT]}
@@ -58,7 +58,7 @@ class Instance(Resource):
 
     @classmethod
     def create(cls, cloud: Cloud, inputs: Properties) -> tuple[str, Properties]:
-        """Run it and wait until it is running."""
+        """Launch the instance and wait until it is running."""
         ec2 = cloud.ec2(inputs)
         options: dict[str, Any] = {
             "ImageId": inputs["ami"],
@@ -71,21 +71,21 @@ class Instance(Resource):
             "BlockDeviceMappings": block_device_mappings(ec2, inputs),
             "TagSpecifications": tag_specifications(instance=inputs.get("tagsAll"), volume=inputs.get("volumeTags")),
         }
-        run = ec2.run_instances(MinCount=1, MaxCount=1, **{name: each for name, each in options.items() if each})
-        instance_id = run["Instances"][0]["InstanceId"]
+        given = {name: value for name, value in options.items() if value}
+        instance_id = ec2.run_instances(MinCount=1, MaxCount=1, **given)["Instances"][0]["InstanceId"]
         cls._wait(ec2, instance_id, "running")
         tag_blocks(ec2, find_instance(ec2, instance_id), inputs)
         return instance_id, cls._outputs(cloud, find_instance(ec2, instance_id), inputs)
 
     @classmethod
     def read(cls, cloud: Cloud, resource_id: str, state: Properties) -> Properties | None:
-        """Look it up; a terminated one is gone."""
+        """Look up the instance; a terminated one counts as deleted."""
         instance = find_instance(cloud.ec2(state), resource_id)
         return cls._outputs(cloud, instance, state) if instance else None
 
     @classmethod
     def update(cls, cloud: Cloud, resource_id: str, olds: Properties, news: Properties) -> Properties:
-        """Change what can be changed; the type and the user data of a stopped instance only."""
+        """Change what can be changed in place, and stop the instance to change its type or user data."""
         ec2 = cloud.ec2(news)
         change_tags(ec2, [resource_id], olds.get("tagsAll") or {}, news.get("tagsAll") or {})
         if (olds.get("volumeTags") or {}) != (news.get("volumeTags") or {}):
@@ -107,7 +107,7 @@ class Instance(Resource):
 
     @classmethod
     def delete(cls, cloud: Cloud, resource_id: str, state: Properties) -> None:
-        """Terminate it and wait until it is terminated."""
+        """Terminate the instance and wait until it is terminated."""
         ec2 = cloud.ec2(state)
         try:
             ec2.terminate_instances(InstanceIds=[resource_id])
@@ -138,19 +138,19 @@ class Instance(Resource):
 
 
 def find_instance(ec2: Any, instance_id: str) -> Any:
-    """Return the instance as EC2 describes it; None if it is gone."""
+    """Return the instance as EC2 describes it, or None if it no longer exists."""
     try:
         reservations = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
     except ec2.exceptions.ClientError as error:
         if is_missing(error):
             return None
         raise
-    found = [each for reservation in reservations for each in reservation["Instances"]]
-    return next((each for each in found if each["State"]["Name"] != "terminated"), None)
+    found = [instance for reservation in reservations for instance in reservation["Instances"]]
+    return next((instance for instance in found if instance["State"]["Name"] != "terminated"), None)
 
 
 def describe(instance: Mapping[str, Any]) -> Properties:
-    """What the resource and the function `getInstance` tell alike."""
+    """The outputs that the resource shares with the function `getInstance`."""
     interfaces = instance.get("NetworkInterfaces") or [{}]
     return {
         "ami": instance["ImageId"],
@@ -165,7 +165,7 @@ def describe(instance: Mapping[str, Any]) -> Properties:
         "publicDns": instance.get("PublicDnsName", ""),
         "publicIp": instance.get("PublicIpAddress", ""),
         "subnetId": instance.get("SubnetId", ""),
-        "vpcSecurityGroupIds": sorted(each["GroupId"] for each in instance.get("SecurityGroups", [])),
+        "vpcSecurityGroupIds": sorted(group["GroupId"] for group in instance.get("SecurityGroups", [])),
     }
 
 
@@ -173,5 +173,5 @@ def _while_stopped(olds: Properties, news: Properties) -> Iterator[dict[str, Any
     if news.get("instanceType") not in {None, olds.get("instanceType")}:
         yield {"InstanceType": {"Value": news["instanceType"]}}
     if (news.get("userData") or "") != (olds.get("userData") or ""):
-        # Not as `UserData`, which moto takes for badly encoded.
+        # Not as `UserData`, which moto rejects as badly encoded.
         yield {"Attribute": "userData", "Value": b64encode((news.get("userData") or "").encode()).decode()}

@@ -1,6 +1,6 @@
 """The provider protocol: https://pulumi-developer-docs.readthedocs.io/latest/docs/_generated/proto/provider.html."""
 
-# ruff: noqa: N802 - the protocol names the methods
+# ruff: noqa: N802 - the protocol defines the method names
 
 from __future__ import annotations
 
@@ -38,37 +38,37 @@ _VERBS = {
 
 
 def _answering(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Make any error the engine's error: one line, without a traceback."""
+    """Report any error to the engine in one line, without a traceback."""
 
     @functools.wraps(method)
     def answer(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
         try:
             return method(self, request)
         except Exception as error:
-            context.abort(grpc.StatusCode.UNKNOWN, _told(error, request))
+            context.abort(grpc.StatusCode.UNKNOWN, _error_message(error, request))
 
     return answer
 
 
 class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
-    """One provider as the engine configures it, the default one or an explicit one."""
+    """One provider, default or explicit, as the engine configures it."""
 
     def __init__(self) -> None:
         self._cloud = Cloud({})
 
     @_answering
     def GetPluginInfo(self, request: Any) -> Any:
-        """The SDK's version: the engine records it in the state as the real plugin's."""
+        """Report the SDK's version, because the engine records it in the state as the plugin's."""
         return proto.PluginInfo(version=_version())
 
     @_answering
     def GetSchema(self, request: Any) -> Any:
-        """No schema but its head; the engine asks for one only to generate code."""
+        """Return only the schema's head; the engine needs the rest only to generate code."""
         return proto.GetSchemaResponse(schema=json.dumps({"name": "aws", "version": _version()}))
 
     @_answering
     def CheckConfig(self, request: Any) -> Any:
-        """The Region of the environment becomes part of the configuration, and so of the state."""
+        """Add the environment's Region to the configuration, and so to the state."""
         inputs = Struct()
         inputs.CopyFrom(request.news)
         region = region_in_environment()
@@ -78,20 +78,20 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
 
     @_answering
     def DiffConfig(self, request: Any) -> Any:
-        """A changed provider changes nothing of itself; each resource tells what it means for it."""
+        """Never replace the provider; each resource's own Diff decides what the change means for it."""
         same = from_struct(request.old_inputs) == from_struct(request.news)
         return proto.DiffResponse(changes=proto.DiffResponse.DIFF_NONE if same else proto.DiffResponse.DIFF_SOME)
 
     @_answering
     def Configure(self, request: Any) -> Any:
-        """Previews are answered; secrets are the engine's to remember, as with the real plugin."""
+        """Support previews, and leave secrets to the engine, as the real plugin does."""
         config, _ = rpc.deserialize_properties_unwrap_secrets(request.args)
         self._cloud = Cloud(config)
         return proto.ConfigureResponse(supportsPreview=True)
 
     @_answering
     def Check(self, request: Any) -> Any:
-        """Fill in the Region and all tags."""
+        """Check the inputs, and add the Region and `tagsAll`."""
         kind, inputs = _kind(request), from_struct(request.news)
         failures = [proto.CheckFailure(property=name, reason=reason) for name, reason in kind.problems(inputs)]
         if not inputs.get("region") and self._cloud.region:
@@ -104,7 +104,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
 
     @_answering
     def Diff(self, request: Any) -> Any:
-        """Compare what is wanted with what is there."""
+        """Compare the inputs with the recorded outputs."""
         kind, news = _kind(request), from_struct(request.news)
         found = differences(kind, from_struct(request.olds), news)
         replaces = {path for path in found if kind.replaces(path, news)}
@@ -122,7 +122,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
 
     @_answering
     def Create(self, request: Any) -> Any:
-        """Make it; a preview tells what it would be."""
+        """Create the resource, or in a preview only predict its outputs."""
         kind, inputs = _kind(request), from_struct(request.properties)
         if request.preview:
             return proto.CreateResponse(properties=to_struct(kind.planned(inputs)))
@@ -131,19 +131,19 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
 
     @_answering
     def Read(self, request: Any) -> Any:
-        """Look it up; an empty id says that it is gone."""
+        """Look up the resource; an empty answer means that it no longer exists."""
         kind, state, inputs = _kind(request), from_struct(request.properties), from_struct(request.inputs)
         outputs = kind.read(self._cloud, request.id, state)
         if outputs is None:
             return proto.ReadResponse()
-        # What the program does not set is not drift; an import takes all that there is.
+        # A value that the program does not set is not drift. An import has no inputs yet, and takes all values.
         names = inputs.keys() & kind.inputs() if inputs else kind.inputs()
         known = {name: seen(inputs.get(name), outputs[name]) for name in names if name in outputs}
         return proto.ReadResponse(id=outputs["id"], properties=to_struct(outputs), inputs=to_struct(known))
 
     @_answering
     def Update(self, request: Any) -> Any:
-        """Change it in place."""
+        """Change the resource in place, or in a preview only predict its outputs."""
         kind, olds, news = _kind(request), from_struct(request.olds), from_struct(request.news)
         if request.preview:
             return proto.UpdateResponse(properties=to_struct(_planned_update(kind, olds, news)))
@@ -151,7 +151,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
 
     @_answering
     def Delete(self, request: Any) -> Any:
-        """Delete it."""
+        """Delete the resource."""
         _kind(request).delete(self._cloud, request.id, from_struct(request.properties))
         return Empty()
 
@@ -166,7 +166,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
 
     @_answering
     def Cancel(self, request: Any) -> Any:
-        """Nothing here takes long."""
+        """Do nothing: no call takes long."""
         return Empty()
 
 
@@ -192,22 +192,22 @@ def _diff_kind(change: str, replaces: bool) -> Any:
     return proto.PropertyDiff.Kind.Value(name)
 
 
-def _told(error: Any, request: Any) -> str:
+def _error_message(error: Any, request: Any) -> str:
     answer = getattr(error, "response", None)
     if answer:
         status, problem = answer.get("ResponseMetadata", {}), answer["Error"]
-        said = (
+        message = (
             f"operation error EC2: {error.operation_name}, https response error "
             f"StatusCode: {status.get('HTTPStatusCode')}, RequestID: {status.get('RequestId')}, "
             f"api error {problem['Code']}: {problem['Message']}"
         )
     else:
-        said = str(error)
+        message = str(error)
     verb, token = _VERBS.get(type(request).__name__), getattr(request, "type", "")
     if verb and token in _RESOURCES:
         known_as = f" ({request.id})" if getattr(request, "id", "") else ""
-        said = f"{verb} {_RESOURCES[token].noun}{known_as}: {said}"
-    return f"1 error occurred:\n\t* {said}\n\n"
+        message = f"{verb} {_RESOURCES[token].noun}{known_as}: {message}"
+    return f"1 error occurred:\n\t* {message}\n\n"
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""What a type of resource has to tell, and how a change of it is found."""
+"""The base of all resource types, and how changes of their properties are found."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from standin.cloud import Cloud
 
 Properties = dict[str, Any]
 
-# Where a difference lies: the names from the top down.
+# The place of a difference: property names from the outermost to the innermost.
 Path = tuple[str, ...]
 
-# These are compared key by key; of other objects only what the program set counts.
+# These are compared key by key. In other objects only the keys that the program set are compared.
 _MAPS = ("tags", "tagsAll", "volumeTags")
 
-# Terraform's types have no null: it does not tell these from an input that is left out.
+# Terraform's types have no null: an input with one of these values is the same as an input that is left out.
 _UNSET: tuple[Any, ...] = (None, "", False, [], {})
 
 
 class Resource:
-    """One type of resource; its subclasses are the stand-in's whole knowledge of EC2."""
+    """One type of resource. The subclasses define everything that the stand-in knows about EC2."""
 
     noun: ClassVar[str]
-    """What messages call it."""
+    """The type's name in messages."""
 
     required: ClassVar[tuple[tuple[str, ...], ...]]
-    """Of each of these groups of inputs one must be set."""
+    """At least one input of each group must be set."""
 
     replacing: ClassVar[frozenset[str]]
-    """The inputs of which a change makes a new resource (`ForceNew`)."""
+    """A change of one of these inputs replaces the resource (`ForceNew`)."""
 
     kept: ClassVar[frozenset[str]]
-    """The inputs that keep what EC2 chose when they are left out (`Optional` and `Computed`)."""
+    """These inputs keep EC2's value when they are left out (`Optional` and `Computed`)."""
 
     optional: ClassVar[frozenset[str]]
-    """The inputs that are taken away when they are left out."""
+    """These inputs lose their value when they are left out."""
 
     computed: ClassVar[frozenset[str]]
-    """What only EC2 sets."""
+    """Outputs that only EC2 sets."""
 
     tagged: ClassVar[bool] = True
 
     @classmethod
     def inputs(cls) -> frozenset[str]:
-        """Every input it knows."""
+        """All known inputs."""
         return cls.kept | cls.optional | ({"tags", "tagsAll"} if cls.tagged else set())
 
     @classmethod
     def problems(cls, inputs: Properties) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong with the inputs: the property and the reason."""
+        """Yield each problem of the inputs as (property, reason)."""
         for name in sorted(inputs.keys() - cls.inputs() - {"__defaults"}):
             yield name, f"the stand-in for the aws plugin has no input {name} of {cls.noun}: see tests/standin"
         for group in cls.required:
@@ -60,38 +60,38 @@ class Resource:
 
     @classmethod
     def replaces(cls, path: Path, news: Properties) -> bool:
-        """Whether a difference here can't be made in place."""
+        """Whether a difference here replaces the resource."""
         return path[0] in cls.replacing or ".".join(path) in cls.replacing
 
     @classmethod
     def planned(cls, inputs: Properties) -> Properties:
-        """What a preview can say of a resource that is not there yet."""
+        """The outputs that a preview shows for a new resource."""
         unknown = (cls.kept | cls.computed) - inputs.keys()
         return {**inputs, **dict.fromkeys(unknown, UNKNOWN)}
 
     @classmethod
     def create(cls, cloud: Cloud, inputs: Properties) -> tuple[str, Properties]:
-        """Make it, wait for it, and return its id and outputs."""
+        """Create the resource, wait for it, and return its id and outputs."""
         raise NotImplementedError
 
     @classmethod
     def read(cls, cloud: Cloud, resource_id: str, state: Properties) -> Properties | None:
-        """Return its outputs as they are now; None if it is gone."""
+        """Return the current outputs, or None if the resource no longer exists."""
         raise NotImplementedError
 
     @classmethod
     def update(cls, cloud: Cloud, resource_id: str, olds: Properties, news: Properties) -> Properties:
-        """Change it in place and return its outputs."""
+        """Change the resource in place and return its outputs."""
         raise NotImplementedError
 
     @classmethod
     def delete(cls, cloud: Cloud, resource_id: str, state: Properties) -> None:
-        """Delete it; that it is gone already is no failure."""
+        """Delete the resource; it is no error if it no longer exists."""
         raise NotImplementedError
 
 
 def differences(kind: type[Resource], olds: Properties, news: Properties) -> dict[Path, str]:
-    """Return where the inputs differ from what is there: `add`, `update` or `delete` for each path."""
+    """Return the differences between old outputs and new inputs: `add`, `update` or `delete`, by path."""
     found: dict[Path, str] = {}
     for name in sorted(kind.inputs()):
         old, new = olds.get(name), news.get(name)
@@ -102,12 +102,12 @@ def differences(kind: type[Resource], olds: Properties, news: Properties) -> dic
 
 
 def seen(wanted: Any, there: Any) -> Any:
-    """Return of what is there the part that the program has a say in."""
+    """Return the part of an output that the program sets."""
     if isinstance(wanted, Mapping) and isinstance(there, Mapping) and "volumeId" in there:
         return {name: there[name] for name in wanted if name in there}
     if _is_blocks(wanted):
         devices = _by_device(wanted)
-        return [seen(devices.get(name), each) for name, each in _by_device(there).items()]
+        return [seen(devices.get(name), block) for name, block in _by_device(there).items()]
     return there
 
 
@@ -126,13 +126,13 @@ def _compare(path: Path, old: Any, new: Any) -> Iterator[tuple[Path, str]]:
 
 
 def _is_blocks(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, Mapping) for each in value)
+    return isinstance(value, list) and all(isinstance(item, Mapping) for item in value)
 
 
 def _by_device(blocks: list[Properties]) -> dict[str, Properties]:
-    return {each["deviceName"]: each for each in blocks}
+    return {block["deviceName"]: block for block in blocks}
 
 
 def _same_blocks(olds: dict[str, Properties], news: dict[str, Properties]) -> bool:
-    # A volume that was attached later counts too, with the real plugin's schema: see its docs on `ebsBlockDevices`.
+    # As in the real plugin's schema, a volume that was attached later counts too: see its docs on `ebsBlockDevices`.
     return olds.keys() == news.keys() and not any(list(_compare((name,), olds[name], news[name])) for name in news)

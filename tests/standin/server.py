@@ -1,4 +1,4 @@
-"""The plugin's process: a server on a free port, told to the engine on stdout."""
+"""The plugin's process: a server on a free port. The engine reads the port from stdout."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pulumi.runtime.proto import provider_pb2_grpc
 
 from standin.provider import AwsProvider
 
-# The engine's own limit: a state can be larger than gRPC's default of 4 MiB.
+# The engine's own limit. A state can be larger than gRPC's default of 4 MiB.
 _MESSAGE_BYTES = 400 * 1024 * 1024
 
-# A call may wait for EC2; the other resources of the stack must not wait for it.
+# Enough that a call that waits for EC2 does not hold up the stack's other resources.
 _THREADS = 16
 
 
@@ -34,6 +34,6 @@ def serve() -> None:
     try:
         server.wait_for_termination()
     except KeyboardInterrupt:
-        # The process has a group of its own, so that Ctrl-C at the terminal is not this: it is the engine, which asks
-        # when it is through, and kills after five seconds.
+        # The plugin has its own process group, so this is not Ctrl-C in the terminal. It is the engine, which
+        # interrupts its plugins when it is done, and kills them after five seconds.
         server.stop(grace=None)

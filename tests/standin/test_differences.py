@@ -1,4 +1,4 @@
-"""What the stand-in takes for a change, and what such a change does, without an engine."""
+"""Which differences the stand-in finds, and whether they replace the resource. Needs no engine."""
 
 from __future__ import annotations
 
@@ -70,30 +70,30 @@ ATTACHMENT = {"deviceName": "/dev/sdf", "instanceId": "i-1", "region": "us-east-
         (VolumeAttachment, ATTACHMENT, {"deviceName": "/dev/sdg"}, [], ["deviceName update"]),
     ],
 )
-def test_what_changes_in_place_and_what_makes_a_new_resource(
+def test_a_difference_is_updated_in_place_or_replaces_the_resource(
     kind: type[Resource], there: dict[str, Any], changed: dict[str, Any], in_place: list[str], replacing: list[str]
 ) -> None:
     wanted = {**(WANTED if there is SERVER else there), **changed}
     found = differences(kind, there, {name: value for name, value in wanted.items() if value is not None})
-    told: dict[bool, list[str]] = {False: [], True: []}
+    changes: dict[bool, list[str]] = {False: [], True: []}
     for path, change in found.items():
-        told[kind.replaces(path, wanted)].append(f"{'.'.join(path)} {change}")
-    assert told == {False: in_place, True: replacing}
+        changes[kind.replaces(path, wanted)].append(f"{'.'.join(path)} {change}")
+    assert changes == {False: in_place, True: replacing}
 
 
-def test_a_volume_that_was_attached_later_is_at_odds_with_a_list_of_volumes() -> None:
+def test_a_volume_that_was_attached_later_differs_from_the_declared_volumes() -> None:
     there = {**SERVER, "ebsBlockDevices": [DATA, {**DATA, "deviceName": "/dev/sdg"}]}
     found = differences(Instance, there, {**WANTED, "ebsBlockDevices": [{"deviceName": "/dev/sdf"}]})
     assert found == {("ebsBlockDevices",): "update"}
 
 
-def test_of_a_block_a_refresh_takes_only_what_the_program_sets() -> None:
+def test_a_refresh_reads_only_the_properties_of_a_block_that_the_program_sets() -> None:
     assert seen({"volumeSize": 7}, ROOT) == {"volumeSize": 8}
     assert seen([{"deviceName": "/dev/sdf"}], [DATA]) == [{"deviceName": "/dev/sdf"}]
     assert seen({"Name": "web"}, {"Name": "by hand", "more": "1"}) == {"Name": "by hand", "more": "1"}
 
 
-def test_a_preview_knows_what_the_program_sets_and_nothing_that_ec2_chooses() -> None:
+def test_in_a_preview_everything_that_ec2_chooses_is_unknown() -> None:
     planned = Instance.planned({**WANTED, "rootBlockDevice": {"volumeSize": 9}})
     assert planned["ami"] == "ami-1"
     assert planned["privateIp"] == planned["availabilityZone"] == planned["arn"] == UNKNOWN
@@ -101,7 +101,7 @@ def test_a_preview_knows_what_the_program_sets_and_nothing_that_ec2_chooses() ->
     assert "userDataReplaceOnChange" not in planned
 
 
-def test_what_it_can_not_do_fails_the_check() -> None:
+def test_an_unknown_input_and_a_missing_input_fail_the_check() -> None:
     volume = {"availabilityZone": "us-east-1a", "finalSnapshot": True}
     problems = dict(Volume.problems(volume))
     assert problems.keys() == {"finalSnapshot", "size"}

@@ -37,7 +37,7 @@ class Volume(Resource):
 
     @classmethod
     def create(cls, cloud: Cloud, inputs: Properties) -> tuple[str, Properties]:
-        """Make it and wait until it can be attached."""
+        """Create the volume and wait until it can be attached."""
         ec2 = cloud.ec2(inputs)
         options = {_CREATE[name]: value for name, value in inputs.items() if name in _CREATE}
         volume_id = ec2.create_volume(**options, TagSpecifications=tag_specifications(volume=inputs.get("tagsAll")))[
@@ -48,13 +48,13 @@ class Volume(Resource):
 
     @classmethod
     def read(cls, cloud: Cloud, resource_id: str, state: Properties) -> Properties | None:
-        """Look it up."""
+        """Look up the volume."""
         volume = find_volume(cloud.ec2(state), resource_id)
         return cls._outputs(cloud, volume, state) if volume else None
 
     @classmethod
     def update(cls, cloud: Cloud, resource_id: str, olds: Properties, news: Properties) -> Properties:
-        """Change its tags, and modify what can be modified."""
+        """Change the volume's tags and the properties that can be changed in place."""
         ec2 = cloud.ec2(news)
         change_tags(ec2, [resource_id], olds.get("tagsAll") or {}, news.get("tagsAll") or {})
         changed = {
@@ -68,7 +68,7 @@ class Volume(Resource):
 
     @classmethod
     def delete(cls, cloud: Cloud, resource_id: str, state: Properties) -> None:
-        """Delete it once nothing uses it, and wait until it is gone."""
+        """Delete the volume once it is detached, and wait until it no longer exists."""
         ec2 = cloud.ec2(state)
 
         def deleted() -> bool:
@@ -95,7 +95,7 @@ class Volume(Resource):
             "encrypted": volume["Encrypted"],
             "iops": volume.get("Iops", 0),
             "kmsKeyId": volume.get("KmsKeyId", ""),
-            # The emulator keeps no Outpost of a volume that it makes.
+            # The embedded EC2 does not record the Outpost of a new volume.
             "outpostArn": volume.get("OutpostArn") or state.get("outpostArn", ""),
             "region": state.get("region") or cloud.region,
             "size": volume["Size"],
@@ -121,7 +121,7 @@ class VolumeAttachment(Resource):
 
     @classmethod
     def create(cls, cloud: Cloud, inputs: Properties) -> tuple[str, Properties]:
-        """Attach the volume, unless it is attached just so, and wait."""
+        """Attach the volume, unless it already is, and wait until it is attached."""
         ec2 = cloud.ec2(inputs)
         if cls._state(ec2, inputs) is None:
             wait_until(
@@ -136,19 +136,19 @@ class VolumeAttachment(Resource):
 
     @classmethod
     def read(cls, cloud: Cloud, resource_id: str, state: Properties) -> Properties | None:
-        """Look it up; an import gives DEVICE:VOLUME:INSTANCE for the id."""
+        """Look up the attachment; the id of an import is DEVICE:VOLUME:INSTANCE."""
         if resource_id.count(":") == 2:
             state = dict(zip(("deviceName", "volumeId", "instanceId"), resource_id.split(":"), strict=True))
         return cls._outputs(cloud, state) if cls._state(cloud.ec2(state), state) else None
 
     @classmethod
     def update(cls, cloud: Cloud, resource_id: str, olds: Properties, news: Properties) -> Properties:
-        """Nothing of it is in EC2 that could be changed in place."""
+        """Change only the state: EC2 has nothing to change in place."""
         return cls._outputs(cloud, news)
 
     @classmethod
     def delete(cls, cloud: Cloud, resource_id: str, state: Properties) -> None:
-        """Detach the volume and wait, unless it is to stay attached."""
+        """Detach the volume and wait, unless `skipDestroy` is set."""
         if state.get("skipDestroy"):
             return
         ec2 = cloud.ec2(state)
@@ -172,9 +172,9 @@ class VolumeAttachment(Resource):
     @classmethod
     def _state(cls, ec2: Any, inputs: Properties) -> str | None:
         volume = find_volume(ec2, inputs["volumeId"]) or {}
-        for each in volume.get("Attachments", []):
-            if (each["Device"], each["InstanceId"]) == (inputs["deviceName"], inputs["instanceId"]):
-                return str(each["State"])
+        for attachment in volume.get("Attachments", []):
+            if (attachment["Device"], attachment["InstanceId"]) == (inputs["deviceName"], inputs["instanceId"]):
+                return str(attachment["State"])
         return None
 
     @classmethod
@@ -184,7 +184,7 @@ class VolumeAttachment(Resource):
 
 
 def find_volume(ec2: Any, volume_id: str) -> Any:
-    """Return the volume as EC2 describes it; None if it is gone."""
+    """Return the volume as EC2 describes it, or None if it no longer exists."""
     try:
         return ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]
     except ec2.exceptions.ClientError as error:
@@ -194,12 +194,12 @@ def find_volume(ec2: Any, volume_id: str) -> Any:
 
 
 def instance_state(ec2: Any, instance_id: str) -> str:
-    """Return the name of its state."""
+    """Return the name of the instance's state."""
     [reservation] = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"]
     return str(reservation["Instances"][0]["State"]["Name"])
 
 
 def _attachment_id(inputs: Properties) -> str:
-    # The hash of the real plugin, so that an id is the same under both.
-    text = f"{inputs['deviceName']}-{inputs['instanceId']}-{inputs['volumeId']}-"
-    return f"vai-{zlib.crc32(text.encode())}"
+    # The real plugin's hash, so that ids are the same with both.
+    key = f"{inputs['deviceName']}-{inputs['instanceId']}-{inputs['volumeId']}-"
+    return f"vai-{zlib.crc32(key.encode())}"

@@ -1,4 +1,4 @@
-"""Properties on the wire, and what of them can be shown."""
+"""Properties in the protocol's format."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from standin.resource import Path, Properties
 
 
 def from_struct(struct: Struct) -> Properties:
-    """Properties as plain values; an unknown one stays `rpc.UNKNOWN`, the engine's own mark.
+    """Properties as plain values. Unknown ones stay `rpc.UNKNOWN`, the engine's own marker.
 
-    There are no secrets among them: `Configure` says that they are the engine's to remember, as the real plugin does.
+    No secrets are among them: like the real plugin, `Configure` leaves keeping secrets to the engine.
     """
     properties: Properties = _plain(MessageToDict(struct))
     return {name: value for name, value in properties.items() if value is not None}
@@ -29,7 +29,7 @@ def to_struct(properties: Mapping[str, Any]) -> Struct:
 
 
 def shown(path: Path) -> str:
-    """A path as the engine writes it."""
+    """A path in the engine's format."""
     first, *rest = path
     return first + "".join(f".{name}" if name.isidentifier() else f"[{json.dumps(name)}]" for name in rest)
 
@@ -39,5 +39,5 @@ def _plain(value: Any) -> Any:
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
-    # The wire has one type of number; boto3 tells whole ones from others.
+    # The protocol has only floats, but boto3 needs integers as int.
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,4 +1,4 @@
-"""What can befall one run of the engine model: it is killed, or EC2 fails it, at one boundary of the run."""
+"""What can go wrong in one run of the engine model: at one boundary, the run is killed, or EC2 starts to fail."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ CREATE, TAG, DELETE, DESCRIBE = "CreateSnapshots", "CreateTags", "DeleteSnapshot
 class Accident:
     """One accident.
 
-    at, nth: the boundary, and which time that it is reached.
-    kill: the engine and all that it started are killed there.
-    faults: what EC2 does from there on, until the run is over.
+    at, nth: it happens the nth time that the run reaches this boundary.
+    kill: the engine and all of its processes are killed.
+    faults: EC2's faults from then on, until the run ends.
     fails: the next set goes to `error`.
-    hidden: for how many seconds a new snapshot stays out of DescribeSnapshots; the run allows for more.
-    patient: the run goes on after AWS answered "not now".
-    harmless: the run has to succeed all the same.
-    claims: whether the run can claim what it recorded.
+    hidden: for how many seconds DescribeSnapshots omits a new snapshot; the run allows for more.
+    patient: the run retries throttled calls.
+    harmless: the run must succeed nevertheless.
+    claims: whether the run can claim the set that it recorded.
     """
 
     name: str
@@ -39,12 +39,12 @@ class Accident:
     claims: bool = True
 
     def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
-        # What Hypothesis shows of it.
+        # Hypothesis prints accidents with this.
         printer.text(self.name)
 
     @property
     def patience(self) -> dict[str, str]:
-        """The environment in which the run allows for what it has to, and waits for nothing else."""
+        """The environment variables that make the run wait for this accident, and for nothing else."""
         return {
             "SNAPSET_CONSISTENCY_SECONDS": "5" if self.hidden else "0",
             "SNAPSET_THROTTLE_SECONDS": "30" if self.patient else "0",
@@ -52,7 +52,7 @@ class Accident:
 
 
 class Strike:
-    """Brings an accident about; called at each boundary of a run."""
+    """Makes an accident happen; called at each boundary of a run."""
 
     def __init__(self, accident: Accident, ec2: EmbeddedEC2) -> None:
         self._accident = accident
@@ -86,8 +86,8 @@ def denied(action: str, at: str, nth: int = 1, *, claims: bool = True) -> Accide
 
 
 def unanswered(*kinds: str, blind: bool = False, **options: Any) -> Accident:
-    """As many calls of CreateSnapshots meet these faults, one each; `blind` denies each look for the set."""
-    faults = [{"action": CREATE, "kind": each} for each in kinds]
+    """The next calls of CreateSnapshots get these faults, one each; `blind` denies every look for the set."""
+    faults = [{"action": CREATE, "kind": kind} for kind in kinds]
     faults += [{"action": DESCRIBE, "kind": "deny"}] if blind else []
     return _while_creating(f"unanswered{kinds}", *faults, **options)
 
@@ -98,25 +98,25 @@ def throttled(**options: Any) -> Accident:
 
 
 def late(kind: str, **options: Any) -> Accident:
-    """The answer comes later than snapset waits for it."""
+    """The answer comes after snapset's read time-out."""
     return _while_creating(f"late({kind!r})", {"action": CREATE, "kind": kind, "seconds": 1.5}, **options)
 
 
 def unseen() -> Accident:
-    """The program's first look is throttled, and so are boto3's retries of it."""
+    """The program's first DescribeSnapshots is throttled, and so are boto3's retries."""
     fault = {"action": DESCRIBE, "kind": "error", "code": "RequestLimitExceeded", "times": 3}
     return Accident("unseen()", at=RECORDED, faults=(fault,), claims=False)
 
 
 def repeated(action: str, kind: str) -> Accident:
-    """The first call of an action that may be repeated fails."""
+    """The first call of an action fails; the action is safe to repeat."""
     faults = ({"action": action, "kind": kind},)
     return Accident(f"repeated({action!r}, {kind!r})", at=f"before {action}", faults=faults, harmless=True)
 
 
 def _while_creating(name: str, *faults: Mapping[str, Any], **options: Any) -> Accident:
-    said = " ".join([name, *(f"{option}={value}" for option, value in options.items())])
-    return Accident(said, at=f"before {CREATE}", faults=faults, **options)
+    full_name = " ".join([name, *(f"{option}={value}" for option, value in options.items())])
+    return Accident(full_name, at=f"before {CREATE}", faults=faults, **options)
 
 
 NOTHING = Accident("NOTHING", harmless=True)

@@ -2,9 +2,9 @@
 
     aws_plugin.install(project.env)
 
-The engine takes a plugin from PATH, whatever its version, and warns of it in every run. It says nothing of one in the
-folder `plugins` of PULUMI_HOME, if the version in its folder's name is the one that the SDK asks for. A test has a
-PULUMI_HOME of its own, so either plugin is put there; `destroy` and `refresh`, which run no program, find it too.
+The engine takes any version of a plugin from PATH, but warns about it in every run. It takes one from the folder
+`plugins` of PULUMI_HOME without a warning, if the folder's name has the version that the SDK asks for. Every test has
+its own PULUMI_HOME, so the plugin is put there. `destroy` and `refresh`, which run no program, find it there too.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ FOLDER = f"resource-aws-v{importlib.metadata.version('pulumi-aws')}"
 
 
 def find_real() -> Path | None:
-    """Return the real plugin: the SDK's version in the user's own PULUMI_HOME, or any on PATH; None without one."""
+    """Return the real plugin, or None: the SDK's version in the user's PULUMI_HOME, else any version on PATH."""
     home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     on_path = shutil.which(EXECUTABLE)
     candidates = [home / "plugins" / FOLDER / EXECUTABLE, *([Path(on_path)] if on_path else [])]
-    return next((each for each in candidates if each.exists() and each.resolve() != STANDIN), None)
+    return next(
+        (candidate for candidate in candidates if candidate.exists() and candidate.resolve() != STANDIN), None
+    )
 
 
 def install(environment: Mapping[str, str]) -> None:
-    """Let the runs in this environment find the plugin, in its PULUMI_HOME."""
-    # The engine overlooks a folder that is a link; a linked executable in a folder it takes.
+    """Put the plugin into this environment's PULUMI_HOME."""
+    # The engine ignores a linked folder, but accepts a linked executable in a real folder.
     folder = Path(environment["PULUMI_HOME"]) / "plugins" / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / EXECUTABLE
@@ -41,4 +43,4 @@ def install(environment: Mapping[str, str]) -> None:
 
 
 on_standin_only = pytest.mark.skipif(find_real() is not None, reason="the real aws plugin is installed")
-"""Marks a test of what only the stand-in does."""
+"""Marks a test that needs the stand-in."""

@@ -1,4 +1,4 @@
-"""`snapset` as a pipeline calls it: a process of its own."""
+"""`snapset` as a pipeline runs it: in a separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One failure at one AWS call of a run, and what must be true once the run was repeated."""
+"""Make one AWS call of a run fail, run again, and check what must be true then."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from support.relay import refusing
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
-# The SDK tries a call three times, all but CreateSnapshots, which it must not.
+# The SDK tries every call three times, except CreateSnapshots, which must not be retried.
 ATTEMPTS = 3
-# Long enough to find and kill a process meanwhile.
+# Long enough to find and kill a process during the call.
 HOLD_SECONDS = 2.0
-# A call that is this late is carried out when the run that made it has long given up, looks included.
+# LATE_SECONDS is so late that the run has given up, its look-ups included, before the call is carried out.
 READ_SECONDS = 0.7
 LATE_SECONDS = 3.5
 
-# Before the call is carried out, and after it.
+# By failure, and by when it happens: before or after the call is carried out.
 FAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("killed", "before"): {"kind": "delay", "seconds": HOLD_SECONDS},
     ("killed", "after"): {"kind": "delay_after", "seconds": HOLD_SECONDS},
@@ -41,7 +41,7 @@ FAULTS: dict[tuple[str, str], dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """The n-th call of the run (from 0), its action, and what fails at it, before or after it is carried out."""
+    """One failure: at which call of the run (from 0), of which action, and before or after it is carried out."""
 
     step: str
     position: int
@@ -55,9 +55,10 @@ class Case:
 
 
 def cases_of(table: str) -> Iterator[tuple[str, Case]]:
-    """Name and case of each cell: a row is `STEP POSITION ACTION`, then a cell for each heading.
+    """The name and case of each cell. A row is `STEP POSITION ACTION`, then one cell per heading.
 
-    A cell has `b` where the failure comes before the call is carried out, `a` where it comes after, `.` for no case.
+    A cell is `b` if the failure comes before the call is carried out, `a` if it comes after, `ba` for both cases, and
+    `.` for none.
     """
     headings, *rows = (line.split() for line in table.strip().splitlines())
     for step, position, action, *cells in rows:
@@ -69,7 +70,7 @@ def cases_of(table: str) -> Iterator[tuple[str, Case]]:
 
 @dataclass
 class Scene:
-    """An instance, its EC2, snapshots of its volumes that are nobody's business, and the runs of one stack."""
+    """One stack's runs, an instance, and snapshots of it that snapset did not take and must not touch."""
 
     ec2: EmbeddedEC2
     instance: LaunchedInstance
@@ -82,7 +83,7 @@ class Scene:
     def __post_init__(self) -> None:
         self.processes = Processes(self.env)
         snapshots = self.ec2.ec2().create_snapshots(InstanceSpecification={"InstanceId": self.instance.instance_id})
-        self.bystanders = frozenset(each["SnapshotId"] for each in snapshots["Snapshots"])
+        self.bystanders = frozenset(snapshot["SnapshotId"] for snapshot in snapshots["Snapshots"])
 
     def run(self) -> Run:
         with self.start() as process:
@@ -90,7 +91,7 @@ class Scene:
         return Run(process.returncode, stdout, stderr)
 
     def run_with(self, case: Case) -> Run:
-        """Run, with the failure at the call; it is checked that it struck there."""
+        """Run with this failure, and check that it happened at the right call."""
         self.ec2.clear_calls()
         if case.failure == "refused":
             with refusing(self.ec2.endpoint, after=case.position) as endpoint, self._environment(endpoint=endpoint):
@@ -105,16 +106,16 @@ class Scene:
         else:
             with self._environment(read_seconds=READ_SECONDS if case.failure == "late" else None):
                 run = self.run()
-        # AWS finishes what it has received, whether somebody still listens or not.
-        until(lambda: not any(each["fault"] is None and each["status"] is None for each in self.ec2.calls()))
-        struck = next(each for each in self.ec2.calls() if each["fault"])
-        before = [each for each in self.ec2.calls() if each["n"] < struck["n"]]
+        # AWS carries out every call that it has received, even if nobody waits for the answer any more.
+        until(lambda: not any(call["fault"] is None and call["status"] is None for call in self.ec2.calls()))
+        struck = next(call for call in self.ec2.calls() if call["fault"])
+        before = [call for call in self.ec2.calls() if call["n"] < struck["n"]]
         assert (len(before), struck["action"], struck["dry_run"]) == (case.position, case.action, False)
         self.ec2.clear_faults()
         return run
 
     def run_again(self) -> Run:
-        """Run once more, after clearing the lock that a killed engine left."""
+        """Clear the lock that a killed engine left, and run once more."""
         if list(self.folder.glob(f"state/.pulumi/locks/organization/{self.stack}/*.json")):
             name = f"organization/{self.stack}"
             command = ["pulumi", "cancel", "--yes", "--non-interactive", "--stack", name]
@@ -122,27 +123,27 @@ class Scene:
         return self.run()
 
     def recorded(self) -> list[dict[str, Any]]:
-        """The snapshot sets in the state, those that are still to be deleted too."""
+        """The snapshot sets in the state, including those that are marked for deletion."""
         state = json.loads((self.folder / f"state/.pulumi/stacks/{self.stack}.json").read_text())
         resources = state["checkpoint"]["latest"].get("resources", [])
-        return [each for each in resources if each["type"].endswith(":SnapshotSet")]
+        return [resource for resource in resources if resource["type"].endswith(":SnapshotSet")]
 
     def taken(self) -> dict[str, dict[str, str]]:
-        """The tags of every snapshot that snapset took, by id, once it is clear that no other is gone."""
+        """The tags of every snapshot that snapset took, by id. Fails if another snapshot was deleted."""
         snapshots = self.ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
-        assert self.bystanders <= {each["SnapshotId"] for each in snapshots}
+        assert self.bystanders <= {snapshot["SnapshotId"] for snapshot in snapshots}
         return {
-            each["SnapshotId"]: {tag["Key"]: tag["Value"] for tag in each.get("Tags", [])}
-            for each in snapshots
-            if each["SnapshotId"] not in self.bystanders
+            snapshot["SnapshotId"]: {tag["Key"]: tag["Value"] for tag in snapshot.get("Tags", [])}
+            for snapshot in snapshots
+            if snapshot["SnapshotId"] not in self.bystanders
         }
 
     def assert_exactly_one_set(self) -> dict[str, Any]:
-        """One whole set is in EC2, the state holds it, and it is claimed; returns its resource."""
+        """Check that EC2 has one complete set, and that the state holds and has claimed it; return its resource."""
         [recorded] = self.recorded()
         taken, outputs = self.taken(), recorded["outputs"]
         assert set(taken) == set(outputs["snapshot_ids"])
-        assert {each["volume_id"] for each in outputs["snapshots"]} == set(self.instance.volume_ids.values())
+        assert {snapshot["volume_id"] for snapshot in outputs["snapshots"]} == set(self.instance.volume_ids.values())
         assert {tags["snapset:set"] for tags in taken.values()} == {recorded["id"]}
         assert {tags.get("snapset:claim") for tags in taken.values()} == {outputs["claim"]}
         assert sorted(tags["snapset:device"] for tags in taken.values()) == sorted(self.instance.volume_ids)
@@ -153,12 +154,12 @@ class Scene:
             until(lambda: not self.ec2.faults_left() or process.poll() is not None)
             assert process.poll() is None, process.communicate()
             if case.when == "after":
-                until(lambda: any(each["fault"] == "delay_after" for each in self.ec2.calls()))
+                until(lambda: any(call["fault"] == "delay_after" for call in self.ec2.calls()))
             self.processes.kill(case.failure)
-            done = sum(each["carried_out"] for each in self.ec2.calls())
+            done = sum(call["carried_out"] for call in self.ec2.calls())
             assert done == case.position + (case.when == "after")
             stdout, stderr = process.communicate(timeout=60)
-        # A command that was killed takes its engine along, though not at once.
+        # A killed command's engine ends too, but not at once.
         until(lambda: not self.processes.running("engine"))
         return Run(process.returncode, stdout, stderr)
 

@@ -1,16 +1,16 @@
-"""What Pulumi's engine does with one dynamic resource, in process: its order of calls and of writes to the state.
+"""A model of Pulumi's engine for one dynamic resource, in process: the order of its calls and of its state writes.
 
 It follows pulumi 3.259, pkg/v3/resource/deploy (step_generator.go, step.go, deployment_executor.go), and the Python
 SDK's dynamic/__main__.py:
 
-- `check` gets the old inputs and the new ones, `diff` the old outputs and the checked inputs. Before a replacement
-  the new inputs are checked once more, with no old ones; a forced one (`--replace`) asks for that check alone.
-- A created resource is in the state before its outputs resolve in the program. A replaced one stays there, marked
-  for deletion, until it is deleted, after the program has ended.
-- A create that fails, or a program that fails, ends the run before any deletion. A deletion that fails ends the run
-  as failed; the others of that run, which the engine starts beside it, happen all the same.
-- `destroy` and `refresh` go through all that the state holds, the marked too, and don't run the program.
-- Every run has a provider process, and so a provider, of its own.
+- `check` gets the old and the new inputs, `diff` the old outputs and the checked inputs. Before a replacement the new
+  inputs are checked again, without old ones. A forced replacement (`--replace`) does only that second check.
+- A created resource is in the state before its outputs resolve in the program. A replaced resource stays in the
+  state, marked for deletion, until it is deleted, after the program has ended.
+- If a create or the program fails, the run ends before any deletion. If a deletion fails, the run fails, but the
+  other deletions still happen, because the engine starts them in parallel.
+- `destroy` and `refresh` cover everything in the state, marked resources included, and don't run the program.
+- Every run has its own provider process, and so its own provider.
 
 The program is the component's: `claim_and_wait`, without the wait.
 """
@@ -33,7 +33,7 @@ from snapset.errors import InputError, SnapsetError
 from snapset.resources.claim_and_wait import claim_and_wait
 from snapset.resources.snapshot_set import SnapshotSetProvider
 
-# The boundaries of a run, besides `before ACTION` and `after ACTION` of each EC2 call that changes something.
+# The boundaries of a run. There are also `before ACTION` and `after ACTION` for each EC2 call that changes something.
 CREATED = "create has returned, the state is not written"
 RECORDED = "the state is written, the program has not claimed"
 PROGRAM_ENDED = "the program has ended, nothing is deleted"
@@ -43,12 +43,12 @@ Boundary = Callable[[str], None]
 
 
 class Killed(BaseException):
-    """The run was killed with -9: nothing in it gets to handle this."""
+    """The run was killed with -9. Not an Exception, so that no code under test catches it."""
 
 
 @dataclass(frozen=True)
 class Resource:
-    """One resource as the state holds it."""
+    """One resource in the state."""
 
     id: str
     inputs: Mapping[str, Any]
@@ -68,9 +68,9 @@ class Resource:
 class Run:
     """What one command did.
 
-    created: what it wrote to the state as new.
-    deleting: each resource that it asked the provider to delete, with all others that the state held by then.
-    deleted: those of them that are out of the state.
+    created: the resources that it added to the state.
+    deleting: each resource that it asked the provider to delete, with all others that the state held then.
+    deleted: the resources that it removed from the state after deleting them.
     """
 
     error: Exception | None = None
@@ -85,7 +85,7 @@ class Run:
 
 
 class Engine:
-    """One stack with one `SnapshotSet`. `config` is the stack's, such as `aws:region`."""
+    """One stack with one `SnapshotSet`. `config` is the stack's config, such as `aws:region`."""
 
     def __init__(self, config: Mapping[str, str]) -> None:
         self._config = config
@@ -93,21 +93,21 @@ class Engine:
 
     @property
     def live(self) -> Resource | None:
-        return next((each for each in self.state if not each.marked), None)
+        return next((resource for resource in self.state if not resource.marked), None)
 
     def up(self, news: Mapping[str, Any], *, boundary: Boundary, force: bool = False) -> Run:
-        """`pulumi up --skip-preview` of a program with one set, with `--replace` for it if `force`."""
+        """`pulumi up --skip-preview` of a program with one set; `force` adds `--replace` for it."""
         with _running(boundary) as run:
             provider = self._start_provider()
             self._register(run, provider, _over_the_wire({**news, "__provider": "gASV"}), force, boundary)
             boundary(RECORDED)
             self._run_program()
             boundary(PROGRAM_ENDED)
-            self._delete(run, provider, [each for each in self.state if each.marked], boundary)
+            self._delete(run, provider, [resource for resource in self.state if resource.marked], boundary)
         return run
 
     def destroy(self, *, boundary: Boundary, oldest_first: bool) -> Run:
-        """`pulumi destroy`. It deletes side by side, so either may come first."""
+        """`pulumi destroy`. The engine deletes in parallel, so either resource may come first."""
         with _running(boundary) as run:
             doomed = self.state if oldest_first else self.state[::-1]
             self._delete(run, self._start_provider(), list(doomed), boundary)
@@ -154,7 +154,7 @@ class Engine:
 
     def _run_program(self) -> None:
         async def program(known: Mapping[str, Any]) -> None:
-            # asyncio runs this in a context of its own, and Pulumi keeps the config in the context.
+            # asyncio runs this in a new context, and Pulumi keeps the config in the context.
             pulumi.runtime.set_all_config(dict(self._config))
             taken = SimpleNamespace(**known, get_provider=lambda _: None)
             await claim_and_wait(taken, wait=False, timeout=1).future()  # type: ignore[arg-type]
@@ -163,16 +163,16 @@ class Engine:
         asyncio.run(program(_over_the_wire(self.live.outputs)))
 
     def _delete(self, run: Run, provider: SnapshotSetProvider, doomed: list[Resource], boundary: Boundary) -> None:
-        for each in doomed:
-            run.deleting.append((each, [other for other in self.state if other is not each]))
+        for resource in doomed:
+            run.deleting.append((resource, [other for other in self.state if other is not resource]))
             try:
-                provider.delete(each.id, _over_the_wire(each.outputs))
+                provider.delete(resource.id, _over_the_wire(resource.outputs))
             except SnapsetError as error:
                 run.error = error
             else:
                 boundary(DELETED)
-                self.state.remove(each)
-                run.deleted.append(each)
+                self.state.remove(resource)
+                run.deleted.append(resource)
 
     def _replace(self, old: Resource, new: Resource) -> None:
         self.state[self.state.index(old)] = new
@@ -181,19 +181,19 @@ class Engine:
 def _check(provider: SnapshotSetProvider, olds: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
     checked = provider.check(olds, dict(news))
     if checked.failures:
-        raise InputError(" ".join(f"{each.property}: {each.reason}" for each in checked.failures))
+        raise InputError(" ".join(f"{failure.property}: {failure.reason}" for failure in checked.failures))
     return _over_the_wire(checked.inputs)
 
 
 def _over_the_wire(props: Mapping[str, Any]) -> dict[str, Any]:
-    """Properties as the other side gets them: without what is None, with every number a float."""
+    """Properties as the other process gets them: without None values, and with every number as a float."""
     sent = asyncio.run(rpc.serialize_properties(dict(props), {}))
     return dict(rpc.deserialize_properties(sent))
 
 
 @contextmanager
 def _running(boundary: Boundary) -> Iterator[Run]:
-    """One command: it ends with an error of snapset's or the program's, or killed; all else fails the test."""
+    """Run one command. It may be killed, or fail with an error of snapset or the program; other errors are raised."""
     send = URLLib3Session.send
 
     def send_between_boundaries(session: Any, request: Any) -> Any:
@@ -216,7 +216,7 @@ def _running(boundary: Boundary) -> Iterator[Run]:
 
 
 def _changing_action(body: Any) -> str | None:
-    text = body.decode() if isinstance(body, bytes) else str(body)
-    form = {name: values[0] for name, values in parse_qs(text).items()}
+    query = body.decode() if isinstance(body, bytes) else str(body)
+    form = {name: values[0] for name, values in parse_qs(query).items()}
     action = form.get("Action", "Describe")
     return None if action.startswith("Describe") or form.get("DryRun") == "true" else action

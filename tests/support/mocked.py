@@ -1,4 +1,4 @@
-"""A user's unit test with Pulumi's mocks, in a process of its own: mocks are in force for a whole process."""
+"""A user's unit test with Pulumi's mocks. It runs in a separate process, because mocks apply to a whole process."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from support.project import Run, run_environment
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Looks when the tests are over, from outside of them; Pulumi's own event loop keeps its idle workers.
+# This looks after all tests have ended. Pulumi's own event loop keeps idle threads, which are left out.
 _CONFTEST = """
 import sys, threading
 
 def pytest_sessionfinish():
-    left = [each.name for each in threading.enumerate() if not each.name.startswith("asyncio_")]
+    left = [thread.name for thread in threading.enumerate() if not thread.name.startswith("asyncio_")]
     print("left:", left, sorted({"boto3", "botocore"} & sys.modules.keys()))
 """
 
 NOTHING_LEFT = "left: ['MainThread'] []"
-"""What it says where no thread is left, and the SDK of AWS was not even imported."""
+"""The report if no thread is left and boto3 was never imported."""
 
 
-def run_unit_test(folder: Path, text: str) -> Run:
-    """Run it with warnings as errors, but for those of deprecated parts of `pulumi_aws`."""
-    (folder / "test_theirs.py").write_text(text)
+def run_unit_test(folder: Path, source: str) -> Run:
+    """Run the test with warnings as errors, except deprecation warnings, which `pulumi_aws` itself causes."""
+    (folder / "test_theirs.py").write_text(source)
     (folder / "conftest.py").write_text(_CONFTEST)
     options = ["-q", "-s", "-W", "error", "-W", "ignore::DeprecationWarning", "-p", "no:cacheprovider"]
     ran = subprocess.run(

@@ -1,4 +1,4 @@
-"""A Pulumi project on the real engine, with a file backend and a home of its own."""
+"""A Pulumi project on the real engine, with its own file backend and its own PULUMI_HOME."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 STACK = "test"
 READ_ONLY = ("Describe", "Get", "List")
 
-# What `pulumi stack init` leaves behind, by the project's name.
+# The files that `pulumi stack init` writes, by the project's name.
 _NEW_STACKS: dict[str, dict[Path, bytes]] = {}
 
 
 @dataclass
 class Run:
-    """How a command ended, and what it said."""
+    """The exit code and the output of a command."""
 
     code: int
     stdout: str
@@ -47,7 +47,7 @@ class Run:
 
 
 def run_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without its AWS and Pulumi settings, and with those of the test."""
+    """The environment of this process, with the test's AWS and Pulumi settings instead of its own."""
     state = folder / "state"
     state.mkdir(exist_ok=True)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
@@ -112,7 +112,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A group of its own, as a terminal gives a job: an interrupt reaches all of it.
+            # A separate process group, as in a terminal, so that a test can interrupt the whole group.
             start_new_session=True,
         )
 
@@ -129,29 +129,29 @@ class Project:
         return self.pulumi("destroy", "--yes", "--skip-preview")
 
     def state(self) -> dict[str, Any]:
-        """The state as the engine wrote it; `pulumi stack export` shows the same, in a process of its own."""
+        """The state in the format of `pulumi stack export`, without the time that this command takes."""
         checkpoint = json.loads(self.state_file.read_text())["checkpoint"]
         return {"deployment": checkpoint["latest"] or {}}
 
     def sets(self) -> list[dict[str, Any]]:
-        """The snapshot sets in the state, each as the engine recorded it."""
+        """The resources of the snapshot sets in the state."""
         resources = self.state()["deployment"].get("resources", [])
-        return [each for each in resources if each["type"].endswith(":SnapshotSet")]
+        return [resource for resource in resources if resource["type"].endswith(":SnapshotSet")]
 
     def outputs(self) -> dict[str, Any]:
-        """The stack's outputs; those that are secret stay so."""
+        """The stack's outputs. Secret ones stay encrypted."""
         resources = self.state()["deployment"].get("resources", [])
-        [stack] = [each for each in resources if each["type"] == "pulumi:pulumi:Stack"]
+        [stack] = [resource for resource in resources if resource["type"] == "pulumi:pulumi:Stack"]
         outputs: dict[str, Any] = stack.get("outputs", {})
         return outputs
 
     def _init_stack(self) -> None:
-        # The engine takes a while for it, and a new stack is always the same.
+        # `pulumi stack init` is slow and always writes the same files, so later tests copy those of the first.
         kept = _NEW_STACKS.get(self.namespace)
         if kept is None:
             self.pulumi("stack", "init", STACK).ok()
             made = [self.config_file, *(self.folder / "state").rglob("*")]
-            files = {each.relative_to(self.folder): each.read_bytes() for each in made if each.is_file()}
+            files = {path.relative_to(self.folder): path.read_bytes() for path in made if path.is_file()}
             _NEW_STACKS[self.namespace] = files
             return
         for path, content in kept.items():
@@ -160,18 +160,18 @@ class Project:
 
 
 def mutating(calls: list[dict[str, Any]]) -> list[str]:
-    """The actions of the calls that changed something, or tried to."""
-    return [each["action"] for each in calls if not each["action"].startswith(READ_ONLY) and not each["dry_run"]]
+    """The actions of the calls that changed something or tried to."""
+    return [call["action"] for call in calls if not call["action"].startswith(READ_ONLY) and not call["dry_run"]]
 
 
 def changes(run: Run) -> dict[str, int]:
-    """The counts below `Resources:` in what the engine said."""
+    """The counts below `Resources:` in the engine's output."""
     counted = re.findall(r"^\s+\D*(\d+) (created|deleted|replaced|updated|unchanged)$", run.stdout, re.MULTILINE)
     return {what: int(number) for number, what in counted}
 
 
 def until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
-    """Poll until the condition holds, and return what it returned."""
+    """Poll until the condition is true, and return its value."""
     give_up = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < give_up, "the deadline passed"

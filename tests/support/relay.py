@@ -1,4 +1,4 @@
-"""A TCP relay in front of the embedded EC2, whose port refuses connections after so many."""
+"""A TCP relay in front of the embedded EC2 that refuses connections after a given number of calls."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from urllib.parse import SplitResult, urlsplit
 
 @contextmanager
 def refusing(endpoint: str, *, after: int) -> Iterator[str]:
-    """Yield an endpoint that is the given one for so many connections; from then on its port refuses them.
+    """Yield an endpoint that passes on the first `after` connections and refuses all later ones.
 
-    The embedded EC2 closes each connection after its answer, so a connection is a call.
+    The embedded EC2 closes each connection after its answer, so one connection is one call.
     """
-    # Bound for as long as this lasts, without listening: nobody else gets the port, and who connects is refused.
+    # The holder is bound but does not listen: no other process gets the port, and connections are refused.
     with closing(_bound(0)) as holder, closing(_bound(holder.getsockname()[1])) as listener:
         if after:
             listener.listen()
@@ -24,7 +24,7 @@ def refusing(endpoint: str, *, after: int) -> Iterator[str]:
         try:
             yield f"http://127.0.0.1:{holder.getsockname()[1]}"
         finally:
-            # Wakes an accept() that still waits; otherwise the listener is closed already, or never listened.
+            # Wakes an accept() that still waits. It fails if the listener is closed or never listened.
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             worker.join()
@@ -44,7 +44,7 @@ def _relay(listener: socket.socket, count: int, target: SplitResult) -> None:
         except OSError:
             return
         if accepted == count:
-            # Before this call is answered, so that the next one is refused for certain.
+            # Close before this call is answered, so that the next one is certainly refused.
             listener.close()
         with client, socket.create_connection((target.hostname, target.port)) as server:
             sending = threading.Thread(target=_copy, args=(client, server))
@@ -56,7 +56,7 @@ def _relay(listener: socket.socket, count: int, target: SplitResult) -> None:
 
 
 def _copy(source: socket.socket, sink: socket.socket) -> None:
-    # Ends with either side's connection.
+    # Either side may close its connection; the copy ends then.
     with suppress(OSError):
         while chunk := source.recv(65536):
             sink.sendall(chunk)

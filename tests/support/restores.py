@@ -1,4 +1,4 @@
-"""Sets to restore, taken without an engine, and the volumes that the embedded EC2 has because of a restore."""
+"""Take sets to restore, without an engine, and find the restored volumes in the embedded EC2."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIZES = {ROOT: 8, DATA: 20, SCRATCH: 100}
 
 @dataclass(frozen=True)
 class Restored:
-    """A volume that was made of a snapshot, as EC2 has it."""
+    """A volume in EC2 that was made from a snapshot."""
 
     volume_id: str
     snapshot_id: str
@@ -41,7 +41,7 @@ def launch_source(ec2: EmbeddedEC2) -> LaunchedInstance:
 
 
 def take_set(ec2: EmbeddedEC2, instance: LaunchedInstance, *, marked: bool = True, **inputs: Any) -> str:
-    """Take a set of the instance, mark it as a program does, and return its id."""
+    """Take a set of the instance, mark it with claim and devices as a program does, and return its id."""
     aws = connect(
         AwsSettings(region=ec2.region, endpoint_url=ec2.endpoint, access_key="testing", secret_key="testing")
     )
@@ -55,55 +55,56 @@ def take_set(ec2: EmbeddedEC2, instance: LaunchedInstance, *, marked: bool = Tru
 
 
 def terminate(ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
-    """End the instance, and delete all of its volumes."""
+    """Terminate the instance, and delete all of its volumes."""
     client = ec2.ec2()
     client.terminate_instances(InstanceIds=[instance.instance_id])
     for volume in client.describe_volumes()["Volumes"]:
         if volume["VolumeId"] in instance.volume_ids.values():
-            for each in volume["Attachments"]:
-                client.detach_volume(VolumeId=each["VolumeId"])
+            for attachment in volume["Attachments"]:
+                client.detach_volume(VolumeId=attachment["VolumeId"])
             client.delete_volume(VolumeId=volume["VolumeId"])
 
 
 def restored_in(ec2: EmbeddedEC2) -> list[Restored]:
-    """All volumes that were made of snapshots."""
+    """All volumes that were made from snapshots."""
     found = []
-    for each in ec2.ec2().describe_volumes()["Volumes"]:
-        if each.get("SnapshotId"):
-            attached = [(one["InstanceId"], one["Device"]) for one in each["Attachments"]]
+    for volume in ec2.ec2().describe_volumes()["Volumes"]:
+        if volume.get("SnapshotId"):
+            attached = [(attachment["InstanceId"], attachment["Device"]) for attachment in volume["Attachments"]]
             found.append(
                 Restored(
-                    volume_id=each["VolumeId"],
-                    snapshot_id=each["SnapshotId"],
-                    size=each["Size"],
-                    zone=each["AvailabilityZone"],
+                    volume_id=volume["VolumeId"],
+                    snapshot_id=volume["SnapshotId"],
+                    size=volume["Size"],
+                    zone=volume["AvailabilityZone"],
                     attached_to=attached[0] if attached else None,
-                    raw=each,
+                    raw=volume,
                 )
             )
     return found
 
 
 def snapshots_of(ec2: EmbeddedEC2, set_id: str) -> dict[str, dict[str, Any]]:
-    """The set's snapshots by id, each with its tags as a mapping."""
+    """The set's snapshots by id, with `tags` as a mapping."""
     found = ec2.ec2().describe_snapshots(Filters=[{"Name": f"tag:{tags.SET}", "Values": [set_id]}])["Snapshots"]
     return {
-        each["SnapshotId"]: {**each, "tags": {tag["Key"]: tag["Value"] for tag in each["Tags"]}} for each in found
+        snapshot["SnapshotId"]: {**snapshot, "tags": {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}}
+        for snapshot in found
     }
 
 
 def assert_matches(ec2: EmbeddedEC2, set_id: str, *, instance_id: str | None, zone: str = "us-east-1a") -> None:
-    """One volume a snapshot, of its size, with its tags, and attached at its device."""
+    """Check that each snapshot has one volume, with its size and its tags, attached at its device."""
     snapshots, restored = snapshots_of(ec2, set_id), restored_in(ec2)
-    assert sorted(each.snapshot_id for each in restored) == sorted(snapshots)
-    for each in restored:
-        snapshot = snapshots[each.snapshot_id]
+    assert sorted(volume.snapshot_id for volume in restored) == sorted(snapshots)
+    for volume in restored:
+        snapshot = snapshots[volume.snapshot_id]
         device = snapshot["tags"][tags.DEVICE]
         theirs = {key: value for key, value in snapshot["tags"].items() if not key.startswith(tags.PREFIX)}
-        assert each.size == snapshot["VolumeSize"] == SIZES[device]
-        assert each.zone == zone
-        assert each.attached_to == ((instance_id, device) if instance_id else None)
-        assert theirs.items() <= each.tags.items()
-        assert each.tags["snapset:restored-from"] == set_id
-        assert each.tags["snapset:snapshot"] == each.snapshot_id
-        assert each.tags["snapset:device"] == device
+        assert volume.size == snapshot["VolumeSize"] == SIZES[device]
+        assert volume.zone == zone
+        assert volume.attached_to == ((instance_id, device) if instance_id else None)
+        assert theirs.items() <= volume.tags.items()
+        assert volume.tags["snapset:restored-from"] == set_id
+        assert volume.tags["snapset:snapshot"] == volume.snapshot_id
+        assert volume.tags["snapset:device"] == device

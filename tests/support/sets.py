@@ -1,4 +1,4 @@
-"""The snapshot sets that the embedded EC2 has, and those that its log says were taken."""
+"""The snapshot sets in the embedded EC2, and those that its call log shows as taken."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class SetInEC2:
-    """A set as EC2 has it, or what is left of one."""
+    """A set in EC2, or the snapshots that are left of it."""
 
     token: str = ""
     snapshots: dict[str, Snapshot] = field(default_factory=dict)
@@ -37,33 +37,33 @@ class SetInEC2:
 
     @property
     def claims(self) -> set[str]:
-        return {each.claim for each in self.snapshots.values() if each.claim}
+        return {snapshot.claim for snapshot in self.snapshots.values() if snapshot.claim}
 
     @property
     def failed(self) -> bool:
-        return any(each.state == "error" for each in self.snapshots.values())
+        return any(snapshot.state == "error" for snapshot in self.snapshots.values())
 
 
 def find_sets(ec2: EmbeddedEC2) -> dict[str, SetInEC2]:
-    """All sets, by id, hidden from no one."""
+    """All sets by id, including those that were not visible yet."""
     ec2.settings(visibility_seconds=0)
     found: dict[str, SetInEC2] = {}
     for item in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]:
         tagged = {tag["Key"]: tag["Value"] for tag in item["Tags"]}
-        one = found.setdefault(tagged[tags.SET], SetInEC2(token=tagged[tags.TOKEN]))
-        one.snapshots[item["SnapshotId"]] = Snapshot(item["VolumeId"], item["State"], tagged)
+        members = found.setdefault(tagged[tags.SET], SetInEC2(token=tagged[tags.TOKEN])).snapshots
+        members[item["SnapshotId"]] = Snapshot(item["VolumeId"], item["State"], tagged)
     return found
 
 
 def find_taken(ec2: EmbeddedEC2) -> list[str]:
-    """The ids of the sets that the calls in the log took, answered or not, in order."""
-    calls = [each for each in ec2.calls("CreateSnapshots") if each["carried_out"] and not each["dry_run"]]
-    return [_tags_in(each["params"])[tags.SET] for each in calls]
+    """The ids of the sets taken by the calls in the log, in order, including unanswered calls."""
+    calls = [call for call in ec2.calls("CreateSnapshots") if call["carried_out"] and not call["dry_run"]]
+    return [_tags_in(call["params"])[tags.SET] for call in calls]
 
 
 def wait_for_calls(ec2: EmbeddedEC2) -> None:
-    """Wait until no call is under way."""
-    until(lambda: all(each["status"] or each["fault"] in _CLOSED for each in ec2.calls()))
+    """Wait until every call has ended."""
+    until(lambda: all(call["status"] or call["fault"] in _CLOSED for call in ec2.calls()))
 
 
 def _tags_in(params: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Install the official Pulumi release through the Automation API: `release.py FOLDER VERSION`.
 
-A script of its own: `install.py` ends it if it takes too long, and needs nothing but the standard library.
+This is a separate script so that `install.py` can end it when it takes too long, and needs only the standard library.
 """
 
 import socket

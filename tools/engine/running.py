@@ -1,4 +1,4 @@
-"""Run other programs for install.py: with a limit, with signs of life, and with nothing left running at the end."""
+"""Run other programs for install.py, with a time limit and progress messages, and leave no process behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class UnavailableError(Exception):
-    """A source cannot give the engine; the text is the reason."""
+    """A source does not have the engine; the message is the reason."""
 
 
 def say(text: str) -> None:
@@ -28,13 +28,13 @@ def say(text: str) -> None:
 
 
 def last_lines(text: str, *, count: int = 4) -> str:
-    """Return the last lines that say something, without colours."""
+    """Return the last lines that are not empty, without colours."""
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line.strip()]
     return "\n      ".join(lines[-count:]) or "it said nothing"
 
 
 def ask(*command: str, cwd: Path | None = None, environment: Mapping[str, str]) -> str:
-    """Return what a short command writes to stdout."""
+    """Run a short command, and return its stdout."""
     answer = subprocess.run(
         command,
         cwd=cwd,
@@ -52,14 +52,14 @@ def ask(*command: str, cwd: Path | None = None, environment: Mapping[str, str]) 
 
 
 def stop_on_signals() -> None:
-    """Turn each signal that would end this process into a KeyboardInterrupt; one that is ignored stays ignored."""
+    """Raise KeyboardInterrupt on each signal that would end this process. Ignored signals stay ignored."""
     for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
 
 
 def _stop(*_: object) -> None:
-    """End the run on a signal, and clean up undisturbed by the next one."""
+    """End the run, and ignore further signals so that they can't interrupt the clean-up."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -67,16 +67,16 @@ def _stop(*_: object) -> None:
 
 @contextmanager
 def hold_signals() -> Iterator[None]:
-    """Let a signal wait for the end of the block, so that none falls between a process and the note of its id."""
+    """Hold back signals until the block ends, so that none comes between starting a process and storing its id."""
     held: list[int] = []
-    handlers = {each: signal.signal(each, lambda number, frame: held.append(number)) for each in STOP_SIGNALS}
+    handlers = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in STOP_SIGNALS}
     try:
         yield
     finally:
-        for each, handler in handlers.items():
-            signal.signal(each, handler)
-        for number in held:
-            signal.raise_signal(number)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for caught in held:
+            signal.raise_signal(caught)
 
 
 def run(
@@ -88,7 +88,7 @@ def run(
     cwd: Path,
     environment: Mapping[str, str],
 ) -> None:
-    """Run a long command, say now and then that it is still at work, and leave no process of it behind."""
+    """Run a long command, print now and then that it is still running, and leave no process of it behind."""
     start = time.monotonic()
     log = scratch / "log"
     process = None
@@ -101,7 +101,7 @@ def run(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a group of its own, so that whatever it starts can be ended with it
+                start_new_session=True,  # a separate process group, so that its children can be killed with it
             )
         while process.poll() is None:
             elapsed = time.monotonic() - start

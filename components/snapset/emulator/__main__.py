@@ -11,23 +11,23 @@ from .life import FOREVER
 
 
 def main() -> None:
-    """Read the command line and serve."""
+    """Parse the arguments and serve."""
     parser = argparse.ArgumentParser(prog="python -m snapset.emulator", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--port", type=int, default=0, help="default: a free port")
     parser.add_argument(
-        "--snapshot-seconds", type=_seconds, default=0.0, help="from pending to completed, or forever"
+        "--snapshot-seconds", type=_seconds, default=0.0, help="how long snapshots stay pending; may be forever"
     )
     parser.add_argument(
-        "--visibility-seconds", type=_seconds, default=0.0, help="until DescribeSnapshots shows a snapshot"
+        "--visibility-seconds", type=_seconds, default=0.0, help="until DescribeSnapshots shows a new snapshot"
     )
-    parser.add_argument("--region", default="us-east-1", help="for requests that name none")
+    parser.add_argument("--region", default="us-east-1", help="for requests that name no Region")
     parser.add_argument(
-        "--with-parent", type=int, nargs="?", const=os.getppid(), metavar="PID", help="end with this process"
+        "--with-parent", type=int, nargs="?", const=os.getppid(), metavar="PID", help="exit when this parent exits"
     )
     arguments = parser.parse_args()
 
-    # moto reads this when it is imported; with its stock images each region's start takes seconds and their snapshots
-    # are in every list.
+    # moto reads this when it is imported. Its stock images would make every region take seconds to start, and their
+    # snapshots would be in every list.
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
     with _one_botocore_session():
         from .server import serve
@@ -45,9 +45,9 @@ def main() -> None:
 
 @contextmanager
 def _one_botocore_session() -> Iterator[None]:
-    """Let boto3's sessions share one of botocore's meanwhile.
+    """Make all boto3 sessions that the block creates share one botocore session.
 
-    moto's import makes three, and each would parse botocore's table of endpoints anew: a third of the whole start.
+    Importing moto creates three. Each would parse botocore's table of endpoints again: a third of the start-up time.
     """
     make_session = botocore.session.get_session
     shared = make_session()

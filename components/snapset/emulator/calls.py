@@ -1,4 +1,4 @@
-"""The log of every call: what was asked, by whom, and what became of it, without any credential."""
+"""The log of every call: the request, the caller and the result. Credentials are left out."""
 
 import re
 from collections.abc import Mapping
@@ -20,9 +20,12 @@ _UNSIGNED_STS = ("AssumeRoleWithSAML", "AssumeRoleWithWebIdentity")
 class Call:
     """One call.
 
-    params are the form's, flat as they were sent. access_key is the id alone. status and code (the AWS error code)
-    are None while the call is under way, and stay None when the connection was closed without an answer. fault is the
-    kind of the scripted fault that it met. carried_out says whether EC2 did what was asked, answered or not.
+    params: the form's parameters, flat as they were sent.
+    access_key: the key's id, never the secret.
+    status, code: the HTTP status and the AWS error code. None until the call ends, and None forever if the connection
+        was closed without an answer.
+    fault: the kind of the scripted fault that hit the call.
+    carried_out: whether EC2 carried out the request, even if it sent no answer.
     """
 
     n: int
@@ -39,18 +42,18 @@ class Call:
     carried_out: bool = False
 
     def as_json(self) -> dict[str, object]:
-        """The call as JSON's plain types."""
+        """The call as a JSON object."""
         return asdict(self)
 
 
 def may_be_call(authorization: str) -> bool:
-    """Whether a request with this header can be a call of EC2 or STS: signed for them, or not signed at all."""
+    """Whether a request with this header may be an EC2 or STS call: signed for one of them, or not signed."""
     credential = _CREDENTIAL.search(authorization)
     return credential["service"] in SERVICES if credential else not authorization
 
 
 def read_call(authorization: str, body: str) -> Call | None:
-    """The EC2 or STS call in this form, or None if it is another service's."""
+    """The EC2 or STS call in this form, or None if it belongs to another service."""
     form = dict(parse_qsl(body, keep_blank_values=True))
     action = form.get("Action")
     credential = _CREDENTIAL.search(authorization)
@@ -70,7 +73,7 @@ def read_call(authorization: str, body: str) -> Call | None:
 
 
 class CallLog:
-    """The calls so far, numbered from 1 in the order they came in."""
+    """The calls so far, numbered from 1 in the order of arrival."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -78,7 +81,7 @@ class CallLog:
         self._count = 0
 
     def begin(self, call: Call) -> Call:
-        """Note a call that came in; it is in the log from now on, with its number."""
+        """Add a call that has arrived, and return it with its number."""
         with self._lock:
             self._count += 1
             call = replace(call, n=self._count)
@@ -86,20 +89,20 @@ class CallLog:
             return call
 
     def end(self, call: Call) -> None:
-        """Note what became of a call, unless the log was cleared meanwhile."""
+        """Record the result of a call, unless the log was cleared meanwhile."""
         with self._lock:
             if call.n in self._calls:
                 self._calls[call.n] = call
 
     def clear(self) -> None:
-        """Forget all calls; the numbers go on."""
+        """Forget all calls. The numbers continue."""
         with self._lock:
             self._calls.clear()
 
     def matching(self, filters: Mapping[str, str]) -> list[Call]:
-        """The calls, in order; `action`, `service` and `region` narrow them down, other names are a ValueError."""
+        """The calls that match all filters, in order; raises ValueError for a filter not in `_FILTERS`."""
         if not set(filters) <= set(_FILTERS):
-            raise ValueError(f"calls can be narrowed down by {', '.join(_FILTERS)}")
+            raise ValueError(f"calls can be filtered by {', '.join(_FILTERS)}")
         with self._lock:
             calls = list(self._calls.values())
         return [call for call in calls if all(str(getattr(call, name)) == value for name, value in filters.items())]

@@ -1,4 +1,4 @@
-"""Starting the embedded EC2 as a process of its own, and scripting it; needs boto3, not moto."""
+"""Start the embedded EC2 as a separate process, and control it. Needs boto3, not moto."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,13 +24,13 @@ ROOT_DEVICE = "/dev/sda1"
 _ACCESS_KEY = "testing"
 _CONTROL_TIMEOUT_SECONDS = 30
 
-# A proxy for the outside world must not get the loopback's requests.
+# Requests to the loopback must not go through the user's proxy.
 _OPENER = build_opener(ProxyHandler({}))
 
 
 @dataclass(frozen=True)
 class LaunchedInstance:
-    """What `EmbeddedEC2.launch` made; volume_ids has every volume, the root's too, by device."""
+    """The instance that `EmbeddedEC2.launch` made. volume_ids: its volumes by device, the root volume included."""
 
     instance_id: str
     root_volume_id: str
@@ -38,10 +38,10 @@ class LaunchedInstance:
 
 
 class EmbeddedEC2:
-    """An EC2 (with STS and S3) in a process of its own, for as long as the `with` block.
+    """An EC2 (with STS and S3) in a separate process, running during the `with` block.
 
-    snapshot_seconds: from pending to completed; `float("inf")` for never.
-    visibility_seconds: how long a new snapshot stays out of DescribeSnapshots.
+    snapshot_seconds: how long snapshots stay pending; `float("inf")`: forever.
+    visibility_seconds: how long DescribeSnapshots omits a new snapshot.
     region: the region of `environment()` and `ec2()`.
     port: where to listen on 127.0.0.1; 0 takes a free port.
     """
@@ -66,14 +66,14 @@ class EmbeddedEC2:
         )
 
     def __enter__(self) -> "EmbeddedEC2":
-        """Start it; raises EmbeddedEC2Error with what it said if it does not start."""
+        """Start the server; raises EmbeddedEC2Error with its stderr if it does not start."""
         self._server.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it."""
+        """Stop the server."""
         self._server.stop()
         self._clients.clear()
 
@@ -88,7 +88,7 @@ class EmbeddedEC2:
         return self._server.pid
 
     def environment(self) -> dict[str, str]:
-        """The variables with which boto3, the AWS CLI and the Pulumi engine use this EC2."""
+        """The variables that make boto3, the AWS CLI and the Pulumi engine use this EC2."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ENDPOINT_URL_EC2": self.endpoint,
@@ -100,14 +100,14 @@ class EmbeddedEC2:
         }
 
     def ec2(self, *, region: str | None = None, retries: bool = False, timeout: float = 60) -> "EC2Client":
-        """A boto3 client for it, shared by all who ask alike; tries once unless `retries` asks for boto3's way."""
+        """A boto3 client, cached by its arguments; it tries once, or with `retries` as often as boto3 does."""
         key = (region or self.region, retries, timeout)
         if key not in self._clients:
             self._clients[key] = self._make_client(region=key[0], retries=retries, timeout=timeout)
         return self._clients[key]
 
     def calls(self, action: str | None = None) -> list[dict[str, Any]]:
-        """The log of calls, in order, all or those of one action (see `calls.Call` for the fields)."""
+        """The log of calls, in order: all, or those of one action (see `calls.Call` for the fields)."""
         calls: list[dict[str, Any]] = self._ask("GET", f"calls?action={action}" if action else "calls")
         return calls
 
@@ -120,22 +120,22 @@ class EmbeddedEC2:
         self._ask("POST", "faults", [fault])
 
     def faults_left(self) -> list[dict[str, Any]]:
-        """The scripted faults that calls can still meet."""
+        """The scripted faults that may still hit a call."""
         faults: list[dict[str, Any]] = self._ask("GET", "faults")
         return faults
 
     def clear_faults(self) -> None:
-        """Take all scripted faults out of force."""
+        """Remove all scripted faults."""
         self._ask("DELETE", "faults")
 
     def settings(self, **settings: Any) -> dict[str, Any]:
-        """Change settings (see `world.Settings`), and return those in force; the infinite is `"forever"`."""
+        """Change settings (see `world.Settings`) and return all; `"forever"` stands for infinity."""
         plain = {name: _plain(value) for name, value in settings.items()}
         shown: dict[str, Any] = self._ask("POST", "settings", plain)
         return shown
 
     def complete(self, snapshot_ids: Iterable[str] | None = None) -> list[str]:
-        """Complete these pending snapshots now, or all; returns the ids of those completed."""
+        """Complete these pending snapshots now, or all; return the ids of those completed."""
         body = {} if snapshot_ids is None else {"snapshot_ids": list(snapshot_ids)}
         completed: list[str] = self._ask("POST", "snapshots/complete", body)
         return completed
@@ -143,7 +143,7 @@ class EmbeddedEC2:
     def fail(
         self, snapshot_ids: Iterable[str] | None = None, *, message: str | None = None, after_seconds: float = 0.0
     ) -> list[str]:
-        """Put the sets of these snapshots into `error` now; without any, the next set so long after its start."""
+        """Put the sets of these snapshots into `error` now. Without ids: the next set, after that many seconds."""
         body: dict[str, Any] = {"message": message}
         if snapshot_ids is None:
             body |= {"next": True, "after_seconds": after_seconds}
@@ -161,18 +161,18 @@ class EmbeddedEC2:
         self._ask("POST", "snapshots/unlock", {"snapshot_ids": list(snapshot_ids)})
 
     def age(self, snapshot_ids: Iterable[str], *, seconds: float) -> None:
-        """Say that these snapshots were taken so long before now."""
+        """Set the start time of these snapshots to so many seconds ago."""
         self._ask("POST", "snapshots/age", {"snapshot_ids": list(snapshot_ids), "seconds": seconds})
 
     def place(
         self, instance_id: str, *, outpost_arn: str | None = None, availability_zone: str | None = None
     ) -> None:
-        """Say that an instance and its volumes are on this Outpost, in this Availability or Local Zone."""
+        """Move an instance and its volumes to this Outpost, or to this Availability or Local Zone."""
         body = {"outpost_arn": outpost_arn, "availability_zone": availability_zone}
         self._ask("POST", f"instances/{instance_id}", body)
 
     def reset(self) -> None:
-        """Everything as when it started: no resources, faults or calls, the first settings (S3 is emptied too)."""
+        """Restore the initial state: no resources, faults or calls, the first settings. S3 is emptied too."""
         self._ask("POST", "reset")
 
     def launch(
@@ -184,9 +184,9 @@ class EmbeddedEC2:
         zone: str | None = None,
         region: str | None = None,
     ) -> LaunchedInstance:
-        """Launch an instance with a root volume and these data volumes: (GiB, device, tags) each.
+        """Launch an instance with a root volume and these data volumes, each given as (GiB, device, tags).
 
-        tags are the instance's. zone can be a Local Zone. The call log is not spared: it has this method's calls too.
+        tags are the instance's. zone can be a Local Zone. This method's own calls are in the call log too.
         """
         ec2 = self.ec2(region=region)
         sizes = {ROOT_DEVICE: root_size} | {device: size for size, device, _ in data_volumes}
@@ -194,7 +194,7 @@ class EmbeddedEC2:
             ImageId="ami-12345678",
             MinCount=1,
             MaxCount=1,
-            # With a mapping for the root device too, moto's own backend makes all of them as well.
+            # The root device is mapped too, because stock moto drops the root volume otherwise.
             BlockDeviceMappings=[
                 {"DeviceName": device, "Ebs": {"VolumeSize": size, "DeleteOnTermination": device == ROOT_DEVICE}}
                 for device, size in sizes.items()

@@ -1,16 +1,16 @@
-"""How a test or the demo scripts this EC2: JSON over HTTP, under `/_snapset/`.
+"""The HTTP API that controls this EC2: JSON under `/_snapset/`.
 
-    POST   faults                  a fault, or a list of them (see `faults`)       GET shows those left, DELETE clears
-    GET    calls[?action=A]        the log (see `calls`)                           DELETE clears
-    POST   settings                {snapshot_seconds, visibility_seconds, volume_seconds}; "forever" is a number here
-    POST   snapshots/complete      {snapshot_ids}, or all that are pending
+    POST   faults                  a fault, or a list of them (see `faults`); GET lists those left, DELETE clears
+    GET    calls[?action=A]        the log (see `calls`); DELETE clears it
+    POST   settings                {snapshot_seconds, visibility_seconds, volume_seconds}; a number may be "forever"
+    POST   snapshots/complete      {snapshot_ids}; without it, all pending snapshots
     POST   snapshots/fail          {snapshot_ids, message}, or {next: true, message, after_seconds}
-    POST   snapshots/lock          {snapshot_ids}, snapshots/unlock likewise
-    POST   snapshots/age           {snapshot_ids, seconds}: taken so long before now
+    POST   snapshots/lock          {snapshot_ids}; snapshots/unlock likewise
+    POST   snapshots/age           {snapshot_ids, seconds}: set the start time to so many seconds ago
     POST   instances/ID            {outpost_arn, availability_zone}
-    POST   reset                   everything as when the server started
+    POST   reset                   restore the initial state
 
-Answers are JSON too: what was asked for, or `{"error": "..."}` with 400 or 404.
+Answers are JSON: the result, or `{"error": "..."}` with 400 or 404.
 """
 
 import json
@@ -38,7 +38,7 @@ _FAILURE_MESSAGE = "The snapshot could not be completed."
 
 
 class _NothingThereError(Exception):
-    """No such route, no such instance."""
+    """There is no such route or instance."""
 
 
 class Control:
@@ -65,7 +65,7 @@ class Control:
         }
 
     def answer(self, environ: "WSGIEnvironment") -> tuple[str, bytes]:
-        """The status line and the JSON body for one request."""
+        """The status line and JSON body that answer one request."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"].removeprefix(PREFIX).strip("/")
         try:
             with self._one_at_a_time:
@@ -83,7 +83,7 @@ class Control:
         head, _, instance_id = path.partition("/")
         if (method, head) == ("POST", "instances") and instance_id:
             return lambda body: _place_instance(instance_id, body)
-        raise _NothingThereError(f"nothing at {method} {PREFIX}{path}")
+        raise _NothingThereError(f"no route {method} {PREFIX}{path}")
 
     def _add_faults(self, body: Any) -> object:
         faults = [read_fault(entry) for entry in (body if isinstance(body, list) else [body])]

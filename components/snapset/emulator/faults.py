@@ -1,15 +1,15 @@
-"""Scripted faults: which call meets which (pure: the middleware brings them about).
+"""Scripted faults: decides which fault hits which call. The middleware carries them out.
 
     error          an error instead of the call: throttling, a 500, any code
-    error_after    the call is carried out, then an error is answered
-    close_before   the connection is closed without an answer, before the call is carried out
-    close_after    the same, after it was
+    error_after    the call is carried out, but the answer is an error
+    close_before   the connection is closed without an answer, and the call is not carried out
+    close_after    the call is carried out, then the connection is closed without an answer
     delay          the call is carried out late
     delay_after    the call is carried out at once and answered late
     deny           UnauthorizedOperation, for a DryRun too
-    rate           RequestLimitExceeded whenever the action's bucket of tokens is empty
+    rate           RequestLimitExceeded whenever the token bucket is empty
 
-`deny` and `rate` stay until the script is cleared, the others meet one call unless told otherwise.
+`deny` and `rate` last until the script is cleared. The others hit one call unless `times` says otherwise.
 """
 
 import math
@@ -35,14 +35,14 @@ _STATUS = {
 class Fault:
     """One scripted fault.
 
-    action: the action that meets it, `*` for every action.
+    action: the action that it hits, `*` for every action.
     kind: one of `KINDS`.
-    code, status, message: the error's; by default a 500 InternalError, or what the kind says.
-    seconds: how long a delay is.
-    times: how many calls meet it; None for every one until the script is cleared.
+    code, status, message: the error's; by default a 500 InternalError, or what the kind implies.
+    seconds: the length of a delay.
+    times: how many calls it hits; None: every call until the script is cleared.
     skip: how many matching calls pass first.
-    match: text that one of the call's parameters contains, or such text by parameter name.
-    bucket, refill_per_second: a rate's tokens.
+    match: a string that some parameter of the call contains, or such strings by parameter name.
+    bucket, refill_per_second: the tokens of a `rate`.
     """
 
     kind: str
@@ -58,7 +58,7 @@ class Fault:
     refill_per_second: float = 0.0
 
     def matches(self, action: str, params: Mapping[str, str]) -> bool:
-        """Whether a call of this action with these parameters meets it."""
+        """Whether it applies to a call of this action with these parameters."""
         if self.action not in ("*", action):
             return False
         if isinstance(self.match, str):
@@ -67,7 +67,7 @@ class Fault:
 
 
 def read_fault(entry: Mapping[str, object]) -> Fault:
-    """The fault that this JSON object scripts; raises ValueError for one that makes no sense."""
+    """The fault that this JSON object describes; raises ValueError if it is invalid."""
     unknown = set(entry) - set(Fault.__dataclass_fields__)
     if unknown:
         raise ValueError(f"unknown fields of a fault: {', '.join(sorted(unknown))}")
@@ -85,29 +85,29 @@ def read_fault(entry: Mapping[str, object]) -> Fault:
 
 
 class Script:
-    """The faults in force, in the order they were scripted; the first live one that matches a call is its fault."""
+    """The active faults, in the order they were added. A call gets the first one that matches it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._entries: list[_Entry] = []
 
     def add(self, fault: Fault) -> None:
-        """Put a fault into force, after those that are."""
+        """Add a fault after the others."""
         self._entries.append(_Entry(fault, self._clock()))
 
     def clear(self) -> None:
-        """Take all faults out of force."""
+        """Remove all faults."""
         self._entries = []
 
     def take(self, action: str, params: Mapping[str, str]) -> Fault | None:
-        """The fault that this call meets, which is spent by it, or None."""
+        """The fault that hits this call, or None. It counts as used once."""
         for entry in self._entries:
             if entry.fault.matches(action, params) and entry.strikes(self._clock()):
                 return entry.fault
         return None
 
     def remaining(self) -> list[tuple[Fault, float]]:
-        """The faults in force and how many more calls each will meet (infinite for lasting ones)."""
+        """The active faults, and how many more calls each will hit (may be infinite)."""
         return [(entry.fault, entry.times) for entry in self._entries if entry.times > 0]
 
 
@@ -120,7 +120,7 @@ class _Entry:
         self._refilled = now
 
     def strikes(self, now: float) -> bool:
-        """Whether it strikes a call that matches it."""
+        """Whether it hits a call that matches it. Counts the call."""
         if self._skip > 0:
             self._skip -= 1
             return False

@@ -1,4 +1,4 @@
-"""DescribeSnapshots: owners, filters with wildcards, pages, and what is not visible yet.
+"""DescribeSnapshots: owners, filters with wildcards, pages, and snapshots that are not visible yet.
 
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html
 """
@@ -13,7 +13,7 @@ from . import errors
 from .snapshots import StrictSnapshot
 
 MIN_RESULTS = 5
-# More is not refused: the reference says that EC2 answers with this many then.
+# Asking for more is no error: the reference says that EC2 then returns this many.
 MAX_RESULTS = 1000
 
 _ACCOUNT_ID = re.compile(r"\d{12}")
@@ -36,7 +36,7 @@ _VALUES: dict[str, Callable[[StrictSnapshot], str]] = {
 
 
 def describe_snapshots(backend: Any, params: Mapping[str, Any]) -> tuple[list[StrictSnapshot], str | None]:
-    """One page of what the request asks for, and the token of the next."""
+    """One page of the matching snapshots, and the token of the next page."""
     snapshot_ids: list[str] = params.get("SnapshotIds") or []
     max_results = params.get("MaxResults")
     if max_results is not None:
@@ -100,8 +100,8 @@ def _is_restorable_by(snapshot: StrictSnapshot, users: Sequence[str], account_id
 def _cut_page(
     candidates: list[StrictSnapshot], max_results: int | None, token: str | None
 ) -> tuple[list[StrictSnapshot], str | None]:
-    # EC2 cuts a page before it filters it: one can have fewer results than asked for, even none, and a token all the
-    # same (https://github.com/boto/boto3/issues/1776).
+    # EC2 cuts pages before it filters: a page can have fewer results than requested, even none, and still a token
+    # (https://github.com/boto/boto3/issues/1776).
     after = _read_token(token) if token else 0
     rest = [snapshot for snapshot in candidates if snapshot.serial > after]
     if max_results is None:
@@ -152,7 +152,7 @@ def _compile_filter(name: str, values: Sequence[str]) -> Callable[[StrictSnapsho
 
 
 def _compile_wildcards(pattern: str) -> re.Pattern[str]:
-    r"""EC2's wildcards: `*` for any characters, `?` for one, `\*`, `\?` and `\\` for themselves."""
+    r"""EC2's wildcards: `*` matches any characters, `?` one; `\*`, `\?` and `\\` are literal."""
     parts = re.findall(r"\\[*?\\]|[*?]|[^*?\\]+|\\", pattern)
     wildcards = {"*": ".*", "?": "."}
     escaped = {"\\*", "\\?", "\\\\"}

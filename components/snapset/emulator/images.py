@@ -1,4 +1,4 @@
-"""Images that need snapshots, and instances that have the root volume their image says."""
+"""Images that use snapshots, and instances that get their image's root volume."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ _ROOT_SIZE = 8
 
 
 class ImagesBackend:
-    """moto's backend of one region, where it registers images and runs instances."""
+    """The part of one region's backend that registers images and runs instances."""
 
     amis: dict[str, Any]
     snapshots: dict[str, Any]
@@ -18,7 +18,7 @@ class ImagesBackend:
     def register_mapped_image(
         self, *, name: str, description: str, root_device: str | None, snapshot_ids: Sequence[str]
     ) -> Any:
-        """Register an image on these snapshots, the first of them the root's; moto would invent one of its own."""
+        """Register an image of these snapshots, the root's first; moto would make up a snapshot instead."""
         for snapshot_id in snapshot_ids:
             self.get_snapshot(snapshot_id)
         image = self.register_image(name, description)  # type: ignore[attr-defined]
@@ -32,7 +32,7 @@ class ImagesBackend:
     def run_instances(
         self, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs: Any
     ) -> Any:
-        """Run instances with the root volume that EC2 takes from the image; moto drops it when others are mapped."""
+        """Run instances with the image's root volume, which moto drops when only other devices are mapped."""
         image = self.amis.get(image_id)
         root_device = image.root_device_name if image else ROOT_DEVICE
         mappings = list(kwargs.get("block_device_mappings") or [])

@@ -1,4 +1,4 @@
-"""A snapshot's life: pending, with progress, then completed or error (pure: the caller brings the time)."""
+"""A snapshot's state over time: pending with progress, then completed or error. The caller passes the time."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ FOREVER = math.inf
 
 @dataclass(frozen=True)
 class Failure:
-    """How a set fails: what EC2 says of it, and how many seconds after its start."""
+    """How a set fails: EC2's message, and how many seconds after the set's start."""
 
     message: str
     after_seconds: float = 0.0
@@ -20,9 +20,9 @@ class Failure:
 
 @dataclass(frozen=True)
 class Life:
-    """One snapshot's way from pending to its end; times are seconds of one monotonic clock.
+    """One snapshot's life, from pending to completed or error; times are seconds of one monotonic clock.
 
-    A life of 0 seconds is over by the first look, one of `FOREVER` only when `ended` says so.
+    With 0 seconds the first look already finds it completed, with `FOREVER` it stays pending until `ended` is called.
     """
 
     begun: float
@@ -30,7 +30,7 @@ class Life:
     failure: Failure | None = None
 
     def ended(self, now: float) -> "Life":
-        """The same life, completed now unless it was over already."""
+        """The same life, completed now unless it has already ended."""
         return self if self.state(now) != PENDING else Life(self.begun, now - self.begun)
 
     def failed(self, now: float, message: str) -> "Life":
@@ -42,11 +42,11 @@ class Life:
         age = now - self.begun
         if self.failure and age >= self.failure.after_seconds:
             return ERROR
-        # A set that is going to fail never completes first: EC2 ends all its snapshots together.
+        # A set that will fail never completes first: if one snapshot fails, EC2 puts all of the set into error.
         return COMPLETED if age >= self.seconds and not self.failure else PENDING
 
     def progress(self, now: float) -> str:
-        """`0%` to `99%` while pending, `100%` when completed; a failed one stays where it was."""
+        """`0%` to `99%` while pending, `100%` when completed; a failure freezes it."""
         if self.state(now) == COMPLETED:
             return "100%"
         age = now - self.begun
@@ -61,5 +61,5 @@ class Life:
         return self.failure.message if self.failure and self.state(now) == ERROR else None
 
     def completed_after(self, now: float) -> float | None:
-        """How many seconds it took, or None while it is not completed."""
+        """How many seconds it took to complete, or None if it is not completed."""
         return self.seconds if self.state(now) == COMPLETED else None

@@ -1,4 +1,4 @@
-"""In front of moto: meets each EC2 and STS call with its scripted fault, and logs it. S3 passes through unlogged."""
+"""In front of moto: applies scripted faults to EC2 and STS calls, and logs them. S3 passes through unlogged."""
 
 import io
 import re
@@ -30,7 +30,7 @@ _STS_ERROR = (
     '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>{code}</Code>'
     "<Message>{message}</Message></Error><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>"
 )
-# What EC2 appends for DecodeAuthorizationMessage; in fact it is several lines long.
+# EC2 appends this for DecodeAuthorizationMessage. A real one is several lines long.
 _ENCODED_DENIAL = f"Encoded authorization failure message: {'c25hcHNldC1kZW1v' * 8}"
 _MESSAGES = {
     "RequestLimitExceeded": "Request limit exceeded.",
@@ -40,12 +40,12 @@ _MESSAGES = {
 
 
 class ScriptedCloseError(ConnectionError):
-    """The script closed this connection; the server takes it as a client that is gone."""
+    """The script closed this connection. The server handles it as if the client had disconnected."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer, whole."""
+    """A complete HTTP answer."""
 
     status: str
     headers: list[tuple[str, str]]
@@ -57,7 +57,7 @@ class Answer:
         return int(self.status.split()[0])
 
     def send(self, start_response: "StartResponse") -> Iterable[bytes]:
-        """Give it to the WSGI server."""
+        """Pass it to the WSGI server."""
         start_response(self.status, self.headers)
         return [self.body]
 
@@ -70,7 +70,7 @@ class FaultMiddleware:
         self._sleep = sleep
         self._script = Script(time.monotonic)
         self._log = CallLog()
-        # moto's backends are not made for threads, and a set must appear whole.
+        # moto's backends are not thread-safe, and a set must become visible as a whole.
         self._one_at_a_time = RLock()
         self._control = Control(self._script, self._log, self._one_at_a_time)
 
@@ -118,7 +118,7 @@ class FaultMiddleware:
         with self._one_at_a_time:
             try:
                 answer = _run(self._app, environ)
-            except Exception as failure:  # whatever moto fails at, the caller is answered as EC2 would
+            except Exception as failure:  # whatever goes wrong in moto, the caller gets an EC2 error
                 answer = _make_failure(call, failure)
         call = replace(call, carried_out=answer.status_code < _SUCCESS)
         if error:
@@ -131,7 +131,7 @@ class FaultMiddleware:
 
 
 def _read_form(environ: "WSGIEnvironment") -> str:
-    """The request's form, which stays readable for moto; empty for requests that have none."""
+    """The request's form, or an empty string if it has none. moto can still read it afterwards."""
     if not environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
         return ""
     body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -155,7 +155,7 @@ def _run(app: "WSGIApplication", environ: "WSGIEnvironment") -> Answer:
 
 
 def _make_failure(call: Call, error: Exception) -> Answer:
-    """What moto can't do is an error that SDKs don't retry; what it fails at is EC2's own fault."""
+    """The error for a failure of moto: a 501, which SDKs don't retry, if it lacks the feature, else a 500."""
     if isinstance(error, NotImplementedError):
         return _make_error(call, Fault("error", code="NotImplemented", status=501, message=str(error)))
     traceback.print_exception(error)
@@ -163,7 +163,7 @@ def _make_failure(call: Call, error: Exception) -> Answer:
 
 
 def _close(environ: "WSGIEnvironment") -> ScriptedCloseError:
-    # Only shut down: werkzeug still reads what is left of the request and closes the socket itself.
+    # Only shut it down: werkzeug still reads the rest of the request, then closes the socket.
     environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
     return ScriptedCloseError("closed by the script")
 
@@ -177,7 +177,7 @@ def _make_error(call: Call, fault: Fault) -> Answer:
 
 
 def _code_of(call: Call, fault: Fault) -> str:
-    # STS has another name for EC2's UnauthorizedOperation.
+    # STS calls EC2's UnauthorizedOperation by another name.
     return "AccessDenied" if fault.kind == "deny" and call.service == "sts" else fault.code
 
 

@@ -1,4 +1,4 @@
-"""moto's EC2 backend, made strict; moto finds the answers through `urls` beside this module."""
+"""moto's EC2 backend, made strict. moto finds the response class through `urls`, which must be beside this module."""
 
 from moto.ec2.models import EC2Backend, ec2_backends
 
@@ -21,6 +21,6 @@ class StrictEC2Backend(
 
 
 def install() -> None:
-    """Make moto build this backend; call it before the first region is asked for."""
+    """Make moto use this backend. Call it before the first region is used."""
     add_local_zones()
     ec2_backends.backend = StrictEC2Backend

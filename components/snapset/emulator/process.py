@@ -1,4 +1,4 @@
-"""The embedded EC2 as a child process: started, known by its endpoint, ended with the block that needs it."""
+"""Run the embedded EC2 as a child process."""
 
 import json
 import os
@@ -11,11 +11,11 @@ _END_TIMEOUT_SECONDS = 10
 
 
 class EmbeddedEC2Error(Exception):
-    """The embedded EC2 did not start, or refused what it was asked to do."""
+    """The embedded EC2 did not start, or refused a request."""
 
 
 class ServerProcess:
-    """A server process; it ends with the process that started it, however that ends."""
+    """A server process. It exits when the process that started it exits, even after a kill."""
 
     def __init__(self, options: Mapping[str, str]) -> None:
         self._options = dict(options)
@@ -23,29 +23,29 @@ class ServerProcess:
         self._endpoint: str | None = None
 
     def start(self) -> None:
-        """Start it and wait until it is ready; raises EmbeddedEC2Error with what it said if it ends instead."""
+        """Start it and wait until it is ready; raises EmbeddedEC2Error with its stderr if it exits instead."""
         command = [sys.executable, "-m", "snapset.emulator", "--with-parent", str(os.getpid())]
-        command += [text for option in self._options.items() for text in option]
-        # A file, because a pipe that nobody reads would block a server that has much to complain about.
-        with tempfile.TemporaryFile("w+") as complaints:
+        command += [word for option in self._options.items() for word in option]
+        # A file, because a pipe that nobody reads would block a server that writes much to stderr.
+        with tempfile.TemporaryFile("w+") as log:
             process = subprocess.Popen(  # noqa: S603
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
-                stderr=complaints,
+                stderr=log,
                 text=True,
-                # Ctrl-C is for the caller, who may still need EC2 to wind up.
+                # Ctrl-C must reach only the caller, who may still need EC2 to clean up.
                 start_new_session=True,
             )
             line = _read_line(process)
             if not line:
                 _close(process)
-                complaints.seek(0)
-                raise EmbeddedEC2Error(f"the embedded EC2 did not start:\n{complaints.read()}")
+                log.seek(0)
+                raise EmbeddedEC2Error(f"the embedded EC2 did not start:\n{log.read()}")
         self._process, self._endpoint = process, json.loads(line)["endpoint"]
 
     def stop(self) -> None:
-        """End it; nothing happens if it is not running."""
+        """Stop it, if it is running."""
         process, self._process, self._endpoint = self._process, None, None
         if process is None:
             return

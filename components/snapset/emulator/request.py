@@ -1,4 +1,4 @@
-"""CreateSnapshots' request: its form, checked before anything is looked up.
+"""CreateSnapshots' request, parsed and checked before any resource is looked up.
 
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshots.html
 """
@@ -15,7 +15,7 @@ LOCAL = "local"
 
 @dataclass(frozen=True)
 class CreateSnapshotsRequest:
-    """One well-formed request for a set."""
+    """One valid request for a set."""
 
     instance_id: str
     exclude_boot_volume: bool
@@ -28,7 +28,7 @@ class CreateSnapshotsRequest:
 
 
 def read_create_snapshots(params: Mapping[str, Any]) -> CreateSnapshotsRequest:
-    """The request in these parameters, named as botocore names them; raises EC2's error if it is malformed."""
+    """The request in these parameters, which have botocore's names; raises EC2's error if it is invalid."""
     spec = params.get("InstanceSpecification") or {}
     instance_id = spec.get("InstanceId")
     if not instance_id:
@@ -51,7 +51,7 @@ def read_create_snapshots(params: Mapping[str, Any]) -> CreateSnapshotsRequest:
 
 
 def read_tag_specifications(specifications: Sequence[Mapping[str, Any]], expected_type: str) -> dict[str, str]:
-    """The tags that TagSpecification.N puts on resources of this type; EC2 takes one specification a type."""
+    """The tags that TagSpecification.N puts on resources of this type. EC2 allows one specification per type."""
     if not specifications:
         return {}
     for specification in specifications:
@@ -69,7 +69,7 @@ def read_tag_specifications(specifications: Sequence[Mapping[str, Any]], expecte
 
 
 def read_tags(tags: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """These Tag.N as a mapping, if EC2 would keep them on a resource."""
+    """These Tag.N as a mapping; raises EC2's error if they are invalid."""
     pairs = [(tag.get("Key") or "", tag.get("Value") or "") for tag in tags]
     rules.check_tags(pairs)
     return dict(pairs)
@@ -81,18 +81,18 @@ def _check_destination(*, outpost_arn: str | None, location: str | None) -> None
     if location not in (None, REGIONAL, LOCAL):
         raise errors.invalid_value(f"Value ({location}) for parameter Location is invalid.")
     if outpost_arn is not None and location is not None:
-        # assumption: one is for Outposts only and the other for Local Zones only; no code is documented.
+        # assumption: OutpostArn is for Outposts only and Location for Local Zones only; no code is documented.
         raise errors.invalid_combination("The parameter OutpostArn cannot be used with the parameter Location")
 
 
 def _read_exclusions(volume_ids: Sequence[str]) -> tuple[str, ...]:
     if len(volume_ids) > rules.MAX_EXCLUSIONS:
-        # assumption: the reference gives the limit, not the code.
+        # assumption: the reference gives the limit, but no code.
         raise errors.invalid_value(f"You can specify up to {rules.MAX_EXCLUSIONS} volume IDs in ExcludeDataVolumeId.")
     rules.check_ids(rules.VOLUME, volume_ids)
     for volume_id in volume_ids:
         if volume_ids.count(volume_id) > 1:
-            # assumption: nothing is documented for an id that is listed twice.
+            # assumption: the reference does not mention an id that is listed twice.
             raise errors.invalid_value(f"The volume {volume_id} is specified more than once in ExcludeDataVolumeId.")
     return tuple(volume_ids)
 

@@ -1,7 +1,7 @@
-"""The answers: the form of a request first, then DryRun, then the rest, so that nothing half-done stays behind.
+"""The answers: check the request's form, then DryRun, then the resources, so that a refused call changes nothing.
 
-assumption: EC2 checks permissions first (scripted denials come before this module) and evaluates DryRun before
-anything that needs the resources themselves.
+assumption: EC2 checks permissions first (scripted denials never reach this module), and evaluates DryRun before it
+looks up resources.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
     """EC2's answers to one request."""
 
     def serialized(self, action_result: ActionResult) -> Any:
-        """The answer on the wire; moto answers every error with 400."""
+        """The HTTP answer with EC2's status; moto answers every error with 400."""
         status, headers, body = super().serialized(action_result)
         if isinstance(action_result.result, Exception):
             status = errors.HTTP_STATUS.get(getattr(action_result.result, "code", ""), status)
@@ -104,7 +104,7 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
         return super().attach_volume()
 
     def detach_volume(self) -> ActionResult:
-        """DetachVolume: the volume says which instance it is; moto wants to be told."""
+        """DetachVolume: InstanceId is optional, as in EC2; moto requires it."""
         self._check_param_id(rules.VOLUME, "VolumeId")
         self.error_on_dryrun()
         attachment = self.ec2_backend.find_attachment(self._get_param("VolumeId"))
@@ -112,7 +112,7 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
         return super().detach_volume()
 
     def create_tags(self) -> ActionResult:
-        """CreateTags: all resources get all tags, or none gets any."""
+        """CreateTags: either all resources get the tags, or none does."""
         tags = read_tags(self._get_param("Tags") or [])
         if not tags:
             raise errors.invalid_value("You must specify one or more tags to create")
@@ -122,7 +122,7 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
         return EmptyResult()
 
     def delete_tags(self) -> ActionResult:
-        """DeleteTags: without tags, all that the user has set."""
+        """DeleteTags: without tags in the request, delete all but AWS's own."""
         named = {tag.get("Key") or "": tag.get("Value") for tag in self._get_param("Tags") or []}
         rules.check_tags([(key, value or "") for key, value in named.items()])
         resource_ids = self._tagged_resources()
@@ -133,10 +133,10 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
         return EmptyResult()
 
     def register_image(self) -> ActionResult:
-        """RegisterImage: the image keeps the snapshots it is registered on."""
+        """RegisterImage: the image uses the snapshots that the request names."""
         mappings = self._get_param("BlockDeviceMappings") or []
         root_device = self._get_param("RootDeviceName")
-        # The root's snapshot comes first.
+        # register_mapped_image expects the root's snapshot first.
         mappings = sorted(mappings, key=lambda mapping: mapping.get("DeviceName") != root_device)
         snapshot_ids = [
             mapping["Ebs"]["SnapshotId"] for mapping in mappings if mapping.get("Ebs", {}).get("SnapshotId")
@@ -163,7 +163,7 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
         return ActionResult({"AvailabilityZones": zones})
 
     def create_subnet(self) -> ActionResult:
-        """CreateSubnet: moto leaves the Outpost out."""
+        """CreateSubnet: keeps the Outpost, which moto drops."""
         outpost_arn = self._get_param("OutpostArn")
         if outpost_arn:
             rules.check_outpost_arn(outpost_arn)
@@ -184,7 +184,7 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
 
 
 def _announce(snapshot: Any) -> dict[str, Any]:
-    """A snapshot in the answer to its creation: pending, and not a percent done, however short its life is."""
+    """A snapshot as its creation answers it: pending and without progress, even if it completes at once."""
     return {
         "SnapshotId": snapshot.id,
         "VolumeId": snapshot.volume_id,

@@ -1,4 +1,4 @@
-"""What EC2 accepts: ids, descriptions, tags, Outpost ARNs (each check raises EC2's own error)."""
+"""EC2's limits for ids, descriptions, tags and Outpost ARNs. Each check raises EC2's own error."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -22,19 +22,19 @@ _OUTPOST_ARN = re.compile(r"arn:aws[a-z-]*:outposts:[a-z0-9-]+:\d{12}:outpost/op
 
 
 def is_reserved(key: str) -> bool:
-    """Whether a tag's key is one that only AWS may set."""
+    """Whether only AWS may set a tag with this key."""
     return key.lower().startswith(RESERVED_TAG_PREFIX)
 
 
 def check_id(kind: str, resource_id: str) -> None:
-    """Refuse an id that no resource of this kind (`i`, `vol`, `snap`) can have."""
+    """Refuse an id that does not have the format of this kind: `i`, `vol` or `snap`."""
     prefix, dash, digits = resource_id.partition("-")
     if prefix != kind or not dash or not _ID_DIGITS.fullmatch(digits):
         raise errors.malformed_id(kind, resource_id)
 
 
 def check_ids(kind: str, resource_ids: Iterable[str]) -> None:
-    """Refuse the first id that no resource of this kind can have."""
+    """Refuse the first id that does not have the format of this kind."""
     for resource_id in resource_ids:
         check_id(kind, resource_id)
 
@@ -48,14 +48,14 @@ def check_description(description: str) -> None:
 
 
 def check_outpost_arn(arn: str) -> None:
-    """Refuse what is not the ARN of an Outpost."""
+    """Refuse a string that is not the ARN of an Outpost."""
     if not _OUTPOST_ARN.fullmatch(arn):
         # assumption: no code is documented for a malformed Outpost ARN.
         raise errors.invalid_value(f"Value ({arn}) for parameter outpostArn is invalid. Expected an Outpost ARN.")
 
 
 def check_tags(tags: Sequence[tuple[str, str]]) -> None:
-    """Refuse tags that EC2 does not keep on any resource."""
+    """Refuse tags that EC2 does not allow on any resource."""
     seen: set[str] = set()
     for key, value in tags:
         if not key:

@@ -1,4 +1,4 @@
-"""One process that is EC2, STS and S3 on the loopback: bind, say so, end."""
+"""The server process: EC2, STS and S3 on the loopback."""
 
 import json
 import os
@@ -23,11 +23,11 @@ _PARENT_POLL_SECONDS = 0.2
 
 class _QuietRequestHandler(MotoRequestHandler):  # type: ignore[misc]
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing: the log of calls is for that."""
+        """Log nothing here: the call log replaces it."""
 
 
 def serve(*, port: int, settings: Settings, region: str, parent: int | None) -> NoReturn:
-    """Serve until SIGTERM or SIGINT, or until the parent process is gone if its id is given.
+    """Serve until SIGTERM or SIGINT, or until the parent process exits if its id is given.
 
     Prints `{"endpoint": "http://127.0.0.1:PORT"}` when it is ready to answer; port 0 takes a free port.
     """
@@ -47,12 +47,12 @@ def serve(*, port: int, settings: Settings, region: str, parent: int | None) -> 
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:
-    # Nothing is kept, so nothing has to be put in order; calls that a script delays are not waited for.
+    # There is nothing to save or clean up, and exiting normally would wait for calls that a script delays.
     os._exit(0)
 
 
 def _exit_without(parent: int) -> None:
-    # An orphan gets another parent (POSIX).
+    # POSIX gives a process another parent when its own exits.
     while os.getppid() == parent:
         time.sleep(_PARENT_POLL_SECONDS)
     os._exit(0)

@@ -1,4 +1,4 @@
-"""What a set will be: which volumes of the instance, with which tags. Decided in full before a snapshot is made."""
+"""Which volumes a set covers and which tags its snapshots get. All of it is decided before a snapshot is made."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,23 +6,23 @@ from typing import Any
 from . import errors, rules
 from .request import LOCAL, CreateSnapshotsRequest
 
-# What EC2 answers for an instance that has no volumes any more.
+# The states of an instance that no longer has volumes.
 _STATES_WITHOUT_VOLUMES = ("shutting-down", "terminated")
 
 
 def find_source(backend: Any, request: CreateSnapshotsRequest) -> Any:
-    """The instance, if a set of it can be made and stored where the request says."""
+    """The instance; raises EC2's error if no set of it can be made, or not stored where the request says."""
     instance = backend.get_instance(request.instance_id)
     if instance.state in _STATES_WITHOUT_VOLUMES:
-        # assumption: the reference names no states; a terminated instance has no volumes to read.
+        # assumption: the reference names no states, but a terminated instance has no volumes to read.
         raise errors.EC2Error(
             "IncorrectInstanceState", f"The instance '{instance.id}' is in the state '{instance.state}'."
         )
     if request.outpost_arn and request.outpost_arn != getattr(instance, "outpost_arn", None):
-        # assumption: the reference demands the instance's own Outpost, but names no code.
+        # assumption: the reference requires the instance's own Outpost, but names no code.
         raise errors.invalid_value(f"The instance {instance.id} is not on the Outpost {request.outpost_arn}.")
     if request.location == LOCAL and not backend.is_local_zone(instance.availability_zone):
-        # assumption: `local` is for Local Zones only; no code is documented. `regional`, the default, is taken for
+        # assumption: `local` works in Local Zones only; no code is documented. `regional`, the default, works for
         # every instance.
         raise errors.invalid_value(f"Location 'local' is not supported: {instance.id} is not in a Local Zone.")
     return instance
@@ -38,7 +38,7 @@ def choose_volumes(backend: Any, instance: Any, request: CreateSnapshotsRequest)
         excluded |= {volume_id for volume_id, device in attached.items() if device == instance.root_device_name}
     chosen = [volume_id for volume_id in attached if volume_id not in excluded]
     if not chosen:
-        # assumption: no code is documented for a set of nothing.
+        # assumption: no code is documented for a set without volumes.
         raise errors.invalid_value(f"No volumes of the instance {instance.id} are left to snapshot.")
     if len(chosen) > rules.MAX_SNAPSHOTS_IN_SET:
         # assumption: the limit is documented in the EBS guide, the code is not.
@@ -49,9 +49,9 @@ def choose_volumes(backend: Any, instance: Any, request: CreateSnapshotsRequest)
 
 
 def merge_tags(source: Mapping[str, str], request: CreateSnapshotsRequest) -> dict[str, str]:
-    """The tags of the snapshot whose volume has these: the copied ones and the request's."""
+    """The tags of the snapshot of a volume with these tags: the copied ones and the request's."""
     copied = source if request.copy_tags else {}
-    # assumption: a tag given in the call wins over a copied one; tags of AWS's own are not copied.
+    # assumption: a tag of the request wins over a copied one, and `aws:` tags are not copied.
     tags = {key: value for key, value in copied.items() if not rules.is_reserved(key)} | dict(request.tags)
     if len(tags) > rules.MAX_TAGS:
         raise errors.too_many_tags()
@@ -60,7 +60,7 @@ def merge_tags(source: Mapping[str, str], request: CreateSnapshotsRequest) -> di
 
 def _check_exclusion(instance: Any, volume_id: str, device: str | None) -> None:
     if device is None:
-        # assumption: the reference does not say what the exclusion of a volume means that is not attached.
+        # assumption: the reference does not say what excluding a volume that is not attached does.
         raise errors.invalid_value(f"The volume {volume_id} is not attached to the instance {instance.id}.")
     if device == instance.root_device_name:
         # assumption: documented to fail ("use ExcludeBootVolume"), without a code.

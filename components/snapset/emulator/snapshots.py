@@ -1,4 +1,4 @@
-"""Snapshots as EC2 keeps them: made as a set or singly, pending at first, deleted unless something needs them."""
+"""Snapshots, made as a set or one by one: pending at first, and not deleted while an image or a lock needs them."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
@@ -21,7 +21,7 @@ _SERIAL = count(1)
 
 
 class StrictSnapshot(Snapshot):  # type: ignore[misc]
-    """One snapshot with a life of its own; moto's serializer reads its attributes by their snake_case names."""
+    """One snapshot with its own life. moto's serializer reads the attributes by their snake_case names."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class StrictSnapshot(Snapshot):  # type: ignore[misc]
         self.start_time = start_time
         self.outpost_arn = outpost_arn
         self.availability_zone = availability_zone
-        # A volume can grow while its snapshots stay what they were.
+        # A volume can grow later; the snapshot's size must not.
         self._volume_size = int(volume.size)
 
     @property
@@ -65,7 +65,7 @@ class StrictSnapshot(Snapshot):  # type: ignore[misc]
 
     @property
     def volume_size(self) -> int:
-        """GiB of the volume when the snapshot was taken."""
+        """The volume's size in GiB when the snapshot was taken."""
         return self._volume_size
 
     @property
@@ -75,11 +75,11 @@ class StrictSnapshot(Snapshot):  # type: ignore[misc]
 
     @status.setter
     def status(self, value: str) -> None:
-        """Ignore what moto's constructor assigns: the life decides."""
+        """Ignore what moto's constructor assigns: the life decides the status."""
 
     @property
     def state(self) -> str:
-        """The status, under the name CreateSnapshots' answer has for it."""
+        """The status, under its name in CreateSnapshots' answer."""
         return self.status
 
     @property
@@ -104,17 +104,17 @@ class StrictSnapshot(Snapshot):  # type: ignore[misc]
         return WORLD.now() - self.life.begun >= WORLD.settings.visibility_seconds
 
     def check_completed(self) -> None:
-        """Refuse what needs the data of a snapshot that does not have it yet."""
+        """Refuse to use a snapshot that is not completed."""
         if self.status != COMPLETED:
             raise errors.EC2Error("IncorrectState", f"Snapshot '{self.id}' is not 'completed'.")
 
     def get_tags(self) -> list[dict[str, str]]:
-        """Its tags; moto's own way matches every tag of the region against this id."""
+        """Its tags. moto's version is slow: it compares every tag of the region with this id."""
         return [{"key": key, "value": value} for key, value in self.ec2_backend.tags.get(self.id, {}).items()]
 
 
 class SnapshotsBackend:
-    """moto's backend of one region, where it makes, finds and deletes snapshots."""
+    """The part of one region's backend that makes, finds and deletes snapshots."""
 
     account_id: str
     amis: dict[str, Any]
@@ -124,7 +124,7 @@ class SnapshotsBackend:
     get_volume: Any
 
     def create_set(self, request: CreateSnapshotsRequest) -> list[StrictSnapshot]:
-        """Make a set: everything is decided before the first snapshot exists."""
+        """Make a set. All checks come first, so that a refused call leaves no snapshot behind."""
         instance = find_source(self, request)
         chosen = choose_volumes(self, instance, request)
         tags = {volume.id: merge_tags(self.tags.get(volume.id, {}), request) for volume in chosen}
@@ -150,7 +150,7 @@ class SnapshotsBackend:
     def create_snapshot(
         self, volume_id: str, description: str, owner_id: str | None = None, from_ami: str | None = None
     ) -> StrictSnapshot:
-        """Make a single snapshot (moto's CreateSnapshot and its images come here)."""
+        """Make a single snapshot. moto calls this for CreateSnapshot and for images."""
         snapshot = StrictSnapshot(
             self,
             self.get_volume(volume_id),
@@ -184,14 +184,14 @@ class SnapshotsBackend:
         return snapshot
 
     def get_snapshot(self, snapshot_id: str) -> StrictSnapshot:
-        """The snapshot of this id; EC2's error names the id, moto's does not."""
+        """The snapshot with this id; the error names the id, as EC2's does and moto's does not."""
         snapshot = self.snapshots.get(snapshot_id)
         if snapshot is None:
             raise errors.snapshot_not_found(snapshot_id)
         return snapshot
 
     def delete_snapshot(self, snapshot_id: str) -> StrictSnapshot:
-        """Delete a snapshot, unless a registered image needs it or a lock keeps it."""
+        """Delete a snapshot, unless a registered image uses it or it is locked."""
         snapshot = self.get_snapshot(snapshot_id)
         image_id = self._image_that_uses(snapshot)
         if image_id:
@@ -202,7 +202,7 @@ class SnapshotsBackend:
         return self.snapshots.pop(snapshot_id)
 
     def complete_snapshots(self, snapshot_ids: Iterable[str] | None = None) -> list[str]:
-        """Complete these pending snapshots now, all of them if none are named; the ids of the completed."""
+        """Complete these pending snapshots now, or all if None; return the ids of those completed."""
         now = WORLD.now()
         named = None if snapshot_ids is None else set(snapshot_ids)
         completed = []
@@ -213,7 +213,7 @@ class SnapshotsBackend:
         return completed
 
     def fail_sets(self, snapshot_ids: Sequence[str], message: str) -> list[str]:
-        """Put the sets that contain these snapshots into `error`; the ids of the failed."""
+        """Put the sets that contain these snapshots into `error`; return the ids of the failed snapshots."""
         now = WORLD.now()
         sets = {snapshot.set_number for snapshot in self.snapshots.values() if snapshot.id in snapshot_ids}
         failed = [snapshot for snapshot in self.snapshots.values() if snapshot.set_number in sets]
@@ -222,7 +222,7 @@ class SnapshotsBackend:
         return [snapshot.id for snapshot in failed]
 
     def age_snapshots(self, snapshot_ids: Sequence[str], seconds: float) -> None:
-        """Say that these snapshots were taken so long before now; the state of each stays what it is."""
+        """Set the start time of these snapshots to so many seconds ago. Their states do not change."""
         for snapshot_id in self.snapshots.keys() & set(snapshot_ids):
             self.snapshots[snapshot_id].start_time = _start_time() - timedelta(seconds=seconds)
 

@@ -1,4 +1,4 @@
-"""Volumes as EC2 keeps them: made from completed snapshots only, attached once, on a free device in their zone."""
+"""Volumes: made from completed snapshots only, attached to one instance of their zone, at a free device."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -6,14 +6,14 @@ from typing import Any
 
 from . import errors
 
-# What of a request is not the volume's: the same token with another of these is the same request.
+# These do not describe the volume. Requests that differ only in them count as the same request.
 _ENVELOPE = ("ClientToken", "DryRun")
 
 _ATTACHABLE_STATES = ("running", "stopped", "stopping")
 
 
 class VolumesBackend:
-    """moto's backend of one region, where it makes and attaches volumes."""
+    """The part of one region's backend that makes and attaches volumes."""
 
     volumes: dict[str, Any]
     get_instance: Any
@@ -25,7 +25,7 @@ class VolumesBackend:
         self._made: dict[str, tuple[dict[str, Any], Any]] = {}
 
     def find_made(self, request: Mapping[str, Any]) -> Any | None:
-        """The volume that an earlier request with this ClientToken made, were it deleted since; None if none did.
+        """The volume that an earlier request with this ClientToken made, even if it was deleted since; else None.
 
         https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
         """
@@ -35,31 +35,31 @@ class VolumesBackend:
         asked, volume = self._made[token]
         if asked != _without_envelope(request):
             raise errors.parameter_mismatch(token)
-        # assumption: the reference does not say what becomes of a token whose volume is gone; the EBS CSI driver
-        # reports that its id is handed out again, and that DescribeVolumes does not know it.
+        # assumption: the reference does not say what happens if the token's volume was deleted. The EBS CSI driver
+        # reports that EC2 answers with its id again, and that DescribeVolumes does not find it.
         return volume
 
     def remember_made(self, request: Mapping[str, Any], volume: Any) -> None:
-        """Keep the volume that a request made, if that has a ClientToken."""
+        """Remember the volume that a request made, if the request has a ClientToken."""
         if token := request.get("ClientToken"):
             self._made[token] = (_without_envelope(request), volume)
 
     def get_volume(self, volume_id: str) -> Any:
-        """The volume of this id."""
+        """The volume with this id."""
         volume = self.volumes.get(volume_id)
         if volume is None:
             raise errors.volume_not_found(volume_id)
         return volume
 
     def describe_volumes(self, volume_ids: list[str] | None = None, filters: Any = None) -> list[Any]:
-        """The volumes of these ids; EC2's error names the unknown one, moto's a Python set."""
+        """The volumes with these ids; the error names the unknown id, as EC2's does. moto's prints a Python set."""
         for volume_id in volume_ids or []:
             self.get_volume(volume_id)
         unique = list(dict.fromkeys(volume_ids or []))
         return super().describe_volumes(unique, filters)  # type: ignore[misc,no-any-return]
 
     def check_new_volume(self, *, zone: str | None, size: int | None, snapshot_id: str | None) -> int:
-        """Refuse a volume that EC2 would not make; the size in GiB that it will have."""
+        """Refuse a volume that EC2 would not make; return the size in GiB that it will have."""
         if not zone:
             raise errors.missing("availabilityZone")
         self.check_zone(zone)
@@ -84,7 +84,7 @@ class VolumesBackend:
         return volume.attachment
 
     def check_attachment(self, *, volume_id: str, instance_id: str, device: str) -> None:
-        """Refuse an attachment that EC2 would not make."""
+        """Refuse an attachment that EC2 would refuse."""
         volume, instance = self.get_volume(volume_id), self.get_instance(instance_id)
         if instance.state not in _ATTACHABLE_STATES:
             raise errors.EC2Error("IncorrectState", f"Instance '{instance_id}' is not 'running'.")

@@ -1,4 +1,4 @@
-"""Which resources can be tagged: moto lets an instance pass that does not exist."""
+"""Which resources can be tagged. moto tags instances that do not exist."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ _MAX_RESOURCES = 1000
 
 
 class TagsBackend:
-    """moto's backend of one region, where it tags resources."""
+    """The part of one region's backend that tags resources."""
 
     get_instance: Any
     do_resources_exist: Any
 
     def check_resources(self, resource_ids: list[str]) -> None:
-        """Refuse ids that are malformed or unknown, so that no resource is tagged unless all are."""
+        """Refuse malformed or unknown ids, so that either all resources are tagged or none is."""
         if len(resource_ids) > _MAX_RESOURCES:
             raise errors.invalid_value(f"You can specify up to {_MAX_RESOURCES} resources.")
         validate_resource_ids(resource_ids)

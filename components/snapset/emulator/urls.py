@@ -1,4 +1,4 @@
-"""moto looks for this module beside the backend's `models`: which requests are EC2's."""
+"""Which requests are EC2's. moto looks for this module beside the backend's `models`."""
 
 from moto.ec2.urls import url_bases
 

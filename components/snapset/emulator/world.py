@@ -1,6 +1,6 @@
-"""What a script can change: how long snapshots take, when they show, which sets fail, which snapshots are locked.
+"""What a test can change: how long snapshots take and stay invisible, which sets fail, which snapshots are locked.
 
-moto builds its backends itself and hands them nothing, so the one world of this process is a module's value.
+moto builds its backends itself and passes them no arguments, so this state is a module-level value.
 """
 
 import time
@@ -13,8 +13,8 @@ from .life import Failure, Life
 class Settings:
     """How this EC2 behaves.
 
-    snapshot_seconds: from pending to completed; `life.FOREVER` for never.
-    visibility_seconds: how long a new snapshot stays out of DescribeSnapshots (eventual consistency).
+    snapshot_seconds: how long snapshots stay pending; may be `life.FOREVER`.
+    visibility_seconds: how long DescribeSnapshots omits a new snapshot (eventual consistency).
     volume_seconds: snapshot_seconds of single volumes, by volume id.
     """
 
@@ -24,7 +24,7 @@ class Settings:
 
 
 class World:
-    """The scripted state of one server process."""
+    """What tests have changed in one server process."""
 
     def __init__(self) -> None:
         self._initial = Settings()
@@ -33,7 +33,7 @@ class World:
         self.next_failure: Failure | None = None
 
     def begin(self, settings: Settings) -> None:
-        """Start over with these settings; `reset` comes back to them."""
+        """Start over with these settings. `reset` returns to them."""
         self._initial = settings
         self.reset()
 
@@ -42,22 +42,22 @@ class World:
         self.settings = replace(self.settings, **changes)  # type: ignore[arg-type]
 
     def reset(self) -> None:
-        """Back to how the server started."""
+        """Restore the state at the server's start."""
         self.settings = self._initial
         self.locked = set()
         self.next_failure = None
 
     def now(self) -> float:
-        """Seconds of the clock that all lives run on."""
+        """The time in seconds, on the clock of all `Life` values."""
         return time.monotonic()
 
     def take_failure(self) -> Failure | None:
-        """The failure scripted for the next set, which is spent by this."""
+        """Return the failure scripted for the next set, and clear it."""
         failure, self.next_failure = self.next_failure, None
         return failure
 
     def life_of(self, volume_id: str, failure: Failure | None) -> Life:
-        """The life of a snapshot of this volume that starts now."""
+        """The life of a snapshot of this volume taken now."""
         seconds = self.settings.volume_seconds.get(volume_id, self.settings.snapshot_seconds)
         return Life(self.now(), seconds, failure)
 

@@ -1,4 +1,4 @@
-"""Where instances are: Availability Zones, Local Zones and Outposts."""
+"""Availability Zones, Local Zones and Outposts."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from . import errors, rules
 
 LOCAL_ZONE = "local-zone"
 
-# A few real ones; EC2 lists them in its regions' table of Local Zones.
+# A few real Local Zones, with their real ids.
 _LOCAL_ZONES = {
     "us-east-1": {"us-east-1-bos-1a": "use1-bos1-az1", "us-east-1-nyc-1a": "use1-nyc1-az1"},
     "us-west-2": {"us-west-2-lax-1a": "usw2-lax1-az1", "us-west-2-lax-1b": "usw2-lax1-az2"},
@@ -16,7 +16,7 @@ _LOCAL_ZONES = {
 
 
 class LocalZone(Zone):  # type: ignore[misc]
-    """A Local Zone; moto's serializer reads its attributes by their snake_case names."""
+    """A Local Zone. moto's serializer reads the attributes by their snake_case names."""
 
     def __init__(self, name: str, region: str, zone_id: str) -> None:
         super().__init__(name, region, zone_id, LOCAL_ZONE)
@@ -28,7 +28,7 @@ class LocalZone(Zone):  # type: ignore[misc]
 
 
 def add_local_zones() -> None:
-    """Put the Local Zones into moto's table, where its subnets look zones up."""
+    """Add the Local Zones to moto's table of zones, which its subnets use."""
     for region, zones in _LOCAL_ZONES.items():
         known = {zone.name for zone in RegionsAndZonesBackend.zones[region]}
         RegionsAndZonesBackend.zones[region] += [
@@ -37,7 +37,7 @@ def add_local_zones() -> None:
 
 
 class ZonesBackend:
-    """moto's backend of one region, where it knows places."""
+    """The part of one region's backend that knows zones and places instances."""
 
     region_name: str
     get_instance: Any
@@ -52,13 +52,13 @@ class ZonesBackend:
         *,
         every: bool = False,
     ) -> list[Zone]:
-        """The region's zones; Local Zones only when asked for, lest moto puts default subnets there."""
+        """The region's zones. Local Zones only on request, because moto would put default subnets there."""
         zones = super().describe_availability_zones(filters, zone_names, zone_ids)  # type: ignore[misc]
         asked = every or zone_names or zone_ids or any(name in ("zone-type", "zone-name") for name in filters or {})
         return [zone for zone in zones if asked or zone.zone_type != LOCAL_ZONE]
 
     def get_zone_by_name(self, name: str) -> Zone | None:
-        """The zone of this name, Local Zones included."""
+        """The zone with this name, Local Zones included."""
         return next((zone for zone in self.describe_availability_zones(every=True) if zone.name == name), None)
 
     def is_local_zone(self, name: str) -> bool:
@@ -67,14 +67,14 @@ class ZonesBackend:
         return zone is not None and zone.zone_type == LOCAL_ZONE
 
     def check_zone(self, name: str) -> None:
-        """Refuse a zone the region does not have."""
+        """Refuse a zone that the region does not have."""
         if self.get_zone_by_name(name) is None:
             raise errors.EC2Error("InvalidZone.NotFound", f"The zone '{name}' does not exist.")
 
     def place_instance(
         self, instance_id: str, *, outpost_arn: str | None = None, availability_zone: str | None = None
     ) -> None:
-        """Say that an instance and its volumes are on this Outpost, in this zone."""
+        """Move an instance and its volumes to this Outpost, or to this zone."""
         instance = self.get_instance(instance_id)
         volumes = [self.get_volume(block.volume_id) for _, block in instance.get_block_device_mapping]
         if outpost_arn is not None:
