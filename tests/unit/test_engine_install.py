@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from snapset.pipeline.engine import OLDEST
 
 ENGINE = Path(__file__).parents[2] / "tools" / "engine"
 SCRIPT = ENGINE / "install.py"
@@ -148,10 +149,21 @@ def test_a_pulumi_on_path_that_is_new_enough_is_taken(path: Path, cache: Path) -
     assert not cache.exists()
 
 
+def test_the_oldest_that_snapset_works_with_is_new_enough(path: Path, cache: Path) -> None:
+    write_engine(path, version=install.OLDEST, files=install.FILES[:2])
+    assert find(cache, other=must_not_run) == path
+
+
+def test_the_oldest_is_the_same_everywhere() -> None:
+    assert str(OLDEST) == install.OLDEST
+    pyproject = (ENGINE.parents[1] / "pyproject.toml").read_text()
+    assert f'"pulumi>={OLDEST.major}.{OLDEST.minor},<4"' in pyproject
+
+
 def test_a_pulumi_on_path_that_is_too_old_is_passed_over_and_named(path: Path, cache: Path) -> None:
-    write_engine(path, version="3.100.0")
+    write_engine(path, version="3.258.9")
     assert find(cache, release=fill) == cache / install.VERSION / "bin"
-    assert f"{path / 'pulumi'} is version v3.100.0, older than 3.259.0" in reasons(cache / "other")
+    assert f"{path / 'pulumi'} is version v3.258.9, older than 3.259.0" in reasons(cache / "other")
 
 
 def test_a_pulumi_of_the_next_major_version_is_passed_over_and_named(path: Path, cache: Path) -> None:
@@ -302,7 +314,7 @@ FAKE_GO = """
 if [ "$1" = list ]; then echo {sdk}; exit; fi
 echo "$PWD $CGO_ENABLED $GOFLAGS $GOWORK" >> {log}
 while [ "$1" != -o ]; do shift; done
-printf '#!/bin/sh\\necho 3.259.0\\n' > "$2"
+printf '#!/bin/sh\\necho {version}\\n' > "$2"
 /bin/chmod +x "$2"
 """
 
@@ -312,7 +324,9 @@ def test_a_build_gives_all_four_files(path: Path, cache: Path, tmp_path: Path) -
     for script in ("cmd/pulumi-language-python-exec", "dist/pulumi-resource-pulumi-python"):
         # As in Go's module cache: read-only, and not executable.
         write_program(sdk / "python" / script, "true").chmod(0o444)
-    write_program(path / "go", FAKE_GO.format(sdk=shlex.quote(str(sdk)), log=shlex.quote(str(log))))
+    write_program(
+        path / "go", FAKE_GO.format(version=install.VERSION, sdk=shlex.quote(str(sdk)), log=shlex.quote(str(log)))
+    )
     folder = find(cache, build=install.build_from_modules)
     assert install.find_complete(folder) == folder
     modules = [ENGINE / name for name in ("cli", "language-python")]

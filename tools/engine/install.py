@@ -21,7 +21,8 @@ from pathlib import Path
 
 from running import UnavailableError, ask, run, say, stop_on_signals
 
-VERSION = "3.259.0"
+VERSION = "3.274.1"  # what is installed
+OLDEST = "3.259.0"  # what is accepted on PATH; snapset.pipeline.engine has the same
 FILES = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec", "pulumi-resource-pulumi-python")
 HERE = Path(__file__).resolve().parent
 SDK = "github.com/pulumi/pulumi/sdk/v3"
@@ -48,11 +49,11 @@ def check_version(pulumi: Path) -> None:
     match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", answer)
     if match is None:
         raise UnavailableError(f"`{pulumi} version` answered {answer!r}, which is no version")
-    version, wanted = tuple(map(int, match.groups())), tuple(map(int, VERSION.split(".")))
-    if version < wanted:
-        raise UnavailableError(f"{pulumi} is version {answer}, older than {VERSION}")
-    if version[0] > wanted[0]:
-        raise UnavailableError(f"{pulumi} is version {answer}; snapset works with {wanted[0]}.x")
+    version, oldest = tuple(map(int, match.groups())), tuple(map(int, OLDEST.split(".")))
+    if version < oldest:
+        raise UnavailableError(f"{pulumi} is version {answer}, older than {OLDEST}")
+    if version[0] > oldest[0]:
+        raise UnavailableError(f"{pulumi} is version {answer}; snapset works with {oldest[0]}.x")
 
 
 def find_on_path() -> Path:
@@ -201,7 +202,7 @@ def main(arguments: Sequence[str] | None = None, *, installers: Mapping[str, Fil
             sys.stdout.write(f"{find_or_install(cache=cache, installers=installers)}\n")
     except UnavailableError as reasons:
         say(f"The Pulumi CLI with its Python language host was neither found nor installed:\n{reasons}")
-        say(f"Install Pulumi {VERSION} or newer (https://www.pulumi.com/docs/install/), then run make setup.")
+        say(f"Install Pulumi {OLDEST} or newer (https://www.pulumi.com/docs/install/), then run make setup.")
         return 1
     except KeyboardInterrupt:
         say("Interrupted. Nothing half-installed is left.")
