@@ -55,6 +55,8 @@ delete 9 DeleteSnapshot                b      a         .   .      a
 ENGINES_OWN = (
     "error: update failed",
     "error: an unhandled error occurred: program exited with non-zero exit code: 1",
+    # Pulumi 3.274 closes the program's connection once a step has failed, and the Python SDK reports that.
+    "error: Resource monitor has terminated, shutting down",
 )
 
 
@@ -118,7 +120,8 @@ def test_a_replacement_leaves_the_new_set_and_nothing_of_the_old(
 
 def assert_told(first: Run, case: Case) -> None:
     """A run that AWS failed says so once, in one clear line; what a kill looks like is Pulumi's own business."""
-    assert "Traceback" not in first.text, first.text
+    # A provider that is killed leaves no time: Pulumi 3.274 interrupts the program while it ends, with a traceback.
+    assert "Traceback" not in first.text or case.failure == "provider", first.text
     if first.code and not case.kills:
         diagnostics = first.stdout.partition("Diagnostics:")[2].splitlines()
         said = [line.strip() for line in diagnostics if line.strip().startswith("error: ")]

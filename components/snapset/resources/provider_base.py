@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from pulumi.dynamic import CheckFailure, ConfigureRequest
+from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest
 from pulumi.output import Unknown
 
 from snapset import errors
@@ -24,7 +24,7 @@ def read_settings(req: ConfigureRequest) -> AwsSettings:
     spec = sys.modules["__main__"].__spec__
     if spec and spec.name == "pulumi.dynamic.__main__":
         # The engine waits for this process to end, and Python takes a quarter of a second to take itself apart.
-        # By the time this is called, all threads have ended.
+        # By the time this is called, all threads have ended. `end_slowly` takes it back.
         atexit.register(os._exit, 0)
     if not os.environ.get(DEBUG):
         # Pulumi shows a handler's exception with its traceback; this leaves the message.
@@ -73,6 +73,23 @@ def follow_provider(news: dict[str, Any], stack: AwsSettings) -> list[CheckFailu
     return []
 
 
+def end_slowly() -> None:
+    """Let this process end as Python does, which takes a quarter of a second. Called once something has failed.
+
+    After a failed step Pulumi 3.274 tells the program that it is over, waits for this process to end, and then
+    interrupts the program. Without the quarter of a second the program is interrupted before it has ended by itself,
+    and a traceback of a whole page hides the line that says what failed.
+    """
+    atexit.unregister(os._exit)
+
+
+def answer_check(news: dict[str, Any], failures: list[CheckFailure]) -> CheckResult:
+    """Return what a check found."""
+    if failures:
+        end_slowly()
+    return CheckResult(news, failures)
+
+
 def wants_preflight(req: ConfigureRequest) -> bool:
     """Tell whether the stack's config leaves the checks against AWS at preview on."""
     return str(req.config.get("snapset:preflight")).lower() != "false"
@@ -101,6 +118,7 @@ def shown_in_one_line() -> Iterator[None]:
     try:
         yield
     except errors.SnapsetError as error:
+        end_slowly()
         if os.environ.get(DEBUG):
             raise
         shown = type(type(error).__name__, (Exception,), {"__module__": "builtins"})

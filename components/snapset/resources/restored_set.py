@@ -22,6 +22,7 @@ from pulumi.dynamic import (
 
 from snapset.aws.volumes import VolumeEc2, connect_for_volumes
 from snapset.resources.provider_base import (
+    answer_check,
     follow_provider,
     read_settings,
     say,
@@ -58,7 +59,7 @@ class RestoredSetProvider(ResourceProvider):
             inputs = parse_restore(news)
             found = restore_plan.find_problems(self._ec2(news), inputs, say=say)
             failures = [CheckFailure(each.property, each.reason) for each in found]
-        return CheckResult(news, failures)
+        return answer_check(news, failures)
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Replace the volumes if anything that shaped them changed; the old ones go first, to free their devices."""

@@ -25,6 +25,7 @@ from pulumi.dynamic import (
 from snapset import errors
 from snapset.aws.ec2 import Ec2, Snapshot, connect
 from snapset.resources.provider_base import (
+    answer_check,
     follow_provider,
     read_settings,
     say,
@@ -67,7 +68,7 @@ class SnapshotSetProvider(ResourceProvider):
         if not failures and not has_unknown([shape_of(news), news.get("aws")]) and is_new:
             inputs = parse(news)
             failures = self._preflight_failures(news, inputs, previews=previews) if self._preflight else []
-        return CheckResult(news, failures)
+        return answer_check(news, failures)
 
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Replace the set if anything that shaped it changed, or if AWS set it to `error`."""
