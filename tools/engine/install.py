@@ -1,7 +1,8 @@
 """Find or install the Pulumi CLI and its Python language host, and print the folder to put on PATH.
 
 Four sources, in this order: `pulumi` on PATH; one installed earlier for this project; the official release;
-a build from the Go modules pinned beside this file. The last two install into `$SNAPSET_ENGINE_DIR`, or else
+a build from the Go modules pinned beside this file. The release is compared with the SHA-256 sums that are published
+beside it, the modules with those in go.sum. The last two install into `$SNAPSET_ENGINE_DIR`, or else
 `${XDG_CACHE_HOME:-~/.cache}/snapset/engine`. The folder is all that goes to stdout; messages go to stderr.
 """
 
@@ -34,10 +35,11 @@ GO_PROGRAMS = (
 # Neither a C compiler nor the settings of a Go workspace that this checkout may lie in.
 GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
 
+RELEASES = "https://github.com/pulumi/pulumi/releases/download"
+# End a download that stalls, but let a slow one go on.
+STALLED_SECONDS = 30.0
 DOWNLOAD_SECONDS = 30 * 60.0
 BUILD_SECONDS = 60 * 60.0
-# curl waits for ever, and the release's installer lets it: end a stalled download, but let a slow one go on.
-CURL_LIMITS = "connect-timeout = 30\nspeed-limit = 1000\nspeed-time = 120\n"
 
 # Writes bin/ into the first folder; the second one is for its own use. Both are empty.
 Fill = Callable[[Path, Path], None]
@@ -80,16 +82,15 @@ def find_complete(folder: Path) -> Path:
 
 
 def download_release(engine: Path, scratch: Path) -> None:
-    """Install the official release. The Python that runs this must have the `pulumi` package."""
-    say(f"Installing the official release of Pulumi {VERSION}.")
-    (scratch / ".curlrc").write_text(CURL_LIMITS)
+    """Install the official release, if it has the SHA-256 sum that is published beside it."""
+    say(f"Downloading the official release of Pulumi {VERSION} and its SHA-256 sum.")
     run(
-        [sys.executable, HERE / "release.py", engine, VERSION],
-        what="installing the release",
+        [sys.executable, HERE / "release.py", engine, VERSION, RELEASES, str(STALLED_SECONDS)],
+        what="downloading the release",
         scratch=scratch,
         seconds=DOWNLOAD_SECONDS,
         cwd=scratch,
-        environment={"CURL_HOME": os.environ.get("CURL_HOME", str(scratch))},
+        environment={},
     )
 
 
@@ -178,7 +179,11 @@ def find_or_install(*, cache: Path, installers: Mapping[str, Fill] = INSTALLERS)
                 # Whoever held the lock until now may have installed it.
                 found = find_earlier()
                 for name, fill in installers.items():
-                    found = found or attempt(name, partial(install, fill, cache=cache))
+                    if found is None:
+                        found = attempt(name, partial(install, fill, cache=cache))
+                        if found is None:
+                            # A release with a wrong sum must be seen, also where the build after it works.
+                            say(f"  {name} failed: {reasons[name]}")
     except OSError as error:
         reasons["installing"] = f"{error}. Name a folder that can be written in SNAPSET_ENGINE_DIR."
     if found is None:
