@@ -1,7 +1,7 @@
 """What Pulumi's engine does with one dynamic resource, in process: its order of calls and of writes to the state.
 
-It follows pulumi 3.259, pkg/v3/resource/deploy (step_generator.go, step.go, deployment_executor.go), and the Python
-SDK's dynamic/__main__.py:
+It follows pulumi 3.259 to 3.274, pkg/v3/resource/deploy (step_generator.go, step.go, deployment_executor.go), and the
+Python SDK's dynamic/__main__.py:
 
 - `check` gets the old inputs and the new ones, `diff` the old outputs and the checked inputs. Before a replacement
   the new inputs are checked once more, with no old ones; a forced one (`--replace`) asks for that check alone.

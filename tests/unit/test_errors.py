@@ -15,7 +15,7 @@ CLASSES = [each for _, each in inspect.getmembers(errors, inspect.isclass) if is
 CROSSING = [each for each in CLASSES if each is not errors.LockedError]
 
 lines = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])).map(str.strip)
-# How Pulumi 3.259 shows a failure: in `check`, of a property, of a handler, of a program.
+# How Pulumi 3.259 to 3.274 shows a failure: in `check`, of a property, of a handler, of a program.
 SURROUNDINGS = [
     "{}",
     "error: {}\n",
