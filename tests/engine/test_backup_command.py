@@ -280,6 +280,7 @@ def test_another_aws_error_exits_with_1(snapset: CommandLine, ec2: EmbeddedEC2, 
 
 def test_without_an_engine_the_error_says_so(snapset: CommandLine, tmp_path: Path) -> None:
     snapset.env |= {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    snapset.env.pop("SNAPSET_ENGINE_DIR", None)
     run = snapset("backup", "i-0123456789abcdef0").failed()
     assert run.code == 1
     assert "there is no `pulumi` on PATH" in run.stderr

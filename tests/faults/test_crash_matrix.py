@@ -57,6 +57,8 @@ delete 9 DeleteSnapshot                b      a         .   .      a
 ENGINES_OWN = (
     "error: update failed",
     "error: an unhandled error occurred: program exited with non-zero exit code: 1",
+    # Pulumi 3.274 closes the program's connection once a step has failed, and the Python SDK reports that.
+    "error: Resource monitor has terminated, shutting down",
 )
 
 

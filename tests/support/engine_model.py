@@ -1,7 +1,7 @@
 """A model of Pulumi's engine for one dynamic resource, in process: the order of its calls and of its state writes.
 
-It follows pulumi 3.259, pkg/v3/resource/deploy (step_generator.go, step.go, deployment_executor.go), and the Python
-SDK's dynamic/__main__.py:
+It follows pulumi 3.259 to 3.274, pkg/v3/resource/deploy (step_generator.go, step.go, deployment_executor.go), and the
+Python SDK's dynamic/__main__.py:
 
 - `check` gets the old and the new inputs, `diff` the old outputs and the checked inputs. Before a replacement the new
   inputs are checked again, without old ones. A forced replacement (`--replace`) does only that second check.

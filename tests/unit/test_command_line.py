@@ -100,7 +100,10 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
         (["backup", INSTANCE, "--tag", "app"], "reading --tag 'app': there is no '='. Write it as KEY=VALUE."),
         (["backup", INSTANCE, "--tag", "a=b", "--tag", "a=c"], "reading --tag 'a=c': the key 'a' is given twice."),
         (["backup", INSTANCE, "--tag", "aws:a=b"], "reading tags: tag key 'aws:a': keys that start with 'aws:'"),
-        (["backup", INSTANCE, "--timeout", "soon"], "reading --timeout: 'soon' is not a duration. Use 90s, 30m or 2h."),
+        (
+            ["backup", INSTANCE, "--timeout", "soon"],
+            "reading --timeout: 'soon' is not a duration. Use 90s, 30m or 2h.",
+        ),
         (["backup", INSTANCE, "--change-id", " "], "reading --change-id: it is empty."),
         (
             ["backup", INSTANCE, "--exclude-volume", "vol-1"],

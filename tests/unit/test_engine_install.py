@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import http.server
 import importlib.util
+import io
 import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from snapset.pipeline.engine import OLDEST
 
 ENGINE = Path(__file__).parents[2] / "tools" / "engine"
 SCRIPT = ENGINE / "install.py"
@@ -148,10 +157,21 @@ def test_a_pulumi_on_path_that_is_new_enough_is_taken(path: Path, cache: Path) -
     assert not cache.exists()
 
 
+def test_the_oldest_that_snapset_works_with_is_new_enough(path: Path, cache: Path) -> None:
+    write_engine(path, version=install.OLDEST, files=install.FILES[:2])
+    assert find(cache, other=must_not_run) == path
+
+
+def test_the_oldest_is_the_same_everywhere() -> None:
+    assert str(OLDEST) == install.OLDEST
+    pyproject = (ENGINE.parents[1] / "pyproject.toml").read_text()
+    assert f'"pulumi>={OLDEST.major}.{OLDEST.minor},<4"' in pyproject
+
+
 def test_a_pulumi_on_path_that_is_too_old_is_passed_over_and_named(path: Path, cache: Path) -> None:
-    write_engine(path, version="3.100.0")
+    write_engine(path, version="3.258.9")
     assert find(cache, release=fill) == cache / install.VERSION / "bin"
-    assert f"{path / 'pulumi'} is version v3.100.0, older than 3.259.0" in reasons(cache / "other")
+    assert f"{path / 'pulumi'} is version v3.258.9, older than 3.259.0" in reasons(cache / "other")
 
 
 def test_a_pulumi_of_the_next_major_version_is_passed_over_and_named(path: Path, cache: Path) -> None:
@@ -302,7 +322,7 @@ FAKE_GO = """
 if [ "$1" = list ]; then echo {sdk}; exit; fi
 echo "$PWD $CGO_ENABLED $GOFLAGS $GOWORK" >> {log}
 while [ "$1" != -o ]; do shift; done
-printf '#!/bin/sh\\necho 3.259.0\\n' > "$2"
+printf '#!/bin/sh\\necho {version}\\n' > "$2"
 /bin/chmod +x "$2"
 """
 
@@ -312,7 +332,9 @@ def test_a_build_gives_all_four_files(path: Path, cache: Path, tmp_path: Path) -
     for script in ("cmd/pulumi-language-python-exec", "dist/pulumi-resource-pulumi-python"):
         # As in Go's module cache: read-only, and not executable.
         write_program(sdk / "python" / script, "true").chmod(0o444)
-    write_program(path / "go", FAKE_GO.format(sdk=shlex.quote(str(sdk)), log=shlex.quote(str(log))))
+    write_program(
+        path / "go", FAKE_GO.format(version=install.VERSION, sdk=shlex.quote(str(sdk)), log=shlex.quote(str(log)))
+    )
     folder = find(cache, build=install.build_from_modules)
     assert install.find_complete(folder) == folder
     modules = [ENGINE / name for name in ("cli", "language-python")]
@@ -352,22 +374,143 @@ def test_the_pinned_modules_are_of_the_versions_that_are_stamped_in() -> None:
 # the release
 
 
-def test_a_python_without_the_pulumi_package_is_the_release_s_reason(
-    path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+MACHINES = ("linux-x64", "linux-arm64", "darwin-x64", "darwin-arm64")
+ARCHIVES = [f"pulumi-v{install.VERSION}-{machine}.tar.gz" for machine in MACHINES]
+CHECKSUMS = f"pulumi-{install.VERSION}-checksums.txt"
+
+
+@functools.cache  # the time of packing is in it
+def make_archive() -> bytes:
+    """Pack the engine's files as a release does, and one that would land outside of the folder."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name in (*(f"pulumi/{name}" for name in install.FILES), "../outside"):
+            program = f"#!/bin/sh\necho v{install.VERSION}\n".encode()
+            member = tarfile.TarInfo(name)
+            member.size = len(program)
+            archive.addfile(member, io.BytesIO(program))
+    return content.getvalue()
+
+
+class Releases(http.server.ThreadingHTTPServer):
+    """Serves one release. The attributes say what is wrong with it."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), ReleasesHandler)
+        self.archive: bytes | None = make_archive()
+        self.checksums: str | None = "{sum}  {name}\n"
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def answer(self, path: str) -> bytes | None:
+        """Return what is at the path, or None."""
+        _, release, name = path.split("/")
+        assert release == f"v{install.VERSION}"
+        if name in ARCHIVES:
+            return self.archive
+        if name == CHECKSUMS and self.checksums is not None:
+            digest = hashlib.sha256(make_archive()).hexdigest()
+            lines = [self.checksums.format(sum=digest, name=archive) for archive in ARCHIVES]
+            return "".join([f"{'0' * 64}  pulumi-v{install.VERSION}-windows-x64.zip\n", *lines]).encode()
+        return None
+
+
+class ReleasesHandler(http.server.BaseHTTPRequestHandler):
+    server: Releases
+
+    def do_GET(self) -> None:
+        body = self.server.answer(self.path)
+        self.send_response(404 if body is None else 200)
+        self.send_header("Content-Length", str(len(body or b"")))
+        self.end_headers()
+        if body is not None:
+            self.wfile.write(body[:10])
+            self.server.goes_on.wait(DEADLINE)
+            with suppress(ConnectionError):  # the client may have given up
+                self.wfile.write(body[10:])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def releases(monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
+    """A server on the loopback in place of the official one."""
+    with Releases() as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        monkeypatch.setattr(install, "RELEASES", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield server
+        server.goes_on.set()
+        server.shutdown()
+
+
+def test_a_release_with_the_published_sum_is_installed(path: Path, cache: Path, releases: Releases) -> None:
+    folder = find(cache, release=install.download_release)
+    assert install.find_complete(folder) == folder
+    assert sorted(each.name for each in folder.iterdir()) == sorted(install.FILES)
+    assert sorted(each.name for each in cache.iterdir()) == [".lock", install.VERSION]
+
+
+def test_a_release_with_another_sum_is_rejected(
+    path: Path, cache: Path, releases: Releases, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "executable", str(write_program(path / "python", "echo ModuleNotFoundError; exit 1")))
-    assert "release: ModuleNotFoundError" in reasons(cache, release=install.download_release)
+    assert releases.archive is not None
+    releases.archive += b"changed"
+    good, bad = (hashlib.sha256(each).hexdigest() for each in (make_archive(), releases.archive))
+    said = rf"the download of pulumi-v\S+ was rejected: its SHA-256 sum is {bad}, not {good}"
+    assert re.search(said, reasons(cache, release=install.download_release))
+    assert [each.name for each in cache.iterdir()] == [".lock"]
+    # Nor does it go by unseen where another source gives the engine.
+    find(cache, release=install.download_release, build=fill)
+    assert re.search(f"  release failed: {said}", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("checksums", ["", "{sum}  {name}.sig\n", "{sum}  other-{name}\n", "<html>{name}</html>\n"])
+def test_a_release_without_a_published_sum_is_rejected(
+    path: Path, cache: Path, releases: Releases, checksums: str
+) -> None:
+    releases.checksums = checksums
+    said = reasons(cache, release=install.download_release)
+    assert re.search(rf"{CHECKSUMS} has no SHA-256 sum for pulumi-v\S+\.tar\.gz$", said)
+
+
+@pytest.mark.parametrize(("missing", "name"), [("archive", r"pulumi-v\S+\.tar\.gz"), ("checksums", CHECKSUMS)])
+def test_a_file_that_is_missing_from_the_release_is_named(
+    path: Path, cache: Path, releases: Releases, missing: str, name: str
+) -> None:
+    setattr(releases, missing, None)
+    said = reasons(cache, release=install.download_release)
+    assert re.search(rf"downloading http://127\.0\.0\.1:\d+/\S*{name}: HTTP 404 Not Found$", said)
 
 
 def test_a_stalled_download_of_the_release_comes_to_an_end(
-    path: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, cache: Path, releases: Releases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CURL_HOME", raising=False)
-    seen = tmp_path / "seen"
-    script = f'while read -r line; do echo "$line"; done < "$CURL_HOME/.curlrc" > {shlex.quote(str(seen))}; exit 1'
-    monkeypatch.setattr(sys, "executable", str(write_program(path / "python", script)))
-    reasons(cache, release=install.download_release)
-    assert "speed-time = 120\n" in seen.read_text()
+    monkeypatch.setattr(install, "STALLED_SECONDS", 0.3)
+    releases.goes_on.clear()
+    assert reasons(cache, release=install.download_release).endswith("  release: 127.0.0.1 stopped answering")
+
+
+def test_a_slow_download_of_the_release_comes_to_an_end(
+    path: Path, cache: Path, releases: Releases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "DOWNLOAD_SECONDS", 0.6)
+    releases.goes_on.clear()
+    assert "downloading the release took longer than" in reasons(cache, release=install.download_release)
+
+
+def test_a_server_that_cannot_be_reached_is_named(path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    monkeypatch.setattr(install, "RELEASES", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    said = reasons(cache, release=install.download_release)
+    assert re.search(r"release: 127\.0\.0\.1 could not be reached: .*refused", said)
+
+
+def test_the_release_is_downloaded_over_an_encrypted_connection() -> None:
+    assert install.RELEASES.startswith("https://")
 
 
 # nothing works
@@ -377,17 +520,19 @@ def test_when_nothing_works_every_source_and_its_reason_is_named(path: Path, cac
     write_engine(path, version="3.100.0")
     code = """
 def refuse(engine, scratch):
-    raise running.UnavailableError("get.pulumi.com could not be reached: Name or service not known")
+    raise running.UnavailableError("github.com could not be reached: Name or service not known")
 installers = {**install.INSTALLERS, "the official release": refuse}
 """
     process = start_main(code)
     out, err = process.communicate(timeout=DEADLINE)
     assert (process.returncode, out) == (1, "")
     assert err.splitlines() == [
+        "  the official release failed: github.com could not be reached: Name or service not known",
+        "  a build from source failed: go is not on PATH",
         "The Pulumi CLI with its Python language host was neither found nor installed:",
         f"  pulumi on PATH: {path / 'pulumi'} is version v3.100.0, older than 3.259.0",
         f"  an earlier install: no {cache / install.VERSION / 'bin'}",
-        "  the official release: get.pulumi.com could not be reached: Name or service not known",
+        "  the official release: github.com could not be reached: Name or service not known",
         "  a build from source: go is not on PATH",
         "Install Pulumi 3.259.0 or newer (https://www.pulumi.com/docs/install/), then run make setup.",
     ]

@@ -19,7 +19,7 @@ CLASSES = [
 CROSSING = [error_class for error_class in CLASSES if error_class is not errors.LockedError]
 
 lines = st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])).map(str.strip)
-# How Pulumi 3.259 shows a failure: in `check`, of a property, of a handler, of a program.
+# How Pulumi 3.259 to 3.274 shows a failure: in `check`, of a property, of a handler, of a program.
 SURROUNDINGS = [
     "{}",
     "error: {}\n",

@@ -1,8 +1,9 @@
 """Find or install the Pulumi CLI and its Python language host, and print the folder to put on PATH.
 
-It tries four sources, in this order: `pulumi` on PATH; an earlier install for this project; the official release; a
-build from the Go modules pinned beside this file. The last two install into `$SNAPSET_ENGINE_DIR`, by default
-`${XDG_CACHE_HOME:-~/.cache}/snapset/engine`. Only the folder goes to stdout; messages go to stderr.
+Four sources, in this order: `pulumi` on PATH; one installed earlier for this project; the official release;
+a build from the Go modules pinned beside this file. The release is compared with the SHA-256 sums that are published
+beside it, the modules with those in go.sum. The last two install into `$SNAPSET_ENGINE_DIR`, or else
+`${XDG_CACHE_HOME:-~/.cache}/snapset/engine`. The folder is all that goes to stdout; messages go to stderr.
 """
 
 from __future__ import annotations
@@ -21,48 +22,50 @@ from pathlib import Path
 
 from running import UnavailableError, ask, run, say, stop_on_signals
 
-VERSION = "3.259.0"
+VERSION = "3.274.1"  # what is installed
+OLDEST = "3.259.0"  # what is accepted on PATH; snapset.pipeline.engine has the same
 FILES = ("pulumi", "pulumi-language-python", "pulumi-language-python-exec", "pulumi-resource-pulumi-python")
 HERE = Path(__file__).resolve().parent
 SDK = "github.com/pulumi/pulumi/sdk/v3"
-# The newest Python language host that is published as a Go module is older than the CLI, but works with it.
+# The newest Python language host that is published as a Go module is older than the CLI; they work together.
 GO_PROGRAMS = (
     ("cli", "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", VERSION),
     ("language-python", f"{SDK}/python/cmd/pulumi-language-python", "3.79.0"),
 )
-# Build without a C compiler, and without the settings of a Go workspace that this checkout may be part of.
+# Neither a C compiler nor the settings of a Go workspace that this checkout may lie in.
 GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
 
+RELEASES = "https://github.com/pulumi/pulumi/releases/download"
+# End a download that stalls, but let a slow one go on.
+STALLED_SECONDS = 30.0
 DOWNLOAD_SECONDS = 30 * 60.0
 BUILD_SECONDS = 60 * 60.0
-# By default, curl waits forever, and so does the release's installer. End a stalled download, but not a slow one.
-CURL_LIMITS = "connect-timeout = 30\nspeed-limit = 1000\nspeed-time = 120\n"
 
-# Gets two empty folders: it writes bin/ into the first, and may use the second for its own files.
+# Writes bin/ into the first folder; the second one is for its own use. Both are empty.
 Fill = Callable[[Path, Path], None]
 
 
 def check_version(pulumi: Path) -> None:
-    """Raise UnavailableError unless this pulumi runs and has a version that snapset works with."""
+    """Pass if this pulumi answers, with a version that snapset works with."""
     answer = ask(str(pulumi), "version", environment={"PULUMI_SKIP_UPDATE_CHECK": "true"})
     match = re.match(r"v?(\d+)\.(\d+)\.(\d+)", answer)
     if match is None:
         raise UnavailableError(f"`{pulumi} version` answered {answer!r}, which is no version")
-    version, wanted = tuple(map(int, match.groups())), tuple(map(int, VERSION.split(".")))
-    if version < wanted:
-        raise UnavailableError(f"{pulumi} is version {answer}, older than {VERSION}")
-    if version[0] > wanted[0]:
-        raise UnavailableError(f"{pulumi} is version {answer}; snapset works with {wanted[0]}.x")
+    version, oldest = tuple(map(int, match.groups())), tuple(map(int, OLDEST.split(".")))
+    if version < oldest:
+        raise UnavailableError(f"{pulumi} is version {answer}, older than {OLDEST}")
+    if version[0] > oldest[0]:
+        raise UnavailableError(f"{pulumi} is version {answer}; snapset works with {oldest[0]}.x")
 
 
 def find_on_path() -> Path:
-    """Return the folder of the `pulumi` on PATH, if its version and its language host are right."""
+    """Return the folder of the `pulumi` on PATH, if it will do."""
     found = shutil.which("pulumi")
     if found is None:
         raise UnavailableError("no pulumi on PATH")
     pulumi = Path(found).absolute()
     check_version(pulumi)
-    # The engine also looks in the folder that a symbolic link leads to.
+    # Like the engine itself, look where a link leads as well.
     beside = [folder / FILES[1] for folder in (pulumi.parent, pulumi.resolve().parent)]
     if not any(os.access(host, os.X_OK) for host in beside) and shutil.which(FILES[1]) is None:
         raise UnavailableError(f"{pulumi} has no {FILES[1]}, its Python language host, beside it or on PATH")
@@ -70,7 +73,7 @@ def find_on_path() -> Path:
 
 
 def find_complete(folder: Path) -> Path:
-    """Return the folder, if it has all of the engine's files and the CLI runs."""
+    """Return the folder, if all of the engine's files are in it and the CLI answers."""
     missing = [name for name in FILES if not os.access(folder / name, os.X_OK)]
     if missing:
         raise UnavailableError(f"{folder} lacks {', '.join(missing)}" if folder.exists() else f"no {folder}")
@@ -79,16 +82,15 @@ def find_complete(folder: Path) -> Path:
 
 
 def download_release(engine: Path, scratch: Path) -> None:
-    """Install the official release. Needs the `pulumi` package in this Python."""
-    say(f"Installing the official release of Pulumi {VERSION}.")
-    (scratch / ".curlrc").write_text(CURL_LIMITS)
+    """Install the official release, if it has the SHA-256 sum that is published beside it."""
+    say(f"Downloading the official release of Pulumi {VERSION} and its SHA-256 sum.")
     run(
-        [sys.executable, HERE / "release.py", engine, VERSION],
-        what="installing the release",
+        [sys.executable, HERE / "release.py", engine, VERSION, RELEASES, str(STALLED_SECONDS)],
+        what="downloading the release",
         scratch=scratch,
         seconds=DOWNLOAD_SECONDS,
         cwd=scratch,
-        environment={"CURL_HOME": os.environ.get("CURL_HOME", str(scratch))},
+        environment={},
     )
 
 
@@ -125,7 +127,7 @@ INSTALLERS: Mapping[str, Fill] = {
 
 @contextmanager
 def one_at_a_time(cache: Path) -> Iterator[None]:
-    """Let one install at a time write to the cache. The system frees the lock of an install that is killed."""
+    """Let one install at a time write to the cache. The system frees the lock of one that was killed."""
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / ".lock").open("w") as lock:
         try:
@@ -139,7 +141,7 @@ def one_at_a_time(cache: Path) -> Iterator[None]:
 
 
 def install(fill: Fill, *, cache: Path) -> Path:
-    """Install into a temporary folder, move it into place once it is complete, and return the folder for PATH."""
+    """Install beside the final place, move it there when it is whole, and return the folder for PATH."""
     part, final = cache / f".part-{os.getpid()}", cache / VERSION
     engine, scratch = part / "engine", part / "scratch"
     try:
@@ -157,7 +159,7 @@ def install(fill: Fill, *, cache: Path) -> Path:
 
 
 def find_or_install(*, cache: Path, installers: Mapping[str, Fill] = INSTALLERS) -> Path:
-    """Return the folder from the first source that has the engine, or raise with the reason of every source."""
+    """Return the folder of the first source that gives the engine, or raise with every source's reason."""
     reasons: dict[str, str] = {}
 
     def attempt(name: str, find: Callable[[], Path]) -> Path | None:
@@ -174,12 +176,16 @@ def find_or_install(*, cache: Path, installers: Mapping[str, Fill] = INSTALLERS)
     try:
         if found is None:
             with one_at_a_time(cache):
-                # The install that held the lock until now may have succeeded.
+                # Whoever held the lock until now may have installed it.
                 found = find_earlier()
                 for name, fill in installers.items():
-                    found = found or attempt(name, partial(install, fill, cache=cache))
+                    if found is None:
+                        found = attempt(name, partial(install, fill, cache=cache))
+                        if found is None:
+                            # A release with a wrong sum must be seen, also where the build after it works.
+                            say(f"  {name} failed: {reasons[name]}")
     except OSError as error:
-        reasons["installing"] = f"{error}. Name a folder that you can write to in SNAPSET_ENGINE_DIR."
+        reasons["installing"] = f"{error}. Name a folder that can be written in SNAPSET_ENGINE_DIR."
     if found is None:
         raise UnavailableError("\n".join(f"  {name}: {reason}" for name, reason in reasons.items()))
     return found
@@ -188,7 +194,7 @@ def find_or_install(*, cache: Path, installers: Mapping[str, Fill] = INSTALLERS)
 def main(arguments: Sequence[str] | None = None, *, installers: Mapping[str, Fill] = INSTALLERS) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--remove", action="store_true", help="remove the earlier install and exit")
+    parser.add_argument("--remove", action="store_true", help="remove what was installed earlier, and stop")
     remove = parser.parse_args(arguments).remove
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache = Path(os.environ.get("SNAPSET_ENGINE_DIR") or user_cache / "snapset" / "engine").absolute()
@@ -201,7 +207,7 @@ def main(arguments: Sequence[str] | None = None, *, installers: Mapping[str, Fil
             sys.stdout.write(f"{find_or_install(cache=cache, installers=installers)}\n")
     except UnavailableError as reasons:
         say(f"The Pulumi CLI with its Python language host was neither found nor installed:\n{reasons}")
-        say(f"Install Pulumi {VERSION} or newer (https://www.pulumi.com/docs/install/), then run make setup.")
+        say(f"Install Pulumi {OLDEST} or newer (https://www.pulumi.com/docs/install/), then run make setup.")
         return 1
     except KeyboardInterrupt:
         say("Interrupted. Nothing half-installed is left.")

@@ -13,7 +13,7 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.records import COMPLETED
 from snapset.resources.aws_provider import provider_of, settings_of
-from snapset.resources.context import end_quietly_on_interrupt, is_mocked
+from snapset.resources.context import is_mocked, waiting
 from snapset.resources.snapshot_set import SnapshotSet, set_of
 from snapset.retry import Retry
 from snapset.sets import model, tags
@@ -74,9 +74,9 @@ def claim_and_wait(
             seen = seen or replace(recorded, snapshots=())
             report(finished(set=_merge(recorded, seen), completed=False, outcome=outcome))
             if wait:
-                end_quietly_on_interrupt()
                 look = poller_for(ec2).look
-                seen = await wait_for_set(look, recorded, seen=seen, timeout=timeout, retry=retry)
+                with waiting():
+                    seen = await wait_for_set(look, recorded, seen=seen, timeout=timeout, retry=retry)
         except errors.SnapsetError as error:
             raise pulumi.RunError(errors.show(error)) from None
         gone = [snapshot_id for snapshot_id in recorded.snapshot_ids if snapshot_id not in seen.snapshot_ids]

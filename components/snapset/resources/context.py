@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import pulumi
@@ -38,17 +39,32 @@ def refuse_unknown(given: Mapping[str, Any], args: type, *, of: str) -> None:
 
 
 def end_quietly_on_interrupt() -> None:
-    """From here on, let Ctrl-C end this program with one line, where Python would end it with a traceback.
+    """From here on, let an interrupt end this program quietly, where Python would end it with a traceback.
 
-    The engine gets the same Ctrl-C, and ends in order. A handler that the user set stays; a program that runs in a
-    thread, as an inline program does, has no say in signals.
+    Ctrl-C reaches the engine, too, which ends in order. The engine itself interrupts the program once a step has
+    failed, and has said why. A handler that the user set stays; a program that runs in a thread, as an inline program
+    does, has no say in signals.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
 
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Say, if the program is interrupted inside, what becomes of the sets that it waits for."""
+    _waits.append(None)
+    try:
+        yield
+    finally:
+        _waits.pop()
+
+
+_waits: list[None] = []
+
+
 def _end(*_: object) -> None:
-    sys.stderr.write("interrupted: a set that was taken stays, and the next run waits for it again\n")
+    if _waits:
+        sys.stderr.write("interrupted: a set that was taken stays, and the next run waits for it again\n")
     # Not sys.exit(): Pulumi would show a traceback, and wait for its threads.
     end_now(1)

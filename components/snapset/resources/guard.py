@@ -18,7 +18,7 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.session import find_region
 from snapset.resources.aws_provider import settings_of
-from snapset.resources.context import end_quietly_on_interrupt, is_mocked, scope_of
+from snapset.resources.context import end_quietly_on_interrupt, is_mocked, scope_of, waiting
 from snapset.retry import Retry, parse_duration
 from snapset.rules import UNKNOWN
 from snapset.sets import preflight
@@ -94,6 +94,7 @@ def backup_before_change(
     if is_mocked():
         # Nothing calls hooks there, and Pulumi would serve them in a thread that outlives the test.
         return pulumi.ResourceOptions(provider=provider)
+    end_quietly_on_interrupt()
     before = pulumi.ResourceHook(f"{name}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
     after = pulumi.ResourceHook(f"{name}-after", guard.after)
     attached = pulumi.ResourceHook(f"{name}-attached", guard.attached)
@@ -183,14 +184,14 @@ class _Guard:
 
         taken = await run_in_thread(take)
         if self.timeout is not None:
-            end_quietly_on_interrupt()
-            await wait_for_set(
-                poller_for(ec2).look,
-                taken,
-                seen=taken,
-                timeout=self.timeout,
-                retry=self.retry.saying(lambda text: pulumi.log.info(text, ephemeral=True)),
-            )
+            with waiting():
+                await wait_for_set(
+                    poller_for(ec2).look,
+                    taken,
+                    seen=taken,
+                    timeout=self.timeout,
+                    retry=self.retry.saying(lambda text: pulumi.log.info(text, ephemeral=True)),
+                )
         return _Backup(ec2=ec2, set=taken)
 
     def _inputs(

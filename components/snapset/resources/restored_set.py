@@ -10,7 +10,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 from typing_extensions import Required, TypedDict, Unpack
 
 from snapset.resources.aws_provider import find_provider, inputs_of
-from snapset.resources.context import refuse_unknown, scope_of
+from snapset.resources.context import end_quietly_on_interrupt, refuse_unknown, scope_of
 from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
 from snapset.restore import inputs as restore_inputs
 from snapset.restore import plan
@@ -144,6 +144,7 @@ class RestoredSet(Resource, module="snapset", name="RestoredSet"):
             RunError: an input has a name that there is not.
         """
         refuse_unknown(inputs, RestoredSetArgs, of=type(self).__name__)
+        end_quietly_on_interrupt()
         more = {"scope": scope_of(name), "aws": inputs_of(find_provider(opts)), "volume_ids": None, "volumes": None}
         # A forced replacement calls no diff(), and would find the old volumes in place of new ones.
         first = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(delete_before_replace=True), opts)

@@ -23,7 +23,7 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR
 from snapset.resources.aws_provider import find_provider, inputs_of
-from snapset.resources.context import refuse_unknown, scope_of
+from snapset.resources.context import end_quietly_on_interrupt, refuse_unknown, scope_of
 from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
 from snapset.rules import Problem
 from snapset.sets import inputs as set_inputs
@@ -219,6 +219,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             RunError: an input has a name that there is not.
         """
         refuse_unknown(inputs, SnapshotSetArgs, of=type(self).__name__)
+        end_quietly_on_interrupt()
         more = {
             "scope": scope_of(name),
             "on_delete": inputs.get("on_delete") or "retain",
