@@ -6,6 +6,7 @@ pulumi config set program fleet && pulumi config set --path filterTags.app web &
 """
 
 import io
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -52,7 +53,7 @@ summary = pulumi.Output.from_input(
 )
 
 
-def show(rows: dict) -> None:
+def show(rows: dict[str, Any]) -> None:
     """Show the summary as a table."""
     table = Table("instance", "set", "snapshots", "completed", title=f"sets of {matching}", title_justify="left")
     for instance_id, row in rows.items():

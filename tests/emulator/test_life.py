@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from snapset.emulator.life import FOREVER, Failure, Life
 
+if TYPE_CHECKING:
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+
 SECONDS = st.floats(min_value=0, max_value=1e6)
 
 
 @pytest.fixture
-def instance(ec2_server):
+def instance(ec2_server: EmbeddedEC2) -> LaunchedInstance:
     return ec2_server.launch([(20, "/dev/sdf", {})])
 
 
 @pytest.fixture
-def create(ec2, instance):
-    def create_set():
+def create(ec2: Any, instance: LaunchedInstance) -> Any:
+    def create_set() -> Any:
         made = ec2.create_snapshots(InstanceSpecification={"InstanceId": instance.instance_id})["Snapshots"]
         return [snapshot["SnapshotId"] for snapshot in made]
 
@@ -27,25 +31,27 @@ def create(ec2, instance):
 
 
 @pytest.fixture
-def look(ec2):
-    def describe(snapshot_ids):
+def look(ec2: Any) -> Any:
+    def describe(snapshot_ids: Any) -> Any:
         return ec2.describe_snapshots(SnapshotIds=snapshot_ids)["Snapshots"]
 
     return describe
 
 
-def states(snapshots):
+def states(snapshots: Any) -> Any:
     return [snapshot["State"] for snapshot in snapshots]
 
 
-def test_with_zero_seconds_the_first_look_finds_it_completed(create, look):
+def test_with_zero_seconds_the_first_look_finds_it_completed(create: Any, look: Any) -> None:
     for snapshot in look(create()):
         assert (snapshot["State"], snapshot["Progress"]) == ("completed", "100%")
         assert snapshot["CompletionTime"] == snapshot["StartTime"]
         assert "StateMessage" not in snapshot
 
 
-def test_with_forever_it_stays_pending_until_a_script_completes_it(create, look, ec2_server):
+def test_with_forever_it_stays_pending_until_a_script_completes_it(
+    create: Any, look: Any, ec2_server: EmbeddedEC2
+) -> None:
     ec2_server.settings(snapshot_seconds=FOREVER)
     snapshot_ids = create()
     for snapshot in look(snapshot_ids):
@@ -58,11 +64,18 @@ def test_with_forever_it_stays_pending_until_a_script_completes_it(create, look,
     assert ec2_server.complete() == []
 
 
-def test_progress_grows_until_it_is_completed(create, look, ec2_server, eventually):
+def test_progress_grows_until_it_is_completed(
+    create: Any, look: Any, ec2_server: EmbeddedEC2, eventually: Any
+) -> None:
     ec2_server.settings(snapshot_seconds=0.4)
     snapshot_ids = create()
     seen = []
-    eventually(lambda: seen.append(look(snapshot_ids)) or states(seen[-1]), lambda now: now == ["completed"] * 2)
+
+    def look_again() -> Any:
+        seen.append(look(snapshot_ids))
+        return states(seen[-1])
+
+    eventually(look_again, lambda now: now == ["completed"] * 2)
     # Each snapshot completes by itself; the other one of the set may take a moment longer.
     first = [snapshots[0] for snapshots in seen]
     progress = [int(each["Progress"].removesuffix("%")) for each in first]
@@ -70,12 +83,14 @@ def test_progress_grows_until_it_is_completed(create, look, ec2_server, eventual
     assert [percent == 100 for percent in progress] == [each["State"] == "completed" for each in first]
 
 
-def test_a_volume_can_take_its_own_time(create, look, ec2_server, instance):
+def test_a_volume_can_take_its_own_time(
+    create: Any, look: Any, ec2_server: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
     ec2_server.settings(volume_seconds={instance.root_volume_id: FOREVER})
     assert states(look(create())) == ["pending", "completed"]
 
 
-def test_the_next_set_fails_and_the_one_after_it_does_not(create, look, ec2_server):
+def test_the_next_set_fails_and_the_one_after_it_does_not(create: Any, look: Any, ec2_server: EmbeddedEC2) -> None:
     ec2_server.fail(message="The volume is too hot.")
     failed, fine = create(), create()
     for snapshot in look(failed):
@@ -83,7 +98,7 @@ def test_the_next_set_fails_and_the_one_after_it_does_not(create, look, ec2_serv
     assert states(look(fine)) == ["completed"] * 2
 
 
-def test_the_next_set_can_fail_on_its_way(create, look, ec2_server, eventually):
+def test_the_next_set_can_fail_on_its_way(create: Any, look: Any, ec2_server: EmbeddedEC2, eventually: Any) -> None:
     ec2_server.settings(snapshot_seconds=FOREVER)
     ec2_server.fail(after_seconds=2)
     snapshot_ids = create()
@@ -92,7 +107,7 @@ def test_the_next_set_can_fail_on_its_way(create, look, ec2_server, eventually):
 
 
 @pytest.mark.parametrize("seconds", [0, FOREVER])
-def test_a_set_fails_as_a_whole_and_alone(create, look, ec2_server, seconds):
+def test_a_set_fails_as_a_whole_and_alone(create: Any, look: Any, ec2_server: EmbeddedEC2, seconds: float) -> None:
     ec2_server.settings(snapshot_seconds=seconds)
     failed, other = create(), create()
     assert sorted(ec2_server.fail(failed[:1])) == sorted(failed)
@@ -101,14 +116,18 @@ def test_a_set_fails_as_a_whole_and_alone(create, look, ec2_server, seconds):
     assert ec2_server.complete(failed) == []
 
 
-def test_a_refused_call_does_not_spend_the_failure(create, look, ec2, ec2_server, refused):
+def test_a_refused_call_does_not_spend_the_failure(
+    create: Any, look: Any, ec2: Any, ec2_server: EmbeddedEC2, refused: Any
+) -> None:
     ec2_server.fail()
     with refused("InvalidInstanceID.NotFound"):
         ec2.create_snapshots(InstanceSpecification={"InstanceId": "i-01234567"})
     assert states(look(create())) == ["error"] * 2
 
 
-def test_single_snapshots_and_copies_live_likewise(ec2, ec2_server, look, instance, refused):
+def test_single_snapshots_and_copies_live_likewise(
+    ec2: Any, ec2_server: EmbeddedEC2, look: Any, instance: LaunchedInstance, refused: Any
+) -> None:
     ec2_server.settings(snapshot_seconds=FOREVER)
     single = ec2.create_snapshot(VolumeId=instance.root_volume_id, Description="single")
     assert single["State"] == "pending"
@@ -120,7 +139,7 @@ def test_single_snapshots_and_copies_live_likewise(ec2, ec2_server, look, instan
 
 
 @given(SECONDS, SECONDS)
-def test_pending_becomes_completed_once_and_for_all(seconds, age):
+def test_pending_becomes_completed_once_and_for_all(seconds: float, age: float) -> None:
     life = Life(begun=0.0, seconds=seconds)
     over = age >= seconds
     assert life.state(age) == ("completed" if over else "pending")
@@ -129,7 +148,7 @@ def test_pending_becomes_completed_once_and_for_all(seconds, age):
 
 
 @given(SECONDS, SECONDS, SECONDS)
-def test_a_set_that_will_fail_is_never_completed(seconds, after, age):
+def test_a_set_that_will_fail_is_never_completed(seconds: float, after: Any, age: float) -> None:
     life = Life(begun=0.0, seconds=seconds, failure=Failure("why", after))
     assert life.state(age) == ("error" if age >= after else "pending")
     assert life.message(age) == ("why" if age >= after else None)
@@ -137,7 +156,7 @@ def test_a_set_that_will_fail_is_never_completed(seconds, after, age):
     assert life.completed_after(age) is None
 
 
-def test_a_life_can_be_ended_and_failed_by_hand():
+def test_a_life_can_be_ended_and_failed_by_hand() -> None:
     life = Life(begun=0.0, seconds=FOREVER)
     assert life.ended(5.0).state(5.0) == "completed"
     assert life.ended(5.0).completed_after(6.0) == 5.0
@@ -145,7 +164,7 @@ def test_a_life_can_be_ended_and_failed_by_hand():
     assert life.failed(5.0, "why").ended(6.0).state(6.0) == "error"
 
 
-def test_a_script_can_make_snapshots_older(create, look, ec2_server):
+def test_a_script_can_make_snapshots_older(create: Any, look: Any, ec2_server: EmbeddedEC2) -> None:
     old, new = create(), create()
     before = look(new)[0]["StartTime"]
     ec2_server.age(old, seconds=3600)

@@ -68,7 +68,7 @@ EDITS: list[dict[str, Any]] = [
     {"triggers": 1, **RETAIN},
 ]
 # Half of the runs go well and half ask for nothing else than the one before, or a stack would not get far.
-edits = st.one_of(st.just({}), st.sampled_from(EDITS))
+edits: st.SearchStrategy[dict[str, Any]] = st.one_of(st.just({}), st.sampled_from(EDITS))
 knobs = st.sampled_from([{}, DELETE, RETAIN])
 accidents = st.one_of(
     st.just(NOTHING),
@@ -161,7 +161,7 @@ class OneSet(RuleBasedStateMachine):
         return self.sets.get(set_id, SetInEC2())
 
     def _up(self, edit: Mapping[str, Any], accident: Accident, *, force: bool) -> None:
-        self.program = {name: value for name, value in (self.program | edit).items() if value is not None}
+        self.program = {name: value for name, value in {**self.program, **edit}.items() if value is not None}
         news = {"scope": "org/project/stack/backup", **self.program}
         if "exclude" in news:
             news["exclude_data_volume_ids"] = [self.volumes[device] for device in news.pop("exclude")]
@@ -244,8 +244,8 @@ class OneSet(RuleBasedStateMachine):
         self._judge_deletions(run, program)
         there = {snapshot_id for each in self.sets.values() for snapshot_id in each.ids}
         assert there == {snapshot_id for ids in self.taken.values() for snapshot_id in ids} - self.gone
-        for each in self.engine.state:
-            assert each.snapshot_ids - self.gone == self._now(each.id).ids
+        for held in self.engine.state:
+            assert held.snapshot_ids - self.gone == self._now(held.id).ids
         self.recorded |= {each.claim: each.id for each in run.created}
         for set_id, one in self.sets.items():
             for snapshot_id, each in one.snapshots.items():

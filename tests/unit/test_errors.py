@@ -33,7 +33,7 @@ def test_the_tree_in_the_docstring_is_the_tree_in_the_code() -> None:
     for branch, name, code in drawn:
         path[1 + len(branch) // 4 :] = [name]
         as_drawn.add((name, path[-2], int(code)))
-    assert as_drawn == {(each.__name__, each.__base__.__name__, each.exit_code) for each in CLASSES}
+    assert as_drawn == {(each.__name__, each.__bases__[0].__name__, each.exit_code) for each in CLASSES}
     assert len(drawn) == len(CLASSES)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import pytest
@@ -46,7 +46,7 @@ def sets(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> list[list[str]]:
 def test_all_who_wait_are_served_by_one_request_and_each_sees_its_own(
     aws: Ec2, ec2: EmbeddedEC2, sets: list[list[str]]
 ) -> None:
-    async def main() -> list[dict[str, object]]:
+    async def main() -> Sequence[Mapping[str, object]]:
         poller = Poller(aws)
         return await asyncio.gather(*(poller.look(each) for each in sets * 20))
 
@@ -78,7 +78,7 @@ def test_a_failed_request_fails_for_everyone_and_the_next_look_asks_again(
 ) -> None:
     ec2.fault(action="DescribeSnapshots", kind="error", code="UnauthorizedOperation")
 
-    async def main() -> tuple[list[object], dict[str, object]]:
+    async def main() -> tuple[Sequence[object], Mapping[str, object]]:
         poller = Poller(aws)
         failed = await asyncio.gather(*(poller.look(each) for each in sets), return_exceptions=True)
         return failed, await poller.look(sets[0])

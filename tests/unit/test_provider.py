@@ -53,7 +53,7 @@ def props(instance: LaunchedInstance) -> Props:
 @pytest.fixture
 def state(provider: SnapshotSetProvider, props: Props) -> Props:
     """The outputs of a set that was taken."""
-    return dict(provider.create(provider.check({}, props).inputs).outs)
+    return dict(provider.create(provider.check({}, props).inputs).outs or {})
 
 
 def test_the_state_holds_the_providers_name_and_not_its_code() -> None:
@@ -133,7 +133,7 @@ def test_a_set_in_error_is_replaced(provider: SnapshotSetProvider, props: Props,
 def test_a_change_is_served_once_whatever_else_differs(
     provider: SnapshotSetProvider, props: Props, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    state = dict(provider.create({**props, "change_id": "42"}).outs)
+    state = dict(provider.create({**props, "change_id": "42"}).outs or {})
     same = provider.diff(state["set_id"], state, {**props, "change_id": "42", "description": "another"})
     assert (same.changes, same.replaces) == (False, [])
     assert f"{state['set_id']} stays as it is" in capsys.readouterr().err

@@ -147,7 +147,7 @@ def test_another_scope_has_another_token(scopes: list[str]) -> None:
 
 def test_left_out_none_and_the_default_have_the_same_token() -> None:
     for name in SHAPING.keys() - {"instance_id", "region"}:
-        assert {token_of(**{name: value}) for value in (None, SHAPING[name][0])} == {token_of()}
+        assert {token_of(**dict[str, Any]({name: value})) for value in (None, SHAPING[name][0])} == {token_of()}
 
 
 @pytest.mark.parametrize("triggers", [1, [1], {"build": 1}, 2**53])
