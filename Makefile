@@ -1,5 +1,8 @@
 PYTHON ?= python3
+# Another Pulumi SDK than the locked one: PULUMI_SDK=3.259.0, or 3.* for the newest. `make clean` leads back to the lock.
+PULUMI_SDK ?=
 PYTEST_ARGS ?= -n 4 --dist loadgroup
+UV ?= uv
 
 engine_files := $(wildcard tools/engine/*.py tools/engine/*/go.mod tools/engine/*/go.sum)
 engine_gone := $(shell test -x "$$(cat .venv/engine-path 2>/dev/null)/pulumi" || echo look-again)
@@ -11,7 +14,7 @@ in_venv = PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/.venv/bin:$$(cat .venv/engine
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test record-states bench lint clean clean-engine look-again
+.PHONY: help setup demo test record-states bench lint lock dist release-check clean clean-engine look-again
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,8 +24,16 @@ setup: .venv/engine-path ## install the package into .venv, and find or install 
 demo: setup ## show the whole story on an embedded EC2, without an AWS account
 	$(in_venv) .venv/bin/python demo/story.py
 
-test: setup ## run every test; PYTEST_ARGS='-k guard' chooses
+test: setup ## run every test, and show what they cover; PYTEST_ARGS='-k guard' chooses
+ifeq ($(origin PYTEST_ARGS),file)
+	.venv/bin/coverage erase
+	$(in_venv) .venv/bin/coverage run -m pytest $(PYTEST_ARGS)
+	.venv/bin/coverage combine --quiet
+	.venv/bin/coverage report
+else
+	@# A part of the tests has no floor to reach, and is faster, and easier to debug, without the measuring.
 	$(in_venv) .venv/bin/python -m pytest $(PYTEST_ARGS)
+endif
 
 record-states: setup ## record the states that this version writes, for tests/upgrade; RECORD_ARGS=--again overwrites
 	$(in_venv) .venv/bin/python tests/upgrade/record.py $(RECORD_ARGS)
@@ -30,14 +41,31 @@ record-states: setup ## record the states that this version writes, for tests/up
 bench: setup ## measure snapset beside what a user would run instead; BENCH_ARGS='--many 10' chooses
 	$(in_venv) .venv/bin/python benchmarks $(BENCH_ARGS)
 
-lint: .venv/installed ## check style and types
+lint: .venv/installed ## check style, types and the way of the imports
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/mypy --strict tools/engine/*.py ci/github.py
+	@# By itself: the benchmarks have a __main__ too, and mypy wants each module's name once.
+	.venv/bin/mypy __main__.py
+	.venv/bin/lint-imports
+
+# No address of an index gets into a lock, so that everyone installs from their own.
+compile = $(UV) pip compile --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --group build --quiet
+
+lock: ## write the locks anew, for pyproject.toml; needs uv; LOCK_ARGS=--upgrade takes the newest versions
+	$(compile) $(LOCK_ARGS) --extra demo --extra dev --output-file requirements.lock pyproject.toml
+	$(compile) --constraint requirements.lock --output-file ci/requirements.lock pyproject.toml
+
+dist: .venv/installed ## build the sdist and the wheel into dist/
+	rm -rf build dist
+	.venv/bin/python -m build --no-isolation
+
+release-check: .venv/installed ## fail if what is about to be released does not say VERSION everywhere
+	.venv/bin/python tools/release_check.py '$(VERSION)'
 
 clean: ## remove .venv, caches and build output
-	rm -rf .venv build dist components/*.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist components/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage*
 
 clean-engine: ## remove the Pulumi that setup installed
 	$(PYTHON) tools/engine/install.py --remove
@@ -48,14 +76,15 @@ clean-engine: ## remove the Pulumi that setup installed
 		echo "snapset needs Python 3.10 or newer, and $(PYTHON) is not. Name one: make setup PYTHON=python3.12" >&2; \
 		exit 1; }
 	$(PYTHON) -m venv --clear .venv
-	@# The engine has pip list the packages in every run, and the pip that comes with Python 3.11 takes twice as long.
-	.venv/bin/python -m pip install --disable-pip-version-check --quiet pip==25.3
 	@touch $@
 
-.venv/installed: .venv/created requirements.lock pyproject.toml
+pip_install = .venv/bin/python -m pip install --disable-pip-version-check
+
+.venv/installed: .venv/created requirements.lock pyproject.toml $(if $(PULUMI_SDK),look-again)
 	@rm -f $@
-	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.lock
-	.venv/bin/python -m pip install --disable-pip-version-check --no-deps -e .
+	$(pip_install) --require-hashes -r requirements.lock
+	$(if $(PULUMI_SDK),$(pip_install) --upgrade 'pulumi==$(PULUMI_SDK)')
+	$(pip_install) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/engine-path: .venv/installed $(engine_files) $(engine_gone)

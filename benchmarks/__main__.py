@@ -25,7 +25,7 @@ from snapset.emulator.client import EmbeddedEC2
 from snapset.pipeline.engine import engine_folder
 
 HERE = Path(__file__).resolve().parent
-VOLUMES = [(20, "/dev/sdf", {}), (100, "/dev/sdg", {})]
+VOLUMES: list[tuple[int, str, dict[str, str]]] = [(20, "/dev/sdf", {}), (100, "/dev/sdg", {})]
 SNAPSET = [sys.executable, "-c", "from snapset.cli import main; main()"]
 CONTENDER = [sys.executable, str(HERE / "contenders.py")]
 

@@ -6,6 +6,7 @@ pulumi config set program fleet && pulumi config set --path filterTags.app web &
 """
 
 import io
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -54,7 +55,7 @@ summary = pulumi.Output.from_input(
 )
 
 
-def show(rows: dict) -> None:
+def show(rows: dict[str, Any]) -> None:
     """Print the summary as a table."""
     table = Table("instance", "set", "snapshots", "completed", title=f"sets of {matching}", title_justify="left")
     for instance_id, row in rows.items():

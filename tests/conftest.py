@@ -21,6 +21,29 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # With it, snapset prints errors as GitHub annotations, also when these tests run on GitHub.
 os.environ.pop("GITHUB_ACTIONS", None)
 
+# In these files coverage measures the processes that the tests start, too: together they run every command, provider
+# and program. To measure all processes would take a third longer, for lines that these have reached.
+MEASURED = {
+    "test_backup_command.py",
+    "test_command_line.py",
+    "test_doctor.py",
+    "test_existing_instance.py",
+    "test_guard.py",
+    "test_restore.py",
+    "test_restore_command.py",
+    "test_sets_commands.py",
+    "test_unlock.py",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measure_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let coverage into the processes that the tests of this file start, or keep it out."""
+    with pytest.MonkeyPatch.context() as environment:
+        if request.path.name not in MEASURED:
+            environment.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
 
 @pytest.fixture(scope="session")
 def embedded_ec2() -> Iterator[EmbeddedEC2]:

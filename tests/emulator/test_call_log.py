@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 UNKNOWN_INSTANCE = "i-0123456789abcdef0"
 
 
 @pytest.fixture
-def instance(ec2_server):
+def instance(ec2_server: EmbeddedEC2) -> LaunchedInstance:
     launched = ec2_server.launch()
     ec2_server.clear_calls()
     return launched
 
 
-def test_a_call_is_logged_as_it_was_sent(ec2, ec2_server, instance):
+def test_a_call_is_logged_as_it_was_sent(ec2: Any, ec2_server: EmbeddedEC2, instance: LaunchedInstance) -> None:
     ec2.create_snapshots(
         InstanceSpecification={"InstanceId": instance.instance_id},
         Description="a b&c",
@@ -47,7 +49,7 @@ def test_a_call_is_logged_as_it_was_sent(ec2, ec2_server, instance):
     }
 
 
-def attempt(call, **parameters):
+def attempt(call: Any, **parameters: Any) -> None:
     try:
         call(**parameters)
     except (ClientError, ConnectionClosedError, ReadTimeoutError):
@@ -76,7 +78,9 @@ def attempt(call, **parameters):
         ({"kind": "rate"}, {}, (503, "RequestLimitExceeded", "rate", False)),
     ],
 )
-def test_the_log_has_the_result_of_a_call(ec2, ec2_server, instance, script, parameters, outcome):
+def test_the_log_has_the_result_of_a_call(
+    ec2: Any, ec2_server: EmbeddedEC2, instance: LaunchedInstance, script: Any, parameters: Any, outcome: Any
+) -> None:
     if script:
         ec2_server.fault(action="CreateSnapshots", **script)
     instance_id = parameters.get("InstanceId", instance.instance_id)
@@ -87,7 +91,7 @@ def test_the_log_has_the_result_of_a_call(ec2, ec2_server, instance, script, par
     assert call["dry_run"] == ("DryRun" in parameters)
 
 
-def test_the_log_has_calls_that_have_not_ended(ec2_server, instance):
+def test_the_log_has_calls_that_have_not_ended(ec2_server: EmbeddedEC2, instance: LaunchedInstance) -> None:
     ec2_server.fault(kind="delay", action="CreateSnapshots", seconds=3600)
     spec = {"InstanceId": instance.instance_id}
     attempt(ec2_server.ec2(timeout=2).create_snapshots, InstanceSpecification=spec)
@@ -95,7 +99,9 @@ def test_the_log_has_calls_that_have_not_ended(ec2_server, instance):
     assert (call["action"], call["status"], call["carried_out"]) == ("CreateSnapshots", None, False)
 
 
-def test_calls_are_numbered_in_order_and_can_be_filtered_by_action(ec2, ec2_server, instance):
+def test_calls_are_numbered_in_order_and_can_be_filtered_by_action(
+    ec2: Any, ec2_server: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
     ec2.describe_volumes()
     ec2.describe_snapshots()
     ec2.describe_volumes()
@@ -107,15 +113,16 @@ def test_calls_are_numbered_in_order_and_can_be_filtered_by_action(ec2, ec2_serv
     assert ec2_server.calls() == []
 
 
-def test_the_log_has_the_region_of_the_call(ec2_server):
+def test_the_log_has_the_region_of_the_call(ec2_server: EmbeddedEC2) -> None:
     ec2_server.ec2(region="eu-central-1").describe_volumes()
     assert [call["region"] for call in ec2_server.calls()] == ["eu-central-1"]
 
 
-def test_the_log_has_no_credentials(ec2_server):
-    secrets = {"aws_secret_access_key": "very-secret-key", "aws_session_token": "very-secret-token"}
-    for service, action in [("ec2", "describe_volumes"), ("sts", "get_caller_identity")]:
-        client = boto3.client(
+def test_the_log_has_no_credentials(ec2_server: EmbeddedEC2) -> None:
+    secrets: dict[str, Any] = {"aws_secret_access_key": "very-secret-key", "aws_session_token": "very-secret-token"}
+    services: list[tuple[Any, str]] = [("ec2", "describe_volumes"), ("sts", "get_caller_identity")]
+    for service, action in services:
+        client: Any = boto3.client(
             service,
             region_name="us-east-1",
             endpoint_url=ec2_server.endpoint,
@@ -134,7 +141,7 @@ def test_the_log_has_no_credentials(ec2_server):
     assert "Signature" not in text
 
 
-def test_s3_calls_are_not_logged(ec2_server):
+def test_s3_calls_are_not_logged(ec2_server: EmbeddedEC2) -> None:
     s3 = boto3.client(
         "s3",
         region_name="us-east-1",

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.emulator.life import FOREVER, Failure, Life
 
 SECONDS = st.floats(min_value=0, max_value=1e6)
 
 
 @pytest.fixture
-def instance(ec2_server):
+def instance(ec2_server: EmbeddedEC2) -> LaunchedInstance:
     return ec2_server.launch([(20, "/dev/sdf", {})])
 
 
 @pytest.fixture
-def create(ec2, instance):
-    def create_set():
+def create(ec2: Any, instance: LaunchedInstance) -> Any:
+    def create_set() -> Any:
         made = ec2.create_snapshots(InstanceSpecification={"InstanceId": instance.instance_id})["Snapshots"]
         return [snapshot["SnapshotId"] for snapshot in made]
 
@@ -27,25 +29,27 @@ def create(ec2, instance):
 
 
 @pytest.fixture
-def look(ec2):
-    def describe(snapshot_ids):
+def look(ec2: Any) -> Any:
+    def describe(snapshot_ids: Any) -> Any:
         return ec2.describe_snapshots(SnapshotIds=snapshot_ids)["Snapshots"]
 
     return describe
 
 
-def states(snapshots):
+def states(snapshots: Any) -> Any:
     return [snapshot["State"] for snapshot in snapshots]
 
 
-def test_with_zero_seconds_the_first_look_finds_it_completed(create, look):
+def test_with_zero_seconds_the_first_look_finds_it_completed(create: Any, look: Any) -> None:
     for snapshot in look(create()):
         assert (snapshot["State"], snapshot["Progress"]) == ("completed", "100%")
         assert snapshot["CompletionTime"] == snapshot["StartTime"]
         assert "StateMessage" not in snapshot
 
 
-def test_with_forever_it_stays_pending_until_complete_is_called(create, look, ec2_server):
+def test_with_forever_it_stays_pending_until_complete_is_called(
+    create: Any, look: Any, ec2_server: EmbeddedEC2
+) -> None:
     ec2_server.settings(snapshot_seconds=FOREVER)
     snapshot_ids = create()
     for snapshot in look(snapshot_ids):
@@ -58,11 +62,18 @@ def test_with_forever_it_stays_pending_until_complete_is_called(create, look, ec
     assert ec2_server.complete() == []
 
 
-def test_progress_grows_until_it_is_completed(create, look, ec2_server, eventually):
+def test_progress_grows_until_it_is_completed(
+    create: Any, look: Any, ec2_server: EmbeddedEC2, eventually: Any
+) -> None:
     ec2_server.settings(snapshot_seconds=0.4)
     snapshot_ids = create()
-    seen = []
-    eventually(lambda: seen.append(look(snapshot_ids)) or states(seen[-1]), lambda now: now == ["completed"] * 2)
+    seen: list[Any] = []
+
+    def look_again() -> Any:
+        seen.append(look(snapshot_ids))
+        return states(seen[-1])
+
+    eventually(look_again, lambda now: now == ["completed"] * 2)
     # Each snapshot completes by itself; the other one of the set may take a moment longer.
     first = [snapshots[0] for snapshots in seen]
     progress = [int(snapshot["Progress"].removesuffix("%")) for snapshot in first]
@@ -70,12 +81,14 @@ def test_progress_grows_until_it_is_completed(create, look, ec2_server, eventual
     assert [percent == 100 for percent in progress] == [snapshot["State"] == "completed" for snapshot in first]
 
 
-def test_a_volume_can_have_its_own_duration(create, look, ec2_server, instance):
+def test_a_volume_can_have_its_own_duration(
+    create: Any, look: Any, ec2_server: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
     ec2_server.settings(volume_seconds={instance.root_volume_id: FOREVER})
     assert states(look(create())) == ["pending", "completed"]
 
 
-def test_fail_hits_only_the_next_set(create, look, ec2_server):
+def test_fail_hits_only_the_next_set(create: Any, look: Any, ec2_server: EmbeddedEC2) -> None:
     ec2_server.fail(message="The volume is too hot.")
     failed, fine = create(), create()
     for snapshot in look(failed):
@@ -83,7 +96,9 @@ def test_fail_hits_only_the_next_set(create, look, ec2_server):
     assert states(look(fine)) == ["completed"] * 2
 
 
-def test_the_next_set_can_fail_while_pending(create, look, ec2_server, eventually):
+def test_the_next_set_can_fail_while_pending(
+    create: Any, look: Any, ec2_server: EmbeddedEC2, eventually: Any
+) -> None:
     ec2_server.settings(snapshot_seconds=FOREVER)
     ec2_server.fail(after_seconds=2)
     snapshot_ids = create()
@@ -92,7 +107,9 @@ def test_the_next_set_can_fail_while_pending(create, look, ec2_server, eventuall
 
 
 @pytest.mark.parametrize("seconds", [0, FOREVER])
-def test_all_snapshots_of_a_set_fail_and_no_others(create, look, ec2_server, seconds):
+def test_all_snapshots_of_a_set_fail_and_no_others(
+    create: Any, look: Any, ec2_server: EmbeddedEC2, seconds: float
+) -> None:
     ec2_server.settings(snapshot_seconds=seconds)
     failed, other = create(), create()
     assert sorted(ec2_server.fail(failed[:1])) == sorted(failed)
@@ -101,14 +118,18 @@ def test_all_snapshots_of_a_set_fail_and_no_others(create, look, ec2_server, sec
     assert ec2_server.complete(failed) == []
 
 
-def test_a_refused_call_does_not_use_up_the_failure(create, look, ec2, ec2_server, refused):
+def test_a_refused_call_does_not_use_up_the_failure(
+    create: Any, look: Any, ec2: Any, ec2_server: EmbeddedEC2, refused: Any
+) -> None:
     ec2_server.fail()
     with refused("InvalidInstanceID.NotFound"):
         ec2.create_snapshots(InstanceSpecification={"InstanceId": "i-01234567"})
     assert states(look(create())) == ["error"] * 2
 
 
-def test_single_snapshots_and_copies_start_pending_too(ec2, ec2_server, look, instance, refused):
+def test_single_snapshots_and_copies_start_pending_too(
+    ec2: Any, ec2_server: EmbeddedEC2, look: Any, instance: LaunchedInstance, refused: Any
+) -> None:
     ec2_server.settings(snapshot_seconds=FOREVER)
     single = ec2.create_snapshot(VolumeId=instance.root_volume_id, Description="single")
     assert single["State"] == "pending"
@@ -120,7 +141,7 @@ def test_single_snapshots_and_copies_start_pending_too(ec2, ec2_server, look, in
 
 
 @given(SECONDS, SECONDS)
-def test_a_snapshot_stays_completed(seconds, age):
+def test_a_snapshot_stays_completed(seconds: float, age: float) -> None:
     life = Life(begun=0.0, seconds=seconds)
     over = age >= seconds
     assert life.state(age) == ("completed" if over else "pending")
@@ -129,7 +150,7 @@ def test_a_snapshot_stays_completed(seconds, age):
 
 
 @given(SECONDS, SECONDS, SECONDS)
-def test_a_set_that_will_fail_never_completes(seconds, after, age):
+def test_a_set_that_will_fail_never_completes(seconds: float, after: Any, age: float) -> None:
     life = Life(begun=0.0, seconds=seconds, failure=Failure("why", after))
     assert life.state(age) == ("error" if age >= after else "pending")
     assert life.message(age) == ("why" if age >= after else None)
@@ -137,7 +158,7 @@ def test_a_set_that_will_fail_never_completes(seconds, after, age):
     assert life.completed_after(age) is None
 
 
-def test_a_life_can_be_ended_or_failed_at_any_time():
+def test_a_life_can_be_ended_or_failed_at_any_time() -> None:
     life = Life(begun=0.0, seconds=FOREVER)
     assert life.ended(5.0).state(5.0) == "completed"
     assert life.ended(5.0).completed_after(6.0) == 5.0
@@ -145,7 +166,7 @@ def test_a_life_can_be_ended_or_failed_at_any_time():
     assert life.failed(5.0, "why").ended(6.0).state(6.0) == "error"
 
 
-def test_snapshots_can_be_made_older(create, look, ec2_server):
+def test_snapshots_can_be_made_older(create: Any, look: Any, ec2_server: EmbeddedEC2) -> None:
     old, new = create(), create()
     before = look(new)[0]["StartTime"]
     ec2_server.age(old, seconds=3600)

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,22 +80,22 @@ SURFACE = {
 
 
 @pytest.fixture(scope="module")
-def seen():
+def seen() -> Any:
     probe = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=True)
     return json.loads(probe.stdout)
 
 
-def test_moto_has_the_pinned_version():
+def test_moto_has_the_pinned_version() -> None:
     (pinned,) = re.findall(r'"moto\[[a-z0-9,]+\]==([0-9.]+)"', PROJECT.read_text())
     assert importlib.metadata.version("moto") == pinned
 
 
 @pytest.mark.parametrize("where", SURFACE)
-def test_overridden_methods_still_have_these_parameters(seen, where):
+def test_overridden_methods_still_have_these_parameters(seen: Any, where: Any) -> None:
     assert seen["surface"][where] == SURFACE[where]
 
 
-def test_every_override_is_in_the_table(seen):
+def test_every_override_is_in_the_table(seen: Any) -> None:
     assert seen["strict_actions"] == sorted(
         name
         for name in SURFACE["moto.ec2.responses:EC2Response"]
@@ -102,19 +103,19 @@ def test_every_override_is_in_the_table(seen):
     )
 
 
-def test_moto_uses_the_strict_backend_and_responses(seen):
+def test_moto_uses_the_strict_backend_and_responses(seen: Any) -> None:
     assert seen["backend"] == "snapset.emulator.models.StrictEC2Backend"
     assert seen["urls"] == "snapset.emulator.urls"
     assert seen["handler"] == "StrictEC2Response"
 
 
-def test_a_strict_backend_starts_empty(seen):
+def test_a_strict_backend_starts_empty(seen: Any) -> None:
     assert seen["amis"] == 0
     assert seen["snapshots"] == 0
     assert "local-zone" not in seen["default_subnet_zone_types"]
 
 
-def look_at_moto():
+def look_at_moto() -> Any:
     import inspect
     import os
     from importlib import import_module
@@ -124,7 +125,7 @@ def look_at_moto():
     from snapset.emulator import models
     from snapset.emulator.responses import StrictEC2Response
 
-    def parameters(where, name):
+    def parameters(where: Any, name: str) -> Any:
         module, _, class_name = where.partition(":")
         return list(inspect.signature(getattr(getattr(import_module(module), class_name), name)).parameters)
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -20,15 +21,16 @@ COMMAND = [sys.executable, "-m", "snapset.emulator"]
 
 
 @pytest.fixture
-def start():
+def start() -> Any:
     """Start a server from the command line; return the process and its line of JSON."""
     started = []
 
-    def run(*options):
+    def run(*options: Any) -> Any:
         process = subprocess.Popen(
             [*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
         )
         started.append(process)
+        assert process.stdout is not None
         return process, json.loads(process.stdout.readline())
 
     yield run
@@ -37,17 +39,17 @@ def start():
         process.communicate()
 
 
-def answers(endpoint):
+def answers(endpoint: str) -> Any:
     address = urlsplit(endpoint)
     try:
-        socket.create_connection((address.hostname, address.port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", address.port or 0), timeout=5).close()
     except ConnectionRefusedError:
         return False
     return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_prints_one_line_and_ends_cleanly_on_a_signal(start, number):
+def test_it_prints_one_line_and_ends_cleanly_on_a_signal(start: Any, number: int) -> None:
     process, line = start("--snapshot-seconds", "forever", "--visibility-seconds", "1.5", "--region", "eu-west-1")
     assert list(line) == ["endpoint"]
     assert answers(line["endpoint"])
@@ -60,15 +62,15 @@ def test_it_prints_one_line_and_ends_cleanly_on_a_signal(start, number):
     assert not answers(line["endpoint"])
 
 
-def test_it_listens_on_the_loopback_only(ec2_server):
+def test_it_listens_on_the_loopback_only(ec2_server: EmbeddedEC2) -> None:
     address = urlsplit(ec2_server.endpoint)
     assert address.hostname == "127.0.0.1"
     # A server on all interfaces would answer here as well.
     with pytest.raises(OSError, match=r"refused|assign|unreachable|timed out"):
-        socket.create_connection(("127.0.0.2", address.port), timeout=5).close()
+        socket.create_connection(("127.0.0.2", address.port or 0), timeout=5).close()
 
 
-def test_it_exits_when_its_parent_is_killed(eventually):
+def test_it_exits_when_its_parent_is_killed(eventually: Any) -> None:
     parent = subprocess.Popen(
         [
             sys.executable,
@@ -81,19 +83,20 @@ def test_it_exits_when_its_parent_is_killed(eventually):
         text=True,
     )
     with parent:
+        assert parent.stdout is not None
         endpoint = parent.stdout.readline().strip()
         assert answers(endpoint)
         parent.kill()
     eventually(lambda: answers(endpoint), lambda now: not now)
 
 
-def test_the_error_says_that_the_port_is_in_use(ec2_server):
-    port = urlsplit(ec2_server.endpoint).port
+def test_the_error_says_that_the_port_is_in_use(ec2_server: EmbeddedEC2) -> None:
+    port = urlsplit(ec2_server.endpoint).port or 0
     with pytest.raises(EmbeddedEC2Error, match=r"(?s)did not start.*in use"), EmbeddedEC2(port=port):
         pass
 
 
-def test_it_serves_s3_and_sts_too(ec2_server):
+def test_it_serves_s3_and_sts_too(ec2_server: EmbeddedEC2) -> None:
     session = boto3.Session(
         aws_access_key_id="testing", aws_secret_access_key="testing", region_name=ec2_server.region
     )
@@ -108,7 +111,7 @@ def test_it_serves_s3_and_sts_too(ec2_server):
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == ["state"]
 
 
-def test_a_denied_sts_call_answers_with_stss_own_code(ec2_server, refused):
+def test_a_denied_sts_call_answers_with_stss_own_code(ec2_server: EmbeddedEC2, refused: Any) -> None:
     ec2_server.fault(kind="deny", action="GetCallerIdentity")
     session = boto3.Session(
         aws_access_key_id="testing", aws_secret_access_key="testing", region_name=ec2_server.region
@@ -117,20 +120,22 @@ def test_a_denied_sts_call_answers_with_stss_own_code(ec2_server, refused):
         session.client("sts", endpoint_url=ec2_server.endpoint).get_caller_identity()
 
 
-def test_the_environment_is_enough_for_boto3(ec2_server, monkeypatch):
+def test_the_environment_is_enough_for_boto3(ec2_server: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ec2_server.environment().items():
         monkeypatch.setenv(name, value)
     assert boto3.Session().client("ec2").describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
     assert [call["region"] for call in ec2_server.calls()] == [ec2_server.region]
 
 
-def test_a_missing_feature_of_moto_is_reported_and_not_retried(ec2_server, retrying, refused):
+def test_a_missing_feature_of_moto_is_reported_and_not_retried(
+    ec2_server: EmbeddedEC2, retrying: Any, refused: Any
+) -> None:
     with refused("NotImplemented", "describe_volume_status", status=501):
         retrying.describe_volume_status()
     assert [call["code"] for call in ec2_server.calls()] == ["NotImplemented"]
 
 
-def test_a_reset_forgets_everything(ec2_server, ec2):
+def test_a_reset_forgets_everything(ec2_server: EmbeddedEC2, ec2: Any) -> None:
     ec2_server.settings(snapshot_seconds=60, volume_seconds={"vol-1": 5})
     ec2_server.fault(kind="deny")
     ec2_server.clear_faults()
@@ -160,7 +165,9 @@ def test_a_reset_forgets_everything(ec2_server, ec2):
         ("POST", "instances/i-0123456789abcdef0", '{"outpost_arn": null}', 404),
     ],
 )
-def test_invalid_control_requests_are_refused_with_an_error(ec2_server, method, path, body, status):
+def test_invalid_control_requests_are_refused_with_an_error(
+    ec2_server: EmbeddedEC2, method: str, path: str, body: Any, status: int
+) -> None:
     request = Request(f"{ec2_server.endpoint}/_snapset/{path}", data=body and body.encode(), method=method)
     with pytest.raises(HTTPError) as caught:
         urlopen(request, timeout=30)
@@ -170,18 +177,18 @@ def test_invalid_control_requests_are_refused_with_an_error(ec2_server, method, 
 
 
 @pytest.mark.parametrize("place", [{"outpost_arn": "op-1"}, {"availability_zone": "us-east-1q"}])
-def test_an_instance_can_not_be_placed_at_an_invalid_place(ec2_server, place):
+def test_an_instance_can_not_be_placed_at_an_invalid_place(ec2_server: EmbeddedEC2, place: Any) -> None:
     instance_id = ec2_server.launch().instance_id
     with pytest.raises(EmbeddedEC2Error, match=next(iter(place.values()))):
         ec2_server.place(instance_id, **place)
 
 
-def test_using_a_client_outside_its_block_raises():
+def test_using_a_client_outside_its_block_raises() -> None:
     server = EmbeddedEC2()
     with pytest.raises(EmbeddedEC2Error, match="with"):
         server.reset()
 
 
-def test_the_client_needs_no_moto():
+def test_the_client_needs_no_moto() -> None:
     check = "import sys; import snapset.emulator.client; sys.exit('moto' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False, env={**os.environ}).returncode == 0

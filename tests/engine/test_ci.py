@@ -253,6 +253,14 @@ def test_the_jenkins_step_takes_the_set_and_keeps_its_document(
     assert sorted(taken["snapshot_ids"]) == sorted(snapshot["SnapshotId"] for snapshot in snapshots_in(ec2))
 
 
+def test_the_action_installs_only_what_its_lock_has_the_hash_of() -> None:
+    packages, snapset = [line for line in INSTALL["run"].splitlines() if "pip install" in line]
+    assert "--require-hashes" in packages
+    assert "--no-deps --no-build-isolation" in snapset
+    named = re.findall(r"\$GITHUB_ACTION_PATH/([^\"]+)", INSTALL["run"])
+    assert [name for name in named if not (REPOSITORY / name).is_file()] == []
+
+
 @pytest.mark.parametrize("script", [*GITLAB["before_script"], INSTALL["run"]])
 def test_the_install_steps_are_valid_shell(script: str, tmp_path: Path) -> None:
     shell("bash", "-n", "-c", script, folder=tmp_path, env=dict(os.environ)).ok()

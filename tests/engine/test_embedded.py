@@ -68,7 +68,7 @@ def their_python(wheel: Path, tmp_path: Path) -> Path:
     # Python searches a folder named in a .pth file, but ignores .pth files in it, such as the editable install's.
     (packages / "dependencies.pth").write_text("\n".join(map(sysconfig.get_path, ("purelib", "platlib"))))
     # pip also finds the editable install, and would try to replace it.
-    pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--ignore-installed"]
+    pip: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "install", "--ignore-installed"]
     run(*pip, "--no-deps", "--no-index", wheel, cwd=tmp_path).ok()
     return python
 
@@ -116,7 +116,7 @@ def test_everything_works_in_a_project_that_has_snapset_from_the_wheel(
 
     other = ec2.launch()
     ec2.clear_calls()
-    command = [their_python.with_name("snapset"), "backup", other.instance_id, "--json"]
+    command: list[str | Path] = [their_python.with_name("snapset"), "backup", other.instance_id, "--json"]
     [made] = json.loads(run(*command, cwd=project.cwd, env=project.env).ok().stdout)["sets"]
     assert find_taken(ec2) == [made["set_id"]]
     assert made["instance_id"] == other.instance_id

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.project import Project, changes, mutating, until
@@ -28,13 +28,13 @@ def stack(project: Project, instance: LaunchedInstance) -> Project:
     return project
 
 
-def snapshots_in(ec2: EmbeddedEC2) -> dict[str, dict]:
+def snapshots_in(ec2: EmbeddedEC2) -> dict[str, Any]:
     return {
         snapshot["SnapshotId"]: snapshot for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
     }
 
 
-def tags_of(snapshot: dict) -> dict[str, str]:
+def tags_of(snapshot: Any) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
 
 

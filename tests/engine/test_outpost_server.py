@@ -24,15 +24,15 @@ def stack(project: Project) -> Project:
     return project
 
 
-def make_subnet(ec2: EmbeddedEC2, zone: str, **place: str) -> str:
+def make_subnet(ec2: EmbeddedEC2, zone: str, **place: Any) -> str:
     client = ec2.ec2()
     vpc_id = client.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     made = client.create_subnet(VpcId=vpc_id, CidrBlock="10.0.0.0/24", AvailabilityZone=zone, **place)
     return made["Subnet"]["SubnetId"]
 
 
-def sets_in(ec2: EmbeddedEC2) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+def sets_in(ec2: EmbeddedEC2) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
     for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]:
         tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
         found.setdefault(tags["snapset:set"], []).append(snapshot)

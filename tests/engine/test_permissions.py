@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.command_line import CommandLine
@@ -52,7 +52,9 @@ IN_STACKS = {
 def test_a_set_in_a_stack_needs_exactly_the_permissions_of_its_row(
     project: Project, ec2: EmbeddedEC2, way: str
 ) -> None:
-    local = {"zone": "us-west-2-lax-1a", "region": "us-west-2"} if "location" in IN_STACKS[way] else {}
+    local: dict[str, Any] = (
+        {"zone": "us-west-2-lax-1a", "region": "us-west-2"} if "location" in IN_STACKS[way] else {}
+    )
     project.config = {"instanceId": ec2.launch([(20, "/dev/sdf", {})], **local).instance_id, **IN_STACKS[way]}
     ec2.clear_calls()
     project.preview().ok()

@@ -72,7 +72,9 @@ def answer(
     """Run the command in a terminal, and answer its question."""
     ours, theirs = os.openpty()
     try:
-        streams = {name: theirs if name in on_terminal else subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+        streams: dict[str, Any] = {
+            name: theirs if name in on_terminal else subprocess.PIPE for name in ("stdin", "stdout", "stderr")
+        }
         with subprocess.Popen(
             [sys.executable, "-c", "from snapset.cli import main; main()", *arguments],
             cwd=snapset.folder,

@@ -72,11 +72,11 @@ def server_with_volumes(server: Project) -> Project:
 def instances_in(ec2: EmbeddedEC2) -> dict[str, dict[str, Any]]:
     """The instances that are not terminated, by id."""
     reservations = ec2.ec2(region=REGION).describe_instances()["Reservations"]
-    found = [instance for reservation in reservations for instance in reservation["Instances"]]
+    found: list[Any] = [instance for reservation in reservations for instance in reservation["Instances"]]
     return {instance["InstanceId"]: instance for instance in found if instance["State"]["Name"] != "terminated"}
 
 
-def tags_of(resource: dict[str, Any]) -> dict[str, str]:
+def tags_of(resource: Any) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in resource["Tags"]}
 
 

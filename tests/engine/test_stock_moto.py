@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -28,6 +28,7 @@ def stock() -> Iterator[dict[str, str]]:
         for line in server.stderr:
             if found := re.search(r"Running on (http://127\.0\.0\.1:\d+)", line):
                 break
+        assert found is not None
         yield {
             "AWS_ENDPOINT_URL_EC2": found[1],
             "AWS_ACCESS_KEY_ID": "testing",
@@ -47,7 +48,7 @@ def instance_id(stock: dict[str, str]) -> str:
     return str(instance["InstanceId"])
 
 
-def client(stock: dict[str, str]):
+def client(stock: dict[str, str]) -> Any:
     return boto3.client(
         "ec2",
         endpoint_url=stock["AWS_ENDPOINT_URL_EC2"],

@@ -68,7 +68,7 @@ EDITS: list[dict[str, Any]] = [
     {"triggers": 1, **RETAIN},
 ]
 # In half of the runs nothing fails, and half have the inputs of the run before. Otherwise no stack would get far.
-edits = st.one_of(st.just({}), st.sampled_from(EDITS))
+edits: st.SearchStrategy[dict[str, Any]] = st.one_of(st.just({}), st.sampled_from(EDITS))
 knobs = st.sampled_from([{}, DELETE, RETAIN])
 accidents = st.one_of(
     st.just(NOTHING),
@@ -161,7 +161,7 @@ class OneSet(RuleBasedStateMachine):
         return self.sets.get(set_id, SetInEC2())
 
     def _up(self, edit: Mapping[str, Any], accident: Accident, *, force: bool) -> None:
-        self.program = {name: value for name, value in (self.program | edit).items() if value is not None}
+        self.program = {name: value for name, value in {**self.program, **edit}.items() if value is not None}
         news = {"scope": "org/project/stack/backup", **self.program}
         if "exclude" in news:
             news["exclude_data_volume_ids"] = [self.volumes[device] for device in news.pop("exclude")]

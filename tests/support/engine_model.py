@@ -120,7 +120,7 @@ class Engine:
             for old in list(self.state):
                 read = provider.read(old.id, _over_the_wire(old.outputs))
                 if read.id:
-                    self._replace(old, replace(old, id=read.id, outputs=_over_the_wire(read.outs)))
+                    self._replace(old, replace(old, id=read.id, outputs=_over_the_wire(read.outs or {})))
                 else:
                     self.state.remove(old)
         return run

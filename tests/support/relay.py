@@ -46,7 +46,7 @@ def _relay(listener: socket.socket, count: int, target: SplitResult) -> None:
         if accepted == count:
             # Close before this call is answered, so that the next one is certainly refused.
             listener.close()
-        with client, socket.create_connection((target.hostname, target.port)) as server:
+        with client, socket.create_connection((target.hostname, target.port or 0)) as server:
             sending = threading.Thread(target=_copy, args=(client, server))
             sending.start()
             _copy(server, client)

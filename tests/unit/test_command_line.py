@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from snapset import errors
-from snapset.cli.backup import parse_tags
+from snapset.cli.options import parse_tags
 
 INSTANCE = "i-0123456789abcdef0"
 WIDTH = 80

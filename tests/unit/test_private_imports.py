@@ -127,7 +127,7 @@ def check_resource_pb2() -> None:
 
 def check_unknown() -> None:
     """A dynamic provider gets one in place of a value that is not known yet; see `check_rpc`. It has no equal."""
-    first, second = (Unknown() for _ in range(2))  # type: ignore[no-untyped-call]
+    first, second = (Unknown() for _ in range(2))
     assert isinstance(first, Unknown)
     assert first != second
 

@@ -28,7 +28,7 @@ def outs_of(result: CreateResult | ReadResult) -> Props:
 
 def unknown() -> Any:
     """A value that is not known yet, as Pulumi's SDK has it."""
-    return Unknown()  # type: ignore[no-untyped-call]
+    return Unknown()
 
 
 @pytest.fixture
