@@ -31,6 +31,7 @@ MEASURED = {
     "test_mocked_stacks.py",
     "test_restore_command.py",
     "test_sets_commands.py",
+    "test_unlock.py",
 }
 
 
