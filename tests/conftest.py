@@ -27,7 +27,6 @@ MEASURED = {
     "test_backup_command.py",
     "test_command_line.py",
     "test_doctor.py",
-    "test_guard.py",
     "test_mocked_stacks.py",
     "test_restore_command.py",
     "test_sets_commands.py",
