@@ -1,15 +1,15 @@
 """What can go wrong, as one tree, with the exit code of the command line.
 
     SnapsetError                 exit 1
-    ├── InputError               exit 2   bad input or configuration; nothing was created
+    ├── InputError               exit 2   bad input or configuration, or AWS refused the request
     │   ├── NotFoundError        exit 2   what the input names does not exist
     │   └── UnreachableError     exit 2   the endpoint can't be reached: the call did not happen
     ├── NotPermittedError        exit 3   the credentials are refused, or lack a permission
     ├── ThrottledError           exit 1   AWS answered "not now": the call did not happen
     ├── NoAnswerError            exit 1   no answer came: the call may or may not have happened
     │   └── LateAnswerError      exit 1   the answer took too long: the call may even happen later
-    ├── SetFailedError           exit 4   AWS set the snapshots to `error`
-    ├── WaitTimeoutError         exit 4   the wait ended before the snapshots completed; they go on
+    ├── SetFailedError           exit 4   AWS set snapshots to `error`, or some no longer exist
+    ├── WaitTimeoutError         exit 4   the wait ended too early: AWS goes on with the snapshots, or volumes
     └── LockedError              exit 5   another run holds the stack's lock
 
 Every message is one line: what was being done, to which resource, the cause with AWS's own code, what to do.
@@ -37,7 +37,7 @@ class SnapsetError(Exception):
 
 
 class InputError(SnapsetError):
-    """The inputs or the configuration can't be used as they are. Nothing was created."""
+    """Bad input or configuration, or AWS refused the request as it is. What was made before stays."""
 
     exit_code = 2
 
@@ -77,13 +77,13 @@ class LateAnswerError(NoAnswerError):
 
 
 class SetFailedError(SnapsetError):
-    """AWS set the snapshots of a set to `error`: there is no backup."""
+    """AWS set snapshots of a set to `error`, or some no longer exist: there is no backup."""
 
     exit_code = 4
 
 
 class WaitTimeoutError(SnapsetError):
-    """The wait ended before the snapshots completed. The snapshots go on."""
+    """The wait ended before the snapshots, or the restored volumes, were ready. AWS goes on with them."""
 
     exit_code = 4
 

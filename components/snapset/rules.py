@@ -70,16 +70,16 @@ def one_of(*allowed: str) -> Rule:
 
 
 def boolean(value: Any) -> str | None:
-    """Hold a value to be true or false."""
+    """Check that a value is true or false."""
     return None if isinstance(value, bool) else f"{value!r} is neither true nor false"
 
 
 def string(value: Any) -> str | None:
-    """Hold a value to be a string."""
+    """Check that a value is a string."""
     return None if isinstance(value, str) else f"{value!r} is not a string"
 
 
 def whole_number(value: Any) -> str | None:
-    """Hold a value to be a whole number; Pulumi carries every number as a float."""
+    """Check that a value is a whole number; Pulumi carries every number as a float."""
     is_whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value % 1 == 0
     return None if is_whole else f"{value!r} is not a whole number"

@@ -200,7 +200,7 @@ def test_with_warn_the_change_goes_ahead_without_a_set(alone: Project, ec2: Embe
     ec2.fault(action="CreateSnapshots", kind="deny")
     alone.config |= {"instanceType": "t3.large", "onFailure": "warn"}
     changed = alone.up().ok()
-    assert f"{instance_id} is changed without a backup" in changed.text
+    assert f"{instance_id}: the change goes ahead although its backup failed" in changed.text
     assert "ModifyInstanceAttribute" in actions(ec2)
     assert sets_in(ec2) == {}
 

@@ -57,6 +57,7 @@ def test_every_document_matches_the_schema(snapset: CommandLine, ec2: EmbeddedEC
     ec2.lock(first["snapshot_ids"][:1])
     assert [record["result"] for record in run("prune", "--keep-last", "1", "--yes")["sets"]] == ["partly deleted"]
     run("doctor")
+    run("doctor", "--instance", "nonsense", code=2)
     assert run("unlock", "--change-id", "first")["locks"] == []
     run("unlock", "--change-id", "nonesuch", code=2)
     ec2.fault(action="DescribeSnapshots", kind="deny")

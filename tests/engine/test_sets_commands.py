@@ -228,7 +228,7 @@ def test_prune_deletes_the_old_sets_of_every_instance_and_nothing_else(
     assert mutating(ec2.calls()) == ["DeleteSnapshot"] * 6
     assert {call["action"] for call in ec2.calls()} == {"DescribeSnapshots", "DeleteSnapshot"}
     assert left(ec2) == {foreign, *(snapshot_id for set_id in kept for snapshot_id in snapshots_of(ec2, set_id))}
-    assert snapset("prune", "--keep-last", "1", "--yes").ok().stdout == "Nothing is to be deleted.\n"
+    assert snapset("prune", "--keep-last", "1", "--yes").ok().stdout == "There is nothing to delete.\n"
 
 
 def test_prune_of_one_instance_keeps_the_sets_of_others(

@@ -89,7 +89,7 @@ def test_deleting_the_old_resource_does_not_delete_a_set_that_the_new_one_adopte
     stack.config["onDelete"] = "delete"
     scene = scene_of("up")
     ec2.fault(action="CreateTags", kind="deny")
-    assert "could not be marked" in scene.run().ok().text
+    assert "could not be tagged" in scene.run().ok().text
     [old] = scene.recorded()
     if tagging == "allowed again":
         ec2.clear_faults()

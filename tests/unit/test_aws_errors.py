@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.errors import (
+    ACCOUNT_CODES,
     CREDENTIAL_CODES,
     DRY_RUN_OPERATION,
     PERMISSION_CODES,
@@ -34,6 +36,7 @@ ANSWERS: list[tuple[str, int, type[errors.SnapsetError], str]] = [
     *((code, 503, errors.ThrottledError, "Try again later.") for code in sorted(THROTTLE_CODES)),
     *((code, 403, errors.NotPermittedError, f"Allow {NEEDS}.") for code in sorted(PERMISSION_CODES)),
     *((code, 401, errors.NotPermittedError, "the AWS credentials.") for code in sorted(CREDENTIAL_CODES)),
+    *((code, 403, errors.NotPermittedError, f"{advice}.") for code, advice in ACCOUNT_CODES.items()),
     *((code, 500, errors.NoAnswerError, "whether the call happened.") for code in sorted(SERVER_FAULT_CODES)),
     ("InternalError", 400, errors.NoAnswerError, "whether the call happened."),
     ("SomethingNew", 502, errors.NoAnswerError, "whether the call happened."),
@@ -290,13 +293,13 @@ def test_a_refused_connection_is_unreachable_and_names_the_endpoint(
 
 @pytest.mark.parametrize("message", ["<Message/>", "", "<Message>  \n </Message>"])
 def test_an_error_of_aws_without_a_message_is_one_line(settings: AwsSettings, message: str) -> None:
-    body = f"<Response><Errors><Error><Code>Blocked</Code>{message}</Error></Errors></Response>".encode()
+    body = f"<Response><Errors><Error><Code>AccessDenied</Code>{message}</Error></Errors></Response>".encode()
     answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
     with listener(answer) as endpoint, pytest.raises(errors.NotPermittedError) as caught:
         Ec2(replace(settings, endpoint_url=endpoint)).delete_snapshot(SNAPSHOT)
-    assert caught.value.code == "Blocked"
+    assert caught.value.code == "AccessDenied"
     [line] = str(caught.value).splitlines()
-    assert line.startswith(f"deleting {SNAPSHOT}: Blocked: ")
+    assert line.startswith(f"deleting {SNAPSHOT}: AccessDenied: ")
     assert line.endswith("Allow ec2:DeleteSnapshot.")
     assert "None" not in line
 
@@ -312,7 +315,7 @@ def test_a_throttled_call_says_how_long_aws_asks_to_wait(
 
 
 def test_no_code_of_aws_belongs_to_two_families() -> None:
-    families = [THROTTLE_CODES, PERMISSION_CODES, CREDENTIAL_CODES, SERVER_FAULT_CODES]
+    families = [THROTTLE_CODES, PERMISSION_CODES, CREDENTIAL_CODES, ACCOUNT_CODES, SERVER_FAULT_CODES]
     assert sum(len(family) for family in families) == len(frozenset().union(*families))
 
 
@@ -338,3 +341,10 @@ def test_the_error_of_boto3_stays_the_cause(aws: Ec2, ec2: EmbeddedEC2, inputs: 
     with pytest.raises(errors.NotPermittedError) as caught:
         aws.create_snapshots(inputs.request(set_id=SET))
     assert type(caught.value.__cause__).__name__ == "ClientError"
+
+
+def test_a_role_that_may_not_be_assumed_is_no_matter_of_ec2s_permissions() -> None:
+    answer: Any = {"Error": {"Code": "AccessDenied", "Message": "not authorized to perform: sts:AssumeRole"}}
+    with pytest.raises(errors.NotPermittedError) as caught, calling_aws("describing i-1", needs="ec2:Describe"):
+        raise ClientError(answer, "AssumeRole")
+    assert str(caught.value).endswith("Allow sts:AssumeRole, and let the role's trust policy name this caller.")

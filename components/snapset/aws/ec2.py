@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FILTER_VALUES = 200
 _SNAPSHOTS_A_PAGE = 1000
 _VOLUMES_A_PAGE = 500
-# A set is taken within seconds of the check of its inputs, and reuses what DescribeInstances answered to that.
+# create() follows check() within seconds, and reuses the instance that check() described.
 _RECALL_SECONDS = 10.0
 
 
@@ -198,12 +198,12 @@ class Ec2:
             self._client.create_volume(**request, DryRun=True)
 
     def attach_volume(self, volume_id: str, *, instance_id: str, device: str) -> None:
-        """Begin to attach an available volume. Once it is attached, AWS refuses another time."""
+        """Begin to attach an available volume. Not safe to repeat: AWS refuses if it is attached already."""
         with calling_aws(f"attaching {volume_id} to {instance_id} at {device}", needs="ec2:AttachVolume"):
             self._client.attach_volume(VolumeId=volume_id, InstanceId=instance_id, Device=device)
 
     def detach_volume(self, volume_id: str, *, instance_id: str) -> None:
-        """Begin to detach a volume. Once it is detached, AWS refuses another time."""
+        """Begin to detach a volume. Not safe to repeat: AWS refuses if it is detached already."""
         with calling_aws(f"detaching {volume_id} from {instance_id}", needs="ec2:DetachVolume"):
             self._client.detach_volume(VolumeId=volume_id, InstanceId=instance_id)
 

@@ -26,8 +26,9 @@ THROTTLE_CODES: dict[str, float | None] = {
     "ConcurrentSnapshotLimitExceeded": 60.0,
     "PendingSnapshotLimitExceeded": 60.0,
 }
-# The caller is known but lacks a permission, or the caller's credentials are refused.
-PERMISSION_CODES = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Blocked"})
+# The caller is known but lacks a permission.
+PERMISSION_CODES = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
+# The caller's credentials are refused.
 CREDENTIAL_CODES = frozenset(
     {
         "AuthFailure",
@@ -36,13 +37,17 @@ CREDENTIAL_CODES = frozenset(
         "IncompleteSignature",
         "InvalidClientTokenId",
         "MissingAuthenticationToken",
-        "OptInRequired",
-        "PendingVerification",
         "RequestExpired",
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
     }
 )
+# The account is refused, with what to do about it.
+ACCOUNT_CODES = {
+    "Blocked": "AWS has blocked the account: ask AWS Support",
+    "OptInRequired": "Enable the Region or the service for this account",
+    "PendingVerification": "Wait until AWS has verified the account",
+}
 # Server faults: an answer that does not say whether the call happened.
 SERVER_FAULT_CODES = frozenset(
     {"InternalError", "InternalFailure", "ServerInternal", "ServiceUnavailable", "Unavailable"}
@@ -67,7 +72,7 @@ def calling_aws(doing: str, *, needs: str) -> Iterator[None]:
     try:
         yield
     except botocore.ClientError as error:
-        raise _from_answer(error.response, doing, needs) from error
+        raise _from_answer(error, doing, needs) from error
     except (botocore.NoCredentialsError, botocore.PartialCredentialsError) as error:
         advice = "Set AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or aws:profile in the stack"
         raise errors.InputError(f"{doing}: no AWS credentials were found. {advice}.") from error
@@ -115,7 +120,11 @@ def no_region(doing: str) -> errors.InputError:
     return errors.InputError(f"{doing}: no Region is set. {advice}.")
 
 
-def _from_answer(response: Any, doing: str, needs: str) -> errors.SnapsetError:
+def _from_answer(error: Any, doing: str, needs: str) -> errors.SnapsetError:
+    response = error.response
+    # A role is assumed inside the first call that needs it.
+    if error.operation_name == "AssumeRole":
+        needs = "sts:AssumeRole, and let the role's trust policy name this caller"
     code: str = response["Error"].get("Code", "Unknown")
     status: int = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     cause = f"{doing}: {code}: {_sentence(response['Error'].get('Message') or '')}"
@@ -125,6 +134,8 @@ def _from_answer(response: Any, doing: str, needs: str) -> errors.SnapsetError:
         return errors.NotPermittedError(f"{cause} Allow {needs}.", code=code)
     if code in CREDENTIAL_CODES:
         return errors.NotPermittedError(f"{cause} Renew or correct the AWS credentials.", code=code)
+    if code in ACCOUNT_CODES:
+        return errors.NotPermittedError(f"{cause} {ACCOUNT_CODES[code]}.", code=code)
     if code in SERVER_FAULT_CODES or status >= _HTTP_SERVER_ERROR:
         return errors.NoAnswerError(f"{cause} AWS does not say whether the call happened.", code=code)
     if code == INVALID_SNAPSHOT_IN_USE:

@@ -48,7 +48,7 @@ def find_region(settings: AwsSettings) -> str:
 
 
 def find_caller(settings: AwsSettings) -> str:
-    """Return the ARN of the user or role whose credentials they are.
+    """Return the ARN of the user or role that these settings sign calls as.
 
     AWS asks no permission for it: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 

@@ -41,12 +41,14 @@ class OnDelete(str, Enum):
 
 def backup(
     instances: Annotated[
-        list[str] | None, typer.Argument(metavar="INSTANCE", help="Instance ids; one set of each.")
+        list[str] | None, typer.Argument(metavar="INSTANCE", help="Ids of the instances; each gets its own set.")
     ] = None,
     filter_: Annotated[
         list[str] | None,
         typer.Option(
-            "--filter", metavar="NAME=V", help="And all that match, as AWS filters: tag:app=web; repeatable."
+            "--filter",
+            metavar="NAME=V",
+            help="Also every instance that this AWS filter matches: tag:app=web; repeatable.",
         ),
     ] = None,
     exclude_boot: ExcludeBoot = False,
@@ -59,13 +61,18 @@ def backup(
     copy_tags: Annotated[bool, typer.Option("--copy-tags", help="Copy each volume's tags to its snapshot.")] = False,
     description: Annotated[str | None, typer.Option(help="Description of every snapshot.")] = None,
     outpost_arn: Annotated[str | None, typer.Option(metavar="ARN", help="Store on the instance's Outpost.")] = None,
-    location: Annotated[Location | None, typer.Option(help="Where to store, in a Local Zone.")] = None,
+    location: Annotated[
+        Location | None, typer.Option(help="For an instance in a Local Zone: where to store the snapshots.")
+    ] = None,
     change_id: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="The change, such as a commit: served once, however often run."),
+        typer.Option(
+            metavar="ID", help="What the backup is for, such as a commit. The same id again takes no second set."
+        ),
     ] = None,
     stack: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Pulumi stack of the record; one for the change if left out.")
+        str | None,
+        typer.Option(metavar="NAME", help="Pulumi stack that records the set; if left out, each change has its own."),
     ] = None,
     region: Region = None,
     profile: Profile = None,
@@ -130,8 +137,11 @@ def backup(
                 print_sets(document["sets"])
     if interrupted:
         taken = ", ".join(record["set_id"] for record in document["sets"])
-        kept = f"{taken} is recorded and its snapshots go on" if taken else "no set was recorded"
-        print_error(f"interrupted: {kept}. Run it again with --change-id {request.change_id} to wait for it.")
+        again = f"Run it again with --change-id {request.change_id}"
+        if taken:
+            print_error(f"interrupted: recorded: {taken}; AWS goes on with the snapshots. {again} to wait for them.")
+        else:
+            print_error(f"interrupted: no set was recorded. {again}: if AWS took one meanwhile, it is adopted.")
         raise typer.Exit(INTERRUPTED)
 
 

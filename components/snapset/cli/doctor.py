@@ -16,7 +16,8 @@ EXIT_CODES = "Exit codes: 0 all is well; 1 something is to be mended; 2 bad usag
 
 def doctor(
     instance: Annotated[
-        str | None, typer.Option(metavar="INSTANCE", help="Ask for the permissions to snapshot it; else in general.")
+        str | None,
+        typer.Option(metavar="INSTANCE", help="Check the permissions for this instance; if left out, in general."),
     ] = None,
     region: Region = None,
     profile: Profile = None,

@@ -10,17 +10,19 @@ import typer
 from snapset import rules
 from snapset.errors import InputError
 
-SetId = Annotated[str, typer.Argument(metavar="SET_ID", help="The set; its id is enough.")]
+SetId = Annotated[str, typer.Argument(metavar="SET_ID", help="Id of the set, such as set-0123456789abcdef0.")]
 Instances = Annotated[
     list[str] | None, typer.Option("--instance", metavar="I", help="Only sets of this instance; repeatable.")
 ]
 ExcludeBoot = Annotated[bool, typer.Option("--exclude-boot", help="Leave the root volume out.")]
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait: 90s, 30m, 2h.")]
-Region = Annotated[str | None, typer.Option("--region", help="Region; that of the profile if left out.")]
+Region = Annotated[
+    str | None, typer.Option("--region", help="AWS Region; if left out, AWS_REGION, else the profile's.")
+]
 Profile = Annotated[str | None, typer.Option("--profile", help="AWS profile.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
-# DescribeSnapshots takes at most so many values a filter.
+# DescribeSnapshots takes at most so many values for each filter.
 _MAX_INSTANCES = 200
 
 

@@ -22,7 +22,7 @@ EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad usage or input, or nobody to a
 
 def prune(
     keep_last: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Keep so many completed sets of every instance.")
+        int | None, typer.Option(metavar="N", min=1, help="Keep the N newest completed sets of every instance.")
     ] = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="30d", help="Or: delete what was taken longer ago than this.")
@@ -65,7 +65,7 @@ def prune(
         document["sets"] = list(records.values())
         if not chosen:
             if not json_:
-                typer.echo("Nothing is to be deleted.")
+                typer.echo("There is nothing to delete.")
             return
         if not yes:
             _ask(list(records.values()))
@@ -114,7 +114,7 @@ def _delete(
             print_error(message)
     if failed := [error for error in kept.values() if not pruning.is_refusal(error)]:
         raise type(failed[0])(
-            f"pruning: {len(failed)} snapshots stay that were to be deleted. Run it again once the reason is gone.",
+            f"pruning: {len(failed)} of the snapshots could not be deleted. Run it again once the reason is gone.",
             code=failed[0].code,
         )
 

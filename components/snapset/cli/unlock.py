@@ -19,14 +19,14 @@ EXIT_CODES = "Exit codes: 0 there is no lock any more; 1 failed; 2 bad usage or 
 
 
 def unlock(
-    stack: Annotated[str | None, typer.Option(metavar="NAME", help="Stack that the backup named.")] = None,
-    change_id: Annotated[str | None, typer.Option(metavar="ID", help="Else the change that it is for.")] = None,
+    stack: Annotated[str | None, typer.Option(metavar="NAME", help="The backup's --stack.")] = None,
+    change_id: Annotated[str | None, typer.Option(metavar="ID", help="Or the backup's --change-id.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Clear the lock without asking.")] = False,
     json_: Json = False,
 ) -> None:
     """Show who holds a stack's lock, and clear it after asking.
 
-    For the lock of a run that was killed: a run that is still at work would no longer keep others out.
+    Only for a run that was killed. If it is still at work, a second run could write the same state.
 
     Example: snapset unlock --change-id "$GIT_SHA"
     """

@@ -71,6 +71,7 @@ class Backup:
                     interrupted=self._interrupted,
                 )
             except automation.CommandError as error:
+                # Too old an engine explains the failure better: then this raises.
                 self._command.find_version()
                 raise self._failure(error) from error
             finally:

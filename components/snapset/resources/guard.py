@@ -146,7 +146,7 @@ class _Guard:
         except errors.SnapsetError as error:
             if self.blocks:
                 raise pulumi.RunError(f"{instance_id} is not changed: {errors.show(error)}") from None
-            pulumi.log.warn(f"{instance_id} is changed without a backup: {errors.show(error)}")
+            pulumi.log.warn(f"{instance_id}: the change goes ahead although its backup failed: {errors.show(error)}")
 
     async def after(self, args: pulumi.ResourceHookArgs) -> None:
         """Claim the set once the change has happened: a later change must not adopt it."""

@@ -68,7 +68,7 @@ class InstanceSnapshots(pulumi.ComponentResource):
             inputs: the inputs as keywords; see `InstanceSnapshotsArgs`.
 
         Raises:
-            RunError: an input has a name that there is not, or `wait_timeout` is not a duration.
+            RunError: an input's name is unknown, or `wait_timeout` is not a duration.
         """
         super().__init__("snapset:index:InstanceSnapshots", name, {}, opts)
         given: dict[str, Any] = {**(args or {}), **inputs}  # type: ignore[dict-item]

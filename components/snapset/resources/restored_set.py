@@ -141,7 +141,7 @@ class RestoredSet(Resource, module="snapset", name="RestoredSet"):
             inputs: see `RestoredSetArgs`.
 
         Raises:
-            RunError: an input has a name that there is not.
+            RunError: an input's name is unknown.
         """
         refuse_unknown(inputs, RestoredSetArgs, of=type(self).__name__)
         end_quietly_on_interrupt()

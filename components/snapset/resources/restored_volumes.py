@@ -31,9 +31,9 @@ class RestoredVolumesArgs(RestoreArgs, total=False):
 class RestoredVolumes(pulumi.ComponentResource):
     """One volume of each snapshot of a set, made in a zone, or attached to an instance where they were.
 
-    The volumes have the sizes and the tags of their snapshots. A change of any input but `tags` replaces them, with
-    what was written to them since: so does another set from the `source`. Give the option `protect` to volumes that
-    are in use.
+    The volumes have the sizes and the tags of their snapshots. A change of any input except `tags`, or another set
+    from `source`, replaces the volumes: what was written to them since is lost. Give the option `protect` to volumes
+    that are in use.
     """
 
     set_id: pulumi.Output[str]
@@ -62,7 +62,7 @@ class RestoredVolumes(pulumi.ComponentResource):
             inputs: the inputs as keywords; see `RestoredVolumesArgs`.
 
         Raises:
-            RunError: an input has a name that there is not.
+            RunError: an input's name is unknown.
         """
         super().__init__("snapset:index:RestoredVolumes", name, {}, opts)
         given: dict[str, Any] = {**(args or {}), **inputs}
@@ -93,7 +93,7 @@ class RestoredVolumes(pulumi.ComponentResource):
 
 
 def _when_completed(source: InstanceSnapshots | SnapshotSet) -> pulumi.Output[str]:
-    """Return the id of the set once it has completed, or once the program has waited for it as long as it would."""
+    """Return the id of the set once it has completed; at once if the source does not wait."""
     if isinstance(source, SnapshotSet):
         timeout = parse_duration(DEFAULT_TIMEOUT, name="wait_timeout")
         finished = claim_and_wait(source, wait=True, timeout=timeout)

@@ -216,7 +216,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             inputs: see `SnapshotSetArgs`.
 
         Raises:
-            RunError: an input has a name that there is not.
+            RunError: an input's name is unknown.
         """
         refuse_unknown(inputs, SnapshotSetArgs, of=type(self).__name__)
         end_quietly_on_interrupt()

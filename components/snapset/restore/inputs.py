@@ -1,4 +1,4 @@
-"""The inputs of one restore: their rules, the tags of its volumes, and the request to AWS. Pure: no AWS, no Pulumi.
+"""The inputs of one restore: their rules, the tags of its volumes, and the request to AWS. Calls nothing.
 
 Limits: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
 """

@@ -20,7 +20,7 @@ from snapset.restore.inputs import RestoreInputs
 from snapset.restore.plan import Plan, find_restored, make_plan
 from snapset.retry import Retry
 
-# How often CreateVolume is called in all where AWS gives no answer, and where the volume vanishes again.
+# How often CreateVolume is tried where AWS gives no answer, and how often a volume that vanished is made again.
 _ATTEMPTS = 4
 # AWS hands out a volume's id for its token again even after that volume was deleted, for about a day; so the token of
 # a restore that is done over and over, as in a drill, changes after these seconds.

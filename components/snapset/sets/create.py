@@ -3,8 +3,8 @@
 CreateSnapshots has no ClientToken, so a lost answer can't be told from a lost call. Each set therefore carries the
 token of its intent, applied by the call itself, and nothing is created before a look for a set with that token.
 
-A set is *claimed* once a stack's state holds it. Only an unclaimed set is ever adopted: one that a run took and whose
-record that run could not write.
+A set is *claimed* once it has served its purpose: a stack's state holds it, or the guarded change has happened. Only
+an unclaimed set is ever adopted: one that a run took and whose record that run could not write.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The inputs of one snapshot set: their rules, what replaces a set, and the request to AWS. Pure: no AWS, no Pulumi.
+"""The inputs of one snapshot set: their rules, what replaces a set, and the request to AWS. Calls nothing.
 
 Limits: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshots.html and
 https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceSpecification.html
@@ -26,7 +26,7 @@ _OUTPOST_ARN = re.compile(r"arn:aws[a-z-]*:outposts:[a-z0-9-]+:\d{12}:outpost/op
 
 @dataclass(frozen=True, kw_only=True)
 class SetInputs:
-    """The valid inputs of one snapshot set; `snapset.resources.snapshot_set.SetArgs` says what each is.
+    """The valid inputs of one snapshot set; `snapset.resources.snapshot_set.SnapshotSetArgs` says what each is.
 
     `scope` is whom the set is for: organization, project, stack and name of the resource. Exclusions are sorted.
     """

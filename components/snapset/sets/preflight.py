@@ -1,4 +1,4 @@
-"""Find at preview what would fail: do the inputs fit the instance as it is now, and would AWS allow the call?"""
+"""Find out, before the call, what would make it fail: inputs that don't fit the instance, or a missing permission."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ COUNT = "snapset:count"
 
 OWN_KEYS = (SET, TOKEN, INSTANCE, CHANGE, CLAIM, DEVICE, COUNT)
 MAX_TAGS = 50
-# Ten keys are snapset's, some of them not used yet.
+# Ten of AWS's 50 are reserved for snapset; seven are in use.
 MAX_USER_TAGS = 40
 MAX_KEY_LENGTH = 128
 MAX_VALUE_LENGTH = 256
