@@ -309,7 +309,7 @@ def test_an_interrupt_during_the_wait_exits_at_once_with_the_set_recorded(
     assert process.returncode == 130
     assert ended < 8  # well under 2 s on an idle machine, but tests run in parallel
     [taken] = json.loads(stdout)["sets"]
-    assert f"{taken['set_id']} is recorded" in stderr
+    assert f"interrupted: recorded: {taken['set_id']}; AWS goes on" in stderr
     ec2.complete()
     again = document(snapset("backup", instance.instance_id, "--change-id", "c", "--json").ok())
     assert [record["set_id"] for record in again["sets"]] == [taken["set_id"]]

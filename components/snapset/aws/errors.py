@@ -123,15 +123,15 @@ def no_region(doing: str) -> errors.InputError:
 def _from_answer(error: Any, doing: str, needs: str) -> errors.SnapsetError:
     response = error.response
     # A role is assumed inside the first call that needs it.
-    if error.operation_name == "AssumeRole":
-        needs = "sts:AssumeRole, and let the role's trust policy name this caller"
+    is_role = error.operation_name == "AssumeRole"
+    allow = "sts:AssumeRole, and let the role's trust policy name this caller" if is_role else needs
     code: str = response["Error"].get("Code", "Unknown")
     status: int = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     cause = f"{doing}: {code}: {_sentence(response['Error'].get('Message') or '')}"
     if code in THROTTLE_CODES:
         return errors.ThrottledError(f"{cause} Try again later.", code=code, asks_for=THROTTLE_CODES[code])
     if code in PERMISSION_CODES:
-        return errors.NotPermittedError(f"{cause} Allow {needs}.", code=code)
+        return errors.NotPermittedError(f"{cause} Allow {allow}.", code=code)
     if code in CREDENTIAL_CODES:
         return errors.NotPermittedError(f"{cause} Renew or correct the AWS credentials.", code=code)
     if code in ACCOUNT_CODES:
