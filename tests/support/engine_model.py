@@ -99,7 +99,9 @@ class Engine:
         """`pulumi up --skip-preview` of a program with one set; `force` adds `--replace` for it."""
         with _running(boundary) as run:
             provider = self._start_provider()
-            self._register(run, provider, _over_the_wire({**news, "__provider": "gASV"}), force, boundary)
+            self._register(
+                run, provider, _over_the_wire({**news, "is_preview": False, "__provider": "gASV"}), force, boundary
+            )
             boundary(RECORDED)
             self._run_program()
             boundary(PROGRAM_ENDED)
