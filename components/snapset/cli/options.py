@@ -22,9 +22,6 @@ Region = Annotated[
 Profile = Annotated[str | None, typer.Option("--profile", help="AWS profile.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
-# DescribeSnapshots takes at most so many values for each filter.
-_MAX_INSTANCES = 200
-
 
 def check(name: str, value: str, rule: rules.Rule) -> None:
     """Raise an `InputError` if the option's value breaks the rule."""
@@ -77,10 +74,11 @@ def parse_instances(instance_ids: Sequence[str]) -> dict[str, Sequence[str]]:
     Raises:
         InputError: one is not an instance id, or there are more than AWS takes.
     """
+    from snapset.aws.ec2 import FILTER_VALUES
     from snapset.sets.tags import INSTANCE
 
     for instance_id in instance_ids:
         check("--instance", instance_id, rules.instance_id)
-    if len(instance_ids) > _MAX_INSTANCES:
-        raise InputError(f"reading --instance: {len(instance_ids)} are too many; give at most {_MAX_INSTANCES}.")
+    if len(instance_ids) > FILTER_VALUES:
+        raise InputError(f"reading --instance: {len(instance_ids)} are too many; give at most {FILTER_VALUES}.")
     return {f"tag:{INSTANCE}": instance_ids} if instance_ids else {}

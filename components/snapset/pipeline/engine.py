@@ -77,7 +77,7 @@ class EngineCommand(automation.PulumiCommand):
             raise errors.SnapsetError(f"starting the Pulumi engine: {error}. Install it again.") from error
 
     def interrupt(self) -> None:
-        """Ask the engine to end in order, as Ctrl-C does: it writes the state and lets go of the stack."""
+        """Ask the engine to end in order, as Ctrl-C does: it writes the state and unlocks the stack."""
         if self._running and self._running.poll() is None:
             self._running.send_signal(signal.SIGINT)
 

@@ -42,7 +42,7 @@ def find_problems(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[Prob
     """Return every reason why the restore would fail now, by the property that is to blame. Creates nothing.
 
     Devices held by the previous version of this resource count as free, because Pulumi deletes that version first.
-    What can't be checked, because a permission or an answer is missing, is said in one line and is no problem.
+    If a check lacks a permission or an answer, that is said in one line, and is not reported as a problem.
     """
     unchecked = f"warning: the restore of {inputs.set_id} is not checked"
     try:

@@ -14,7 +14,7 @@ from snapset.sets.inputs import SetInputs
 def find_problems(ec2: Ec2, inputs: SetInputs, *, dry_run: bool, retry: Retry) -> list[Problem]:
     """Return every reason why CreateSnapshots would fail now, by the property that is to blame. Creates nothing.
 
-    What can't be checked, because a permission or an answer is missing, is said in one line and is no problem. With
+    If a check lacks a permission or an answer, that is said in one line, and is not reported as a problem. With
     `dry_run`, AWS is also asked whether the call would be allowed.
     """
     unchecked = f"warning: {inputs.instance_id} is not checked"
