@@ -34,6 +34,7 @@ class Retry:
     Attributes:
         consistency: how long a snapshot that exists may stay invisible to DescribeSnapshots.
         throttle: how long to go on after AWS answered "not now".
+        late: how long after its beginning a call without an answer may still happen.
         adoption: how old an unclaimed set may be and still be adopted.
         volume: how long to wait until volumes are made, attached or detached.
         say: shows one line to the user.
@@ -41,18 +42,19 @@ class Retry:
 
     consistency: float = 20.0
     throttle: float = 600.0
+    late: float = 60.0
     adoption: float = 3600.0
     volume: float = 300.0
     say: Say = _ignore
 
     @classmethod
     def from_environment(cls, say: Say = _ignore) -> Retry:
-        """Read SNAPSET_CONSISTENCY_SECONDS, and likewise ..._THROTTLE_, ..._ADOPTION_ and ..._VOLUME_SECONDS.
+        """Read SNAPSET_CONSISTENCY_SECONDS and the likes: _THROTTLE_, _LATE_, _ADOPTION_, _VOLUME_SECONDS.
 
         Raises:
             InputError: one of them is not a number.
         """
-        names = ("consistency", "throttle", "adoption", "volume")
+        names = ("consistency", "throttle", "late", "adoption", "volume")
         seconds = {name: read_seconds(f"SNAPSET_{name.upper()}_SECONDS", getattr(cls, name)) for name in names}
         return cls(**seconds, say=say)
 
@@ -60,9 +62,9 @@ class Retry:
         """Return the same, with another way to say something."""
         return replace(self, say=say)
 
-    def may_be_invisible(self, start_time: str) -> bool:
-        """Tell whether a snapshot is so young that DescribeSnapshots may not show it yet."""
-        return age_of(start_time) < self.consistency
+    def may_be_invisible(self, age: float) -> bool:
+        """Tell whether a snapshot of this age, in seconds, is so young that DescribeSnapshots may not show it yet."""
+        return age < self.consistency
 
     def while_throttled(self, call: Callable[[], _T], *, doing: str) -> _T:
         """Make a call, again and again while AWS answers "not now", for as long as `throttle` allows.

@@ -20,8 +20,8 @@ class Snapshot:
     tags: Mapping[str, str]
 
     @property
-    def claim(self) -> str | None:
-        return tags.claim_of(self.tags)
+    def claims(self) -> set[str]:
+        return tags.claims_of(self.tags)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SetInEC2:
 
     @property
     def claims(self) -> set[str]:
-        return {snapshot.claim for snapshot in self.snapshots.values() if snapshot.claim}
+        return {claim for snapshot in self.snapshots.values() for claim in snapshot.claims}
 
     @property
     def failed(self) -> bool:

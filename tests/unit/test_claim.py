@@ -13,7 +13,7 @@ from snapset.aws.records import Snapshot
 from snapset.emulator.client import EmbeddedEC2
 from snapset.retry import Retry
 from snapset.sets import tags
-from snapset.sets.claim import announce_claim, claim_set, delete_set, delete_snapshots
+from snapset.sets.claim import announce_claim, claim_set, delete_set, delete_snapshots, find_other_claims
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
 
@@ -66,15 +66,20 @@ def use_in_image(client: EC2Client) -> Callable[[str], str]:
     return register
 
 
-def test_a_claim_tags_every_snapshot_with_its_device_and_the_count_and_keeps_the_other_tags(
+def test_a_claim_marks_every_snapshot_with_its_device_its_own_id_and_the_count_and_keeps_the_other_tags(
     aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
     before = look()
     devices = dict(zip(taken, [DATA, SCRATCH, ""], strict=True))
     claim_set(aws, replace(unclaimed, devices=devices), claim="mine", retry=SHORT)
     for snapshot_id, snapshot in look().items():
-        device = {"snapset:device": devices[snapshot_id]} if devices[snapshot_id] else {}
-        assert snapshot.tags == {**before[snapshot_id].tags, "snapset:claim": "mine", "snapset:count": "3", **device}
+        assert snapshot.tags == {
+            **before[snapshot_id].tags,
+            "snapset:claim": "mine",
+            "snapset:count": "3",
+            "snapset:device": devices[snapshot_id],
+            "snapset:snapshot": snapshot_id,
+        }
 
 
 def test_the_count_is_that_of_the_whole_set_whatever_part_of_it_is_claimed(
@@ -110,17 +115,36 @@ def test_an_announced_claim_is_no_claim_yet_but_names_the_resource_that_is_about
     aws: Ec2, unclaimed: SnapshotSet, look: Look
 ) -> None:
     announce_claim(aws, unclaimed, claim="mine", retry=SHORT)
-    assert {tags.claim_of(snapshot.tags) for snapshot in look().values()} == {None}
-    assert {tags.holder_of(snapshot.tags) for snapshot in look().values()} == {"mine"}
+    assert [tags.claims_of(snapshot.tags) for snapshot in look().values()] == [set()] * 3
+    assert [tags.claimants_of(snapshot.tags) for snapshot in look().values()] == [{"mine"}] * 3
+    claim_set(aws, unclaimed, claim="mine", retry=SHORT, adopted=True)
+    assert [tags.claims_of(snapshot.tags) for snapshot in look().values()] == [{"mine"}] * 3
+
+
+def test_the_claims_of_two_resources_do_not_overwrite_each_other(
+    aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
+) -> None:
+    announce_claim(aws, unclaimed, claim="adopter", retry=SHORT)
+    claim_set(aws, unclaimed, claim="taker", retry=SHORT)
+    claim_set(aws, unclaimed, claim="adopter", retry=SHORT, adopted=True)
+    assert [tags.claims_of(snapshot.tags) for snapshot in look().values()] == [{"taker", "adopter"}] * 3
+    assert set(find_other_claims(aws, taken, claim="adopter")) == set(taken)
+    for claim in ("taker", "adopter"):
+        assert set(delete_set(aws, taken, set_id=SET, claim=claim, retry=SHORT)) == set(taken)
+    assert len(look()) == 3
+
+
+def test_a_throttled_claim_is_repeated(aws: Ec2, ec2: EmbeddedEC2, unclaimed: SnapshotSet, look: Look) -> None:
+    ec2.fault(action="CreateTags", kind="error", code="RequestLimitExceeded", times=4)
     claim_set(aws, unclaimed, claim="mine", retry=SHORT)
-    assert {tags.claim_of(snapshot.tags) for snapshot in look().values()} == {"mine"}
+    assert [tags.claims_of(snapshot.tags) for snapshot in look().values()] == [{"mine"}] * 3
 
 
 def test_what_another_resource_is_about_to_hold_stays(
     aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
     announce_claim(aws, unclaimed, claim="theirs", retry=SHORT)
-    assert delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT) == taken
+    assert set(delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)) == set(taken)
     assert len(look()) == 3
 
 
@@ -196,14 +220,14 @@ def test_without_the_permission_to_delete_the_error_says_so(
     assert len(ec2.calls("DeleteSnapshot")) == 3
 
 
-def test_what_another_resource_has_claimed_stays(
+def test_of_a_set_that_another_resource_has_claimed_in_part_nothing_is_deleted(
     aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
     theirs, own, _ = taken
     claim_set(aws, part_of(unclaimed, theirs), claim="theirs", retry=SHORT)
     claim_set(aws, part_of(unclaimed, own), claim="mine", retry=SHORT)
     assert delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT) == [theirs]
-    assert set(look()) == {theirs}
+    assert set(look()) == set(taken)
 
 
 def test_a_throttled_deletion_is_tried_again_and_said(

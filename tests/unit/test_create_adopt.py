@@ -12,6 +12,7 @@ from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.retry import Retry
 from snapset.sets.create import Taken, create_set
 from snapset.sets.inputs import SetInputs
+from snapset.sets.tags import own_tags
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -38,7 +39,9 @@ def leave_behind(client: EC2Client, inputs: SetInputs) -> LeaveBehind:
     """Take a set as an earlier run did that could not record it; returns the ids of its snapshots."""
 
     def take(*, token: str = inputs.token, exclude_boot: bool = False) -> list[str]:
-        tags = {"snapset:set": OLD_SET, "snapset:token": token, "snapset:instance": inputs.instance_id}
+        tags = own_tags(
+            set_id=OLD_SET, token=token, instance_id=inputs.instance_id, change_id=inputs.change_id, count=None
+        )
         answer = client.create_snapshots(
             InstanceSpecification={"InstanceId": inputs.instance_id, "ExcludeBootVolume": exclude_boot},
             TagSpecifications=[

@@ -73,6 +73,10 @@ def test_all_tags_are_in_the_one_call(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInp
         "snapset:token": inputs.token,
         "snapset:instance": inputs.instance_id,
         "snapset:change": "c" * 256,
+        "snapset:count": "",
+        "snapset:claim": "",
+        "snapset:device": "",
+        "snapset:snapshot": "",
     }
     taken = aws.create_snapshots(inputs.request(set_id=SET))
     params = ec2.calls("CreateSnapshots")[0]["params"]

@@ -29,7 +29,7 @@ def snapshot(
         "progress": "100%",
         "start_time": "2026-11-23T23:15:00.000Z",
         "owner_id": "123456789012",
-        "tags": {tags.SET: set_id, tags.TOKEN: "t", tags.INSTANCE: instance, **(more or {})},
+        "tags": {tags.SET: set_id, tags.TOKEN: "t", tags.INSTANCE: instance, tags.SNAPSHOT: "", **(more or {})},
     }
     return Snapshot(**{**plain, **fields})
 
@@ -51,10 +51,10 @@ def test_sets_come_newest_first_with_the_root_first_in_each() -> None:
 @pytest.mark.parametrize(
     ("states", "count", "state"),
     [
-        (["completed", "completed"], None, "completed"),
+        (["completed", "completed"], None, "incomplete"),
         (["completed", "completed"], "2", "completed"),
         (["completed", "completed"], "3", "incomplete"),
-        (["completed", "completed"], "many", "completed"),
+        (["completed", "completed"], "many", "incomplete"),
         (["completed", "pending"], "3", "pending"),
         (["completed", "recovering"], "2", "pending"),
         (["pending", "error"], "2", "error"),
@@ -71,8 +71,8 @@ def test_the_state_of_a_set_is_that_of_its_worst_snapshot(states: list[str], cou
 def test_the_count_is_known_from_any_snapshot_that_was_claimed() -> None:
     claimed = snapshot(SET_IDS[0], number=1, more={tags.COUNT: "3", tags.CLAIM: "c"})
     found = one(snapshot(SET_IDS[0]), claimed)
-    assert (found.count, found.is_claimed, found.is_whole, found.state) == (3, True, False, "incomplete")
-    assert (one(snapshot(SET_IDS[0])).count, one(snapshot(SET_IDS[0])).is_claimed) == (None, False)
+    assert (found.count, found.claims, found.is_whole, found.state) == (3, {"c"}, False, "incomplete")
+    assert (one(snapshot(SET_IDS[0])).count, one(snapshot(SET_IDS[0])).claims) == (None, set())
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,8 @@ def test_the_count_is_known_from_any_snapshot_that_was_claimed() -> None:
         replace(snapshot(SET_IDS[0]), tags={}),
         replace(snapshot(SET_IDS[0]), tags={tags.SET: SET_IDS[0]}),
         replace(snapshot(SET_IDS[0]), tags={tags.SET: SET_IDS[0], tags.INSTANCE: WEB}),
+        replace(snapshot(SET_IDS[0]), tags={tags.SET: SET_IDS[0], tags.INSTANCE: WEB, tags.TOKEN: "t"}),
+        snapshot(SET_IDS[0], more={tags.SNAPSHOT: "snap-0fedcba9876543210"}),
         snapshot("set-1"),
         snapshot(f"{SET_IDS[0]} (copy)"),
         snapshot(SET_IDS[0], instance="somewhere"),
@@ -92,6 +94,24 @@ def test_what_snapset_did_not_take_is_in_no_set(foreign: Snapshot) -> None:
     own = snapshot(SET_IDS[0], number=7)
     assert group([foreign]) == []
     assert one(own, foreign).snapshots == (own,)
+
+
+@pytest.mark.parametrize("copied", [{"start_time": "2026-11-23T23:16:01.000Z"}, {"volume_id": f"vol-{1:017x}"}])
+def test_what_got_the_tags_of_a_set_that_is_not_marked_yet_is_no_member(copied: dict[str, str]) -> None:
+    own = [snapshot(SET_IDS[0], number=number) for number in (1, 2)]
+    other = snapshot(SET_IDS[0], number=3, **{"start_time": "2026-11-23T23:15:30.000Z", **copied})
+    assert one(other, *own).snapshots == tuple(own)
+
+
+def test_of_a_volume_that_is_in_a_set_twice_the_marked_snapshot_is_the_member() -> None:
+    marked = snapshot(SET_IDS[0], number=1, more={tags.SNAPSHOT: f"snap-{1:017x}"})
+    earlier = snapshot(SET_IDS[0], number=2, volume_id=marked.volume_id, start_time="2026-11-23T23:14:59.000Z")
+    assert one(earlier, marked).snapshots == (marked,)
+
+
+def test_the_count_of_a_marked_snapshot_wins_over_what_the_call_expected() -> None:
+    marked = snapshot(SET_IDS[0], number=1, more={tags.SNAPSHOT: f"snap-{1:017x}", tags.COUNT: "2"})
+    assert one(marked, snapshot(SET_IDS[0], number=2, more={tags.COUNT: "3"})).count == 2
 
 
 def test_a_set_that_is_said_to_be_of_two_instances_is_none() -> None:
@@ -134,7 +154,9 @@ def test_a_set_is_in_the_same_order_however_it_came_about(devices: dict[int, str
         SnapshotSet.of(
             parts, set_id=SET_IDS[0], instance_id=WEB, devices={}.fromkeys(found.snapshot_ids, "")
         ).with_devices_of(volumes),
-        SnapshotSet.recorded(random.sample(found.records(), len(parts)), set_id=SET_IDS[0], instance_id=WEB),
+        SnapshotSet.recorded(
+            random.sample(found.records(), len(parts)), set_id=SET_IDS[0], instance_id=WEB, count=len(parts)
+        ),
         found.as_seen(parts),
     ]
     assert [way.snapshot_ids for way in ways] == [found.snapshot_ids] * len(ways)
@@ -153,7 +175,7 @@ def test_what_is_recorded_is_read_back(devices: dict[int, str], state: str) -> N
     taken = SnapshotSet.of(parts, set_id=SET_IDS[0], instance_id=WEB, count=len(parts))
     # As Pulumi's state has them: every number is a float.
     records: Any = [{**record, "size_gib": float(record["size_gib"])} for record in taken.records()]
-    read = SnapshotSet.recorded(records, set_id=SET_IDS[0], instance_id=WEB)
+    read = SnapshotSet.recorded(records, set_id=SET_IDS[0], instance_id=WEB, count=len(parts))
     assert read.records() == taken.records()
     assert [type(record["size_gib"]) for record in read.records()] == [int] * len(parts)
     assert (read.snapshot_ids, read.devices, read.count) == (taken.snapshot_ids, taken.devices, len(parts))
@@ -177,7 +199,7 @@ def test_a_record_has_what_is_known_of_each_snapshot() -> None:
 
 
 def test_the_record_of_a_set_says_either_its_change_or_what_this_run_did() -> None:
-    found = one(snapshot(SET_IDS[0], more={tags.CHANGE: "42"}))
+    found = one(snapshot(SET_IDS[0], more={tags.CHANGE: "42", tags.COUNT: "1"}))
     plain = {
         "set_id": SET_IDS[0],
         "instance_id": WEB,

@@ -51,9 +51,10 @@ def sets_of(made: Sequence[Made]) -> list[SnapshotSet]:
 
 def snapshots_of(made: Made, number: int) -> list[Snapshot]:
     taken = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=made.age)
-    marks = {tags.SET: set_id_of(number), tags.TOKEN: "t", tags.INSTANCE: INSTANCES[made.instance]}
+    marks = {tags.SET: set_id_of(number), tags.TOKEN: "t", tags.INSTANCE: INSTANCES[made.instance], tags.SNAPSHOT: ""}
     if made.claimed:
-        marks |= {tags.CLAIM: "c", tags.COUNT: "3" if made.missing else "2"}
+        marks |= {tags.CLAIM: "c"}
+    marks |= {tags.COUNT: "3" if made.missing else "2"}
     return [
         Snapshot(
             snapshot_id=f"snap-{number:016x}{part}",

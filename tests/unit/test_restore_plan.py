@@ -129,7 +129,7 @@ def test_a_set_that_has_not_completed_is_refused_with_how_far_it_is(
     aws: Ec2, ec2: EmbeddedEC2, claimed: SnapshotSet, in_zone: RestoreInputs, client: EC2Client
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
-    tags = {**claimed.snapshots[0].tags, "snapset:set": "set-0fedcba9876543210"}
+    tags = {**claimed.snapshots[0].tags, "snapset:set": "set-0fedcba9876543210", "snapset:snapshot": ""}
     client.create_snapshots(
         InstanceSpecification={"InstanceId": claimed.instance_id},
         TagSpecifications=[

@@ -86,9 +86,9 @@ def test_an_age_does_not_depend_on_how_the_zone_is_written() -> None:
 
 
 def test_what_is_missing_may_be_invisible_while_it_is_young() -> None:
-    assert Retry(consistency=100).may_be_invisible(started(seconds_ago=1))
-    assert not Retry(consistency=100).may_be_invisible(started(seconds_ago=200))
-    assert not Retry(consistency=0).may_be_invisible(started(seconds_ago=1))
+    assert Retry(consistency=100).may_be_invisible(1)
+    assert not Retry(consistency=100).may_be_invisible(200)
+    assert not Retry(consistency=0).may_be_invisible(1)
 
 
 def test_seconds_that_are_not_set_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

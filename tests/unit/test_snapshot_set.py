@@ -101,12 +101,29 @@ def test_the_region_of_the_stack_is_filled_in(provider: SnapshotSetProvider, pro
 
 
 def test_the_default_tags_of_the_stack_are_given_to_the_set_and_its_own_win(
-    configure: Configure, props: Props
+    configure: Configure, props: Props, client: EC2Client
 ) -> None:
     provider = configure(**{"aws:defaultTags": '{"tags": {"team": "ops", "app": "all"}}'})
     checked = provider.check({}, {**props, "tags": {"app": "shop"}})
     assert checked.failures == []
-    assert checked.inputs["tags"] == {"team": "ops", "app": "shop"}
+    assert checked.inputs["tags"] == {"app": "shop"}
+    made = outs_of(provider.create(checked.inputs))
+    [first, *_] = client.describe_snapshots(SnapshotIds=made["snapshot_ids"])["Snapshots"]
+    theirs = {tag["Key"]: tag["Value"] for tag in first["Tags"] if not tag["Key"].startswith("snapset:")}
+    assert theirs == {"team": "ops", "app": "shop"}
+
+
+def test_another_default_tag_takes_no_new_set(configure: Configure, props: Props, state: Props) -> None:
+    provider = configure(**{"aws:defaultTags": '{"tags": {"commit": "1a2b3c"}}'})
+    diff = provider.diff(state["set_id"], state, provider.check(state, props).inputs)
+    assert (diff.changes, diff.replaces) == (False, [])
+
+
+def test_default_tags_count_against_the_limit(configure: Configure, props: Props) -> None:
+    provider = configure(**{"aws:defaultTags": '{"tags": {"team": "ops"}}'})
+    [failure] = provider.check({}, {**props, "tags": {f"k{number}": "" for number in range(38)}}).failures
+    assert failure.property == "tags"
+    assert "39 tags are too many" in failure.reason
 
 
 def test_an_unchanged_set_is_checked_without_a_call(
@@ -180,6 +197,31 @@ def test_a_set_is_replaced_if_what_shaped_it_changed_and_else_updated_or_left_al
     assert diff.delete_before_replace is False
 
 
+def test_a_set_of_which_a_snapshot_is_gone_is_replaced(
+    provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props, state: Props, client: EC2Client
+) -> None:
+    old = aged(ec2, state)
+    client.delete_snapshot(SnapshotId=old["snapshot_ids"][1])
+    read = outs_of(provider.read(old["set_id"], old))
+    assert provider.diff(old["set_id"], read, props).replaces == ["snapshots"]
+
+
+def test_an_adopted_set_that_another_resource_holds_too_is_replaced(
+    provider: SnapshotSetProvider, props: Props, state: Props, client: EC2Client
+) -> None:
+    adopted = outs_of(provider.create(provider.check({}, props).inputs))
+    assert provider.diff(adopted["set_id"], adopted, props).replaces == []
+    client.create_tags(Resources=adopted["snapshot_ids"], Tags=[{"Key": tags.CLAIM, "Value": state["claim"]}])
+    assert provider.diff(adopted["set_id"], adopted, props).replaces == ["claim"]
+    # The one that took it keeps it.
+    assert provider.diff(state["set_id"], state, props).replaces == []
+
+
+def test_an_import_is_refused_in_one_line(provider: SnapshotSetProvider) -> None:
+    with pytest.raises(Exception, match=r"^importing set-0123456789abcdef0: a set can't be imported, it is taken\."):
+        provider.read("set-0123456789abcdef0", {})
+
+
 def test_a_set_in_error_is_replaced(provider: SnapshotSetProvider, props: Props, state: Props) -> None:
     state["snapshots"][0]["state"] = "error"
     assert provider.diff(state["set_id"], state, props).replaces == ["snapshots"]
@@ -222,7 +264,7 @@ def test_the_provider_in_the_inputs_takes_the_place_of_the_stacks(configure: Con
     aws = {"region": "eu-west-1", "profile": None, "token": False, "defaultTags": '{"tags": {"app": "shop"}}'}
     checked = provider.check({}, {**props, "instance_id": unknown(), "region": None, "aws": aws})
     assert checked.failures == []
-    assert (checked.inputs["region"], checked.inputs["tags"]) == ("eu-west-1", {"app": "shop"})
+    assert checked.inputs["region"] == "eu-west-1"
     assert checked.inputs["aws"] == {"region": "eu-west-1", "defaultTags": aws["defaultTags"]}
     own_region = provider.check({}, {**props, "instance_id": unknown(), "aws": aws})
     assert own_region.inputs["region"] == "us-east-1"
@@ -235,7 +277,7 @@ def test_what_is_not_known_yet_of_the_provider_is_not_known_of_the_set(
     aws = {"region": unknown(), "defaultTags": unknown(), "assumeRoles": unknown()}
     checked = provider.check({}, {**props, "region": None, "aws": aws})
     assert checked.failures == []
-    assert checked.inputs["region"] == checked.inputs["tags"] == UNKNOWN
+    assert checked.inputs["region"] == UNKNOWN
     assert provider.check({}, {**props, "aws": {"assumeRoles": unknown()}}).failures == []
     assert ec2.calls() == []
 
@@ -265,7 +307,7 @@ def test_the_inputs_have_no_part_that_only_the_program_knows(provider: SnapshotS
     kept = {name: value for name, value in props.items() if name != "is_preview"}
     for is_preview in (True, False):
         checked = provider.check({}, {**props, "is_preview": is_preview})
-        assert checked.inputs == {**kept, "tags": {}}
+        assert checked.inputs == kept
 
 
 SECRET = "q8Zx-external-id-Vw1"
@@ -302,8 +344,8 @@ def test_a_set_that_a_killed_run_left_behind_is_adopted_and_announced(
     there = client.describe_snapshots(SnapshotIds=outs["snapshot_ids"])["Snapshots"]
     for snapshot in there:
         snapshot_tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
-        assert tags.holder_of(snapshot_tags) == outs["claim"]
-        assert tags.claim_of(snapshot_tags) is None
+        assert tags.claimants_of(snapshot_tags) == {outs["claim"]}
+        assert tags.claims_of(snapshot_tags) == set()
 
 
 def test_the_outputs_are_the_set_as_it_was_taken(state: Props, client: EC2Client) -> None:
@@ -331,7 +373,8 @@ def test_without_the_permission_to_describe_the_set_is_taken_without_devices(
 def aged(ec2: EmbeddedEC2, state: Props) -> Props:
     """The same set, long since taken."""
     ec2.age(state["snapshot_ids"], seconds=3600)
-    return {**state, "start_time": "2020-01-01T00:00:00.000Z"}
+    records = [{**record, "start_time": "2020-01-01T00:00:00.000Z"} for record in state["snapshots"]]
+    return {**state, "snapshots": records}
 
 
 def test_a_refresh_updates_the_states(provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props) -> None:
@@ -399,6 +442,20 @@ def test_a_set_is_deleted_only_if_the_state_and_the_program_say_so(
     assert left(client, state) == number
     stays = f"{state['set_id']} stays: {', '.join(state['snapshot_ids'])} (on_delete is retain)"
     assert (stays in capsys.readouterr().err) == (number > 0)
+
+
+def test_only_the_programs_present_word_deletes_whatever_the_resource_was_called(
+    configure: Configure, props: Props, state: Props, client: EC2Client
+) -> None:
+    old = {**state, "on_delete": "delete"}
+    renamed = {**props, "scope": "org/shop/prod/renamed", "on_delete": "retain"}
+    by_diff, by_force = configure(), configure()
+    by_diff.diff(state["set_id"], old, by_diff.check({}, renamed).inputs)
+    # A forced replacement calls no diff().
+    by_force.check(old, renamed)
+    for provider in (by_diff, by_force):
+        provider.delete(state["set_id"], old)
+        assert left(client, state) == 3
 
 
 def test_a_set_whose_resource_the_program_no_longer_has_goes_by_the_state(

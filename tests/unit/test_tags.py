@@ -21,7 +21,7 @@ def any_case(text: str) -> st.SearchStrategy[str]:
     "allowed",
     [
         {},
-        {f"k{number}": "" for number in range(40)},
+        {f"k{number}": "" for number in range(38)},
         {"k" * 128: "v"},
         {"ü" * 128: "v"},
         {"k": "v" * 256},
@@ -36,8 +36,8 @@ def test_tags_up_to_the_limit_are_allowed(allowed: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("refused", "said"),
     [
-        ({f"k{number}": "" for number in range(41)}, "41 tags are too many"),
-        ({f"k{number}": "" for number in range(41)}, "give at most 40"),
+        ({f"k{number}": "" for number in range(39)}, "39 tags are too many"),
+        ({f"k{number}": "" for number in range(39)}, "give at most 38"),
         ({"": "v"}, "a tag key is empty"),
         ({"k" * 129: "v"}, "has 129 characters; AWS takes at most 128"),
         ({"k": "v" * 257}, "the value of tag 'k' has 257 characters; AWS takes at most 256"),
@@ -67,9 +67,10 @@ def test_reserved_prefixes_are_refused_in_any_case(prefix: tuple[str, str], rest
 
 def test_the_users_tags_leave_room_for_all_of_snapsets_own() -> None:
     own = {value for name, value in vars(tags).items() if name.isupper() and str(value).startswith(tags.PREFIX)}
-    own.discard(tags.PREFIX)
+    own -= {tags.PREFIX, tags.ADOPTER}
     assert own == set(tags.OWN_KEYS)
-    assert tags.MAX_USER_TAGS + len(own) <= tags.MAX_TAGS == 50
+    # And a few adopters.
+    assert tags.MAX_USER_TAGS + len(own) + 2 <= tags.MAX_TAGS == 50
     assert all(tags.tag_map({key: "x"}) for key in own)
 
 
@@ -98,7 +99,7 @@ def test_a_scope_can_not_pass_for_a_shape(scope: str, shape: str) -> None:
 @pytest.mark.parametrize(
     ("most", "resource", "said"),
     [
-        (40, "snapshot", "a snapshot has room for 50, of which snapset keeps 10 for itself; give at most 40"),
+        (38, "snapshot", "a snapshot has room for 50, of which snapset keeps 12 for itself; give at most 38"),
         (45, "volume", "a volume has room for 50, of which snapset keeps 5 for itself; give at most 45"),
     ],
 )
@@ -109,8 +110,17 @@ def test_too_many_tags_are_told_how_many_there_may_be_and_why(most: int, resourc
     assert tags.tag_map(refused, most=most, resource=resource) == f"{most + 1} tags are too many: {said}"
 
 
-def test_an_announced_claim_names_its_holder_and_is_no_claim() -> None:
+def test_an_announced_claim_names_its_resource_and_is_no_claim() -> None:
     claim = tags.new_claim()
-    announced, claimed = {tags.CLAIM: tags.announce(claim)}, {tags.CLAIM: claim}
-    assert [tags.claim_of(snapshot_tags) for snapshot_tags in ({}, announced, claimed)] == [None, None, claim]
-    assert [tags.holder_of(snapshot_tags) for snapshot_tags in ({}, announced, claimed)] == [None, claim, claim]
+    announced = {f"{tags.ADOPTER}{claim}": tags.ANNOUNCED}
+    held = {f"{tags.ADOPTER}{claim}": tags.HOLDS}
+    taken = {tags.CLAIM: claim}
+    every: list[dict[str, str]] = [{}, {tags.CLAIM: ""}, {f"{tags.ADOPTER}x": "?"}, announced, held, taken]
+    assert [tags.claims_of(of_one) for of_one in every] == [set(), set(), set(), set(), {claim}, {claim}]
+    assert [tags.claimants_of(of_one) for of_one in every] == [set(), set(), set(), {claim}, {claim}, {claim}]
+
+
+def test_the_call_sets_every_own_key_so_that_none_is_copied_from_a_volume() -> None:
+    made = tags.own_tags(set_id="s", token="t", instance_id="i", change_id=None, count=None)
+    assert made.keys() == set(tags.OWN_KEYS)
+    assert {key for key, value in made.items() if value} == {tags.SET, tags.TOKEN, tags.INSTANCE}

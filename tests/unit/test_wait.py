@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Snapshot
 from snapset.emulator.client import EmbeddedEC2
-from snapset.retry import Retry, age_of
+from snapset.retry import Retry
 from snapset.sets import wait as waiting
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
 
-LONG_AGO = "2020-01-01T00:00:00.000Z"
 FOREVER = float("inf")
 SET = "set-0123456789abcdef0"
 
@@ -54,21 +53,20 @@ def wait(aws: Ec2, taken: SnapshotSet) -> Wait:
         seen: SnapshotSet | None = None,
         timeout: float = 30,
         consistency: float = 20,
+        throttle: float = 20,
+        until: Literal["seen", "completed"] = "completed",
     ) -> SnapshotSet:
         async def look_and_wait() -> SnapshotSet:
             poller = waiting.Poller(aws)
             first = seen or taken.as_seen(await poller.look(taken.snapshot_ids))
-            retry = Retry(consistency=consistency, say=say)
-            return await waiting.wait_for_set(poller.look, taken, seen=first, timeout=timeout, retry=retry)
+            retry = Retry(consistency=consistency, throttle=throttle, say=say)
+            return await waiting.wait_for_set(
+                poller.look, taken, seen=first, timeout=timeout, retry=retry, until=until
+            )
 
         return asyncio.run(look_and_wait())
 
     return run
-
-
-def long_ago(taken: SnapshotSet) -> SnapshotSet:
-    """The set as if it had been taken long ago."""
-    return replace(taken, snapshots=tuple(replace(snapshot, start_time=LONG_AGO) for snapshot in taken.snapshots))
 
 
 def after(line: int, act: Callable[[], Any]) -> tuple[list[str], Callable[[str], None]]:
@@ -155,16 +153,42 @@ def test_when_the_time_is_up_it_says_how_far_the_set_is_and_that_it_goes_on(
     assert caught.value.exit_code == 4
 
 
-def test_old_snapshots_that_are_missing_are_gone_and_not_waited_for(
-    wait: Wait, ec2: EmbeddedEC2, taken: SnapshotSet, ids: list[str]
+def test_a_set_of_which_a_snapshot_is_not_seen_for_too_long_is_no_backup(
+    wait: Wait, ec2: EmbeddedEC2, ids: list[str]
 ) -> None:
     ec2.complete()
     ec2.ec2().delete_snapshot(SnapshotId=ids[0])
-    left = wait(print, taken=long_ago(taken))
-    assert (left.snapshot_ids, left.state) == (ids[1:], "incomplete")
+    with pytest.raises(errors.SetFailedError, match=f"^waiting for {SET}: {ids[0]} no longer exists. There is no "):
+        wait(print, consistency=0.2)
     for snapshot_id in ids[1:]:
         ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
-    assert wait(print, taken=long_ago(taken)).snapshots == ()
+    with pytest.raises(errors.SetFailedError, match=f"{', '.join(ids)} no longer exist"):
+        wait(print, consistency=0.2)
+
+
+def test_a_set_that_was_found_in_part_is_no_backup(wait: Wait, ec2: EmbeddedEC2, taken: SnapshotSet) -> None:
+    ec2.complete()
+    part = replace(taken, snapshots=taken.snapshots[1:])
+    with pytest.raises(errors.SetFailedError, match="2 of 3 snapshots are left"):
+        wait(print, taken=part, consistency=0.2)
+    with pytest.raises(errors.SetFailedError, match="3 of an unknown number of snapshots are left"):
+        wait(print, taken=replace(taken, count=None), consistency=0.2)
+
+
+def test_without_an_answer_it_gives_up_in_the_end_and_never_calls_the_set_gone(wait: Wait, ec2: EmbeddedEC2) -> None:
+    _, say = after(1, lambda: ec2.fault(action="DescribeSnapshots", kind="error", code="InternalError", times=None))
+    with pytest.raises(errors.NoAnswerError):
+        wait(say, consistency=0, throttle=0.5)
+
+
+def test_until_seen_it_waits_for_no_completion(wait: Wait, ec2: EmbeddedEC2, ids: list[str]) -> None:
+    ec2.settings(visibility_seconds=600)
+    _, say = after(1, lambda: ec2.settings(visibility_seconds=0))
+    seen = wait(say, until="seen")
+    assert (seen.snapshot_ids, seen.state) == (ids, "pending")
+    ec2.fail(ids[:1])
+    with pytest.raises(errors.SetFailedError, match="is in error"):
+        wait(print, until="seen")
 
 
 def test_young_snapshots_that_are_missing_may_only_not_be_visible_yet(
@@ -202,15 +226,14 @@ def test_trouble_on_the_way_is_reported_and_survived(
 
 def test_what_was_seen_before_the_trouble_is_not_the_whole_set(taken: SnapshotSet) -> None:
     done = [replace(snapshot, state="completed", progress="100%") for snapshot in taken.snapshots]
-    retry = Retry(consistency=age_of(taken.start_time) + 0.5)
+    retry = Retry(consistency=0.1)
     looks: list[Sequence[str]] = []
 
     async def look(snapshot_ids: Sequence[str]) -> list[Snapshot]:
         looks.append(snapshot_ids)
         if len(looks) == 1:
-            # So long that what is missing can't be young any more.
-            while retry.may_be_invisible(taken.start_time):
-                await asyncio.sleep(0.01)
+            # So long that what is missing would count as gone.
+            await asyncio.sleep(0.2)
             raise errors.NoAnswerError("no answer")
         return done
 

@@ -53,7 +53,6 @@ def wait(
 async def _wait(
     ec2: Ec2, found: SnapshotSet, *, keep: Callable[[SnapshotSet], None], timeout: float, retry: Retry
 ) -> None:
-    from snapset.errors import SetFailedError
     from snapset.sets.wait import poller_for, wait_for_set
 
     poller = poller_for(ec2)
@@ -64,10 +63,4 @@ async def _wait(
             keep(found.as_seen(snapshots))
         return snapshots
 
-    seen = await wait_for_set(look, found, seen=found, timeout=timeout, retry=retry)
-    taken = found.count or len(found.snapshots)
-    if len(seen.snapshots) < taken:
-        raise SetFailedError(
-            f"waiting for {found.set_id}: {taken - len(seen.snapshots)} of its {taken} snapshots no longer exist. "
-            "There is no whole backup: take a new set."
-        )
+    await wait_for_set(look, found, seen=found, timeout=timeout, retry=retry)

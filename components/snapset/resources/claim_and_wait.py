@@ -18,7 +18,7 @@ from snapset.resources.snapshot_set import SnapshotSet, set_of
 from snapset.retry import Retry
 from snapset.sets import model, tags
 from snapset.sets.claim import claim_set
-from snapset.sets.wait import poller_for, run_in_thread, wait_for_set
+from snapset.sets.wait import look_at_set, poller_for, run_in_thread, wait_for_set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Finished:
     """How a set stands at the end of a run.
 
     Attributes:
-        set: the set as last seen; snapshots that were not seen are as the state has them.
+        set: the set as last seen; until it was seen as a whole, the rest is as the state has it.
         region: where the set is.
         completed: whether every snapshot of it was seen completed.
         outcome: `created` or `adopted` in the run that recorded the set, and `unchanged` in later ones.
@@ -69,33 +69,20 @@ def claim_and_wait(
             retry = Retry.from_environment(lambda text: pulumi.log.info(text, taken, ephemeral=True))
             settings = await settings_of(provider_of(taken))
             ec2 = connect(settings.in_region(known["region"]))
-            seen = await _look(ec2, recorded, taken)
+            look = poller_for(ec2).look
+            seen = await look_at_set(look, recorded, retry=retry)
             outcome = await _claim(ec2, taken, known, recorded, seen, retry=retry)
-            seen = seen or replace(recorded, snapshots=())
             report(finished(set=_merge(recorded, seen), completed=False, outcome=outcome))
-            if wait:
-                look = poller_for(ec2).look
-                with waiting():
-                    seen = await wait_for_set(look, recorded, seen=seen, timeout=timeout, retry=retry)
+            with waiting():
+                seen = await wait_for_set(
+                    look, recorded, seen=seen, timeout=timeout, retry=retry, until="completed" if wait else "seen"
+                )
         except errors.SnapsetError as error:
             raise pulumi.RunError(errors.show(error)) from None
-        gone = [snapshot_id for snapshot_id in recorded.snapshot_ids if snapshot_id not in seen.snapshot_ids]
-        if wait and gone:
-            text = f"{recorded.set_id}: {', '.join(gone)} no longer exist; `pulumi refresh` updates the state"
-            pulumi.log.warn(text, taken)
-        return finished(set=_merge(recorded, seen), completed=seen.state == COMPLETED, outcome=outcome)
+        return finished(set=seen, completed=seen.state == COMPLETED, outcome=outcome)
 
-    names = ("set_id", "instance_id", "snapshots", "region", "claim", "outcome", "start_time")
+    names = ("set_id", "instance_id", "snapshots", "count", "region", "claim", "outcome", "start_time")
     return pulumi.Output.all(**{name: getattr(taken, name) for name in names}).apply(finish)
-
-
-async def _look(ec2: Ec2, recorded: model.SnapshotSet, taken: SnapshotSet) -> model.SnapshotSet | None:
-    try:
-        return recorded.as_seen(await poller_for(ec2).look(recorded.snapshot_ids))
-    except (errors.NoAnswerError, errors.ThrottledError, errors.UnreachableError) as error:
-        # The set is recorded; a look that fails for now is no reason to fail the run.
-        pulumi.log.warn(errors.show(error), taken)
-        return None
 
 
 async def _claim(
@@ -103,34 +90,45 @@ async def _claim(
     taken: SnapshotSet,
     known: dict[str, Any],
     recorded: model.SnapshotSet,
-    seen: model.SnapshotSet | None,
+    seen: model.SnapshotSet,
     *,
     retry: Retry,
 ) -> str:
-    # If DescribeSnapshots failed, claim anyway: repeating a claim is harmless.
-    unseen_too = seen is None or retry.may_be_invisible(known["start_time"])
-    claims = {snapshot.snapshot_id: tags.claim_of(snapshot.tags) for snapshot in seen.snapshots} if seen else {}
-    unclaimed = [
+    """Mark the snapshots that do not bear the claim yet; return what became of the set in this run.
+
+    Raises:
+        SnapsetError: another resource holds the set, too.
+    """
+    set_id, claim, adopted = recorded.set_id, known["claim"], known["outcome"] == "adopted"
+    if adopted and seen.claims - {claim}:
+        raise errors.SnapsetError(
+            f"adopting {set_id}: another resource has claimed it meanwhile. Run it again: then {taken._name} takes a "
+            "set of its own."
+        )
+    claimed = {snapshot.snapshot_id for snapshot in seen.snapshots if claim in tags.claims_of(snapshot.tags)}
+    gone = set(recorded.snapshot_ids) - set(seen.snapshot_ids)
+    # A young snapshot may not be visible yet: repeating a claim is harmless.
+    to_claim = [
         snapshot
         for snapshot in recorded.snapshots
-        if (not claims[snapshot.snapshot_id] if snapshot.snapshot_id in claims else unseen_too)
+        if snapshot.snapshot_id not in claimed
+        and not (snapshot.snapshot_id in gone and not retry.may_be_invisible(recorded.age))
     ]
-    if not unclaimed:
+    if not to_claim:
         return "unchanged"
-    set_id, outcome = recorded.set_id, str(known["outcome"])
-    if outcome == "adopted":
+    if adopted:
         text = f"adopted {set_id}: an earlier run took it at {known['start_time']} and could not record it"
         pulumi.log.info(text, taken)
+    part = replace(recorded, snapshots=tuple(to_claim))
     try:
-        to_claim = replace(recorded, snapshots=tuple(unclaimed))
-        await run_in_thread(lambda: claim_set(ec2, to_claim, claim=known["claim"], retry=retry))
+        await run_in_thread(lambda: claim_set(ec2, part, claim=claim, retry=retry, adopted=adopted))
     except errors.SnapsetError as error:
-        if outcome == "adopted":
+        if adopted:
             # Unclaimed, the set could be deleted with the resource that this one replaces.
             raise
         # The backup exists and the state holds it; only the tags that a restore without the state needs are missing.
         pulumi.log.warn(f"{set_id} is taken, but its snapshots could not be tagged: {error}", taken)
-    return outcome
+    return str(known["outcome"])
 
 
 def _merge(recorded: model.SnapshotSet, seen: model.SnapshotSet) -> model.SnapshotSet:

@@ -24,9 +24,11 @@ def is_mocked() -> bool:
     return isinstance(get_monitor(), MockMonitor)
 
 
-def scope_of(name: str) -> str:
-    """Return whom a set is for: organization, project, stack and name of the resource."""
-    return f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}"
+async def scope_of(name: str, type_: str, opts: pulumi.ResourceOptions | None) -> str:
+    """Return whom a set, or its volumes, are for: the organization and the URN of the resource, parents included."""
+    urn = pulumi.create_urn(name, type_, parent=opts.parent if opts else None)
+    # Not the output itself: the resource would depend on its parent, which waits for it.
+    return f"{pulumi.get_organization()}/{await urn.future()}"
 
 
 def refuse_unknown(given: Mapping[str, Any], args: type, *, of: str) -> None:

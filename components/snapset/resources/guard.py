@@ -18,7 +18,7 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.session import find_region
 from snapset.resources.aws_provider import settings_of
-from snapset.resources.context import end_quietly_on_interrupt, is_mocked, scope_of, waiting
+from snapset.resources.context import end_quietly_on_interrupt, is_mocked, waiting
 from snapset.retry import Retry, parse_duration
 from snapset.rules import UNKNOWN
 from snapset.sets import preflight
@@ -87,7 +87,7 @@ def backup_before_change(
         shape=shape,
         timeout=timeout if wait else None,
         blocks=on_failure == "block",
-        scope=scope_of(name),
+        scope=f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}",
         provider=provider,
         retry=retry,
     )

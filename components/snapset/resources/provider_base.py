@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import socket
 import sys
+import threading
+import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +31,8 @@ from snapset.rules import UNKNOWN, Problem, has_unknown
 
 DEBUG = "SNAPSET_DEBUG"
 
+_LOOK_FOR_ENGINE_SECONDS = 3
+
 
 class SnapsetProvider(ResourceProvider):
     """What snapset's dynamic providers share. All resources of a run share one process with four threads."""
@@ -40,6 +45,7 @@ class SnapsetProvider(ResourceProvider):
         if spec and spec.name == "pulumi.dynamic.__main__":
             # The engine waits for this process to end. By the time this is called, all threads have ended.
             atexit.register(end_now, 0)
+            threading.Thread(target=_end_with_engine, daemon=True).start()
         if not os.environ.get(DEBUG):
             # Pulumi shows a handler's exception with its traceback; this leaves the message.
             sys.tracebacklimit = 0
@@ -52,7 +58,7 @@ class SnapsetProvider(ResourceProvider):
         """Refuse bad inputs, and inputs that do not fit what EC2 has now."""
         olds, news = with_sentinels(olds), with_sentinels(news)
         failures = self._follow_provider(news)
-        problems = self._find_problems(news)
+        problems = [] if failures else self._find_problems(news)
         if not failures and not problems and self._preflight and not has_unknown(news):
             problems = self._find_obstacles(olds, news)
         failures += [CheckFailure(problem.property, problem.reason) for problem in problems]
@@ -76,8 +82,16 @@ class SnapsetProvider(ResourceProvider):
             return self._settings
         return AwsSettings.from_provider({key: value for key, value in given.items() if not has_unknown(value)})
 
+    def _add_default_tags(self, news: dict[str, Any], default_tags: Mapping[str, str] | None) -> None:
+        """Put the default tags of the `aws.Provider`, or of the stack, into inputs that are to have them.
+
+        Args:
+            news: the inputs.
+            default_tags: None if they are not yet known.
+        """
+
     def _follow_provider(self, news: dict[str, Any]) -> list[CheckFailure]:
-        """Fill in the Region and the default tags of the `aws.Provider`, or of the stack; return what is wrong."""
+        """Fill in the Region of the `aws.Provider`, or of the stack; return what is wrong."""
         given = news.get("aws")
         if given is not None:
             given = news["aws"] = {key: value for key, value in given.items() if value}
@@ -87,10 +101,7 @@ class SnapsetProvider(ResourceProvider):
             # Name no property: the engine would print its value, secrets included.
             return [CheckFailure("", errors.show(error))]
         unknown = {key for key, value in (given or {}).items() if has_unknown(value)}
-        if "defaultTags" in unknown:
-            news["tags"] = UNKNOWN
-        elif isinstance(news.get("tags") or {}, Mapping):
-            news["tags"] = {**settings.default_tags, **(news.get("tags") or {})}
+        self._add_default_tags(news, None if "defaultTags" in unknown else settings.default_tags)
         if not news.get("region") and "region" in unknown:
             news["region"] = UNKNOWN
         try:
@@ -110,6 +121,25 @@ def with_sentinels(value: Any) -> Any:
     if isinstance(value, list):
         return [with_sentinels(item) for item in value]
     return UNKNOWN if isinstance(value, Unknown) else value
+
+
+def engine_is_there() -> bool:
+    """Tell whether the engine that started this process is still at work; a killed one leaves the process behind."""
+    # The engine starts this process with its own address.
+    host, _, port = (sys.argv[1:] or [""])[0].rpartition(":")
+    if not port.isdigit():
+        return True
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def _end_with_engine() -> None:
+    while engine_is_there():
+        time.sleep(_LOOK_FOR_ENGINE_SECONDS)
+    end_now(1)
 
 
 def say(text: str) -> None:

@@ -15,7 +15,9 @@ from snapset.resources.provider_base import SnapsetProvider, one_line_errors, sa
 from snapset.restore import inputs as restore_inputs
 from snapset.restore import plan
 from snapset.restore.volumes import VolumeRecord, delete_volumes, restore_set
-from snapset.rules import Problem
+from snapset.rules import UNKNOWN, Problem
+
+TYPE = "pulumi-python:dynamic/snapset:RestoredSet"
 
 
 class RestoredSetProvider(SnapsetProvider):
@@ -69,6 +71,12 @@ class RestoredSetProvider(SnapsetProvider):
         with one_line_errors():
             ec2, instance_id = self._ec2(props), props.get("instance_id")
             delete_volumes(ec2, props["volume_ids"], instance_id=instance_id, retry=self._retry)
+
+    def _add_default_tags(self, news: dict[str, Any], default_tags: Mapping[str, str] | None) -> None:
+        if default_tags is None:
+            news["tags"] = UNKNOWN
+        elif isinstance(news.get("tags") or {}, Mapping):
+            news["tags"] = {**default_tags, **(news.get("tags") or {})}
 
     def _find_problems(self, news: Mapping[str, Any]) -> list[Problem]:
         return restore_inputs.find_problems(news)
@@ -145,7 +153,12 @@ class RestoredSet(Resource, module="snapset", name="RestoredSet"):
         """
         refuse_unknown(inputs, RestoredSetArgs, of=type(self).__name__)
         end_quietly_on_interrupt()
-        more = {"scope": scope_of(name), "aws": inputs_of(find_provider(opts)), "volume_ids": None, "volumes": None}
+        more = {
+            "scope": scope_of(name, TYPE, opts),
+            "aws": inputs_of(find_provider(opts)),
+            "volume_ids": None,
+            "volumes": None,
+        }
         # A forced replacement calls no diff(), and would find the old volumes in place of new ones.
         first = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(delete_before_replace=True), opts)
         super().__init__(RestoredSetProvider(), name, {"region": None, **inputs, **more}, first)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-import sys
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import pulumi
@@ -24,16 +24,21 @@ from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR
 from snapset.resources.aws_provider import find_provider, inputs_of
 from snapset.resources.context import end_quietly_on_interrupt, refuse_unknown, scope_of
-from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
+from snapset.resources.provider_base import SnapsetProvider, engine_is_there, one_line_errors, say, with_sentinels
 from snapset.rules import Problem
 from snapset.sets import inputs as set_inputs
 from snapset.sets import model, preflight, tags
-from snapset.sets.claim import announce_claim, delete_set
+from snapset.sets.claim import announce_claim, delete_set, find_other_claims
 from snapset.sets.create import create_set
 from snapset.sets.inputs import SetInputs
 
+TYPE = "pulumi-python:dynamic/snapset:SnapshotSet"
+
 # Inputs whose change calls nothing.
 BEHAVIOUR = ("on_delete", "aws")
+
+# Set in the engine's environment where the state says that a run was cut off while it took a set.
+CUT_OFF = "SNAPSET_CUT_OFF"
 
 
 class SnapshotSetProvider(SnapsetProvider):
@@ -42,25 +47,33 @@ class SnapshotSetProvider(SnapsetProvider):
     def configure(self, req: ConfigureRequest) -> None:
         """Read the stack's `aws` config. Runs once, in the provider's own process only."""
         super().configure(req)
-        # What the program says now, by scope, and the sets that this run adopted: `delete` sees the old state only.
+        # `delete` sees the old state only. What the program says now: by the id of the set that a resource holds, as
+        # diff() has it, and by scope, since a forced replacement calls no diff(). And what this run has adopted.
         self._on_delete: dict[str, str] = {}
         self._adopted: set[str] = set()
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Refuse bad inputs, and inputs that do not fit the instance as it is now."""
-        self._on_delete[news["scope"]] = news["on_delete"]
+        for scope in (news["scope"], olds.get("scope")):
+            if scope:
+                self._on_delete[scope] = news["on_delete"]
         result = super().check(olds, news)
         del result.inputs["is_preview"]
         return result
 
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        """Replace the set if anything that shaped it changed, or if AWS set it to `error`."""
+        """Replace the set if anything that shaped it changed, or if the resource has no whole set of its own."""
         olds, news = with_sentinels(olds), with_sentinels(news)
+        self._on_delete[id_] = news["on_delete"]
         replaces = set_inputs.find_changes(olds, news)
         if ignored := not replaces and set_inputs.find_differences(olds, news):
             say(f"change {news['change_id']} was served with another {', '.join(ignored)}: {id_} stays as it is")
-        if any(record["state"] == ERROR for record in olds.get("snapshots", [])):
+        recorded = set_of(olds)
+        if recorded.state == ERROR or not recorded.is_whole:
             replaces.append("snapshots")
+        if olds["outcome"] == "adopted" and self._is_shared(olds):
+            say(f"{id_}: another resource has claimed this set, too: a new one takes its place")
+            replaces.append("claim")
         changed = any(olds.get(name) != news.get(name) for name in BEHAVIOUR)
         return DiffResult(changes=bool(replaces) or changed, replaces=replaces, delete_before_replace=False)
 
@@ -68,9 +81,16 @@ class SnapshotSetProvider(SnapsetProvider):
         """Adopt or create the set: one short transaction."""
         claim = tags.new_claim()
         with one_line_errors():
-            inputs, ec2 = set_inputs.parse(props), self._ec2(props)
-            volumes = self._find_volumes(ec2, inputs)
-            taken = create_set(ec2, inputs, volumes=volumes, retry=self._retry, still_wanted=_engine_is_there)
+            default_tags = self._settings_of(props).default_tags
+            inputs, ec2 = replace(set_inputs.parse(props), default_tags=default_tags), self._ec2(props)
+            taken = create_set(
+                ec2,
+                inputs,
+                volumes=self._find_volumes(ec2, inputs),
+                retry=self._retry,
+                still_wanted=engine_is_there,
+                cut_off=bool(os.environ.get(CUT_OFF)),
+            )
             if taken.outcome == "adopted":
                 self._adopted.add(taken.set.set_id)
                 announce_claim(ec2, taken.set, claim=claim, retry=self._retry)
@@ -78,6 +98,7 @@ class SnapshotSetProvider(SnapsetProvider):
             "set_id": taken.set.set_id,
             "snapshot_ids": taken.set.snapshot_ids,
             "snapshots": taken.set.records(),
+            "count": taken.set.count,
             "owner_id": taken.set.snapshots[0].owner_id,
             "start_time": taken.set.start_time,
             "claim": claim,
@@ -87,11 +108,16 @@ class SnapshotSetProvider(SnapsetProvider):
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Refresh the states; snapshots that no longer exist are left out, and without any the set is gone."""
-        recorded = set_of(props)
         with one_line_errors():
+            if not props.get("set_id"):
+                raise errors.InputError(
+                    f"importing {id_}: a set can't be imported, it is taken. `RestoredVolumes` and `snapset restore` "
+                    "take the id of any set."
+                )
+            recorded = set_of(props)
             found = recorded.as_seen(self._ec2(props).describe_snapshots(recorded.snapshot_ids))
         gone = [snapshot_id for snapshot_id in recorded.snapshot_ids if snapshot_id not in found.snapshot_ids]
-        if gone and self._retry.may_be_invisible(props["start_time"]):
+        if gone and self._retry.may_be_invisible(recorded.age):
             return ReadResult(id_, props)
         if gone:
             say(f"{id_}: {', '.join(gone)} no longer exist{'s' if len(gone) == 1 else ''}")
@@ -110,8 +136,9 @@ class SnapshotSetProvider(SnapsetProvider):
             # A forced replacement may adopt the very set that the old resource holds, if that was never claimed.
             say(f"{id_} stays: the resource that replaces this one has adopted it")
             return
-        # A program that asks for `retain` now keeps the set that it replaces, whatever it asked for before.
-        if {props["on_delete"], self._on_delete.get(props["scope"], "delete")} != {"delete"}:
+        # A program that asks for `retain` now keeps the set that it lets go of, whatever it asked for before.
+        words = {props["on_delete"], *(self._on_delete.get(key, "delete") for key in (id_, props["scope"]))}
+        if words != {"delete"}:
             say(f"{id_} stays: {', '.join(props['snapshot_ids'])} (on_delete is retain)")
             return
         with one_line_errors():
@@ -121,7 +148,19 @@ class SnapshotSetProvider(SnapsetProvider):
             say(f"{id_} stays: another resource has claimed {', '.join(others)}")
 
     def _find_problems(self, news: Mapping[str, Any]) -> list[Problem]:
+        given = news.get("tags") or {}
+        if isinstance(given, Mapping):
+            # All of them have to fit on a snapshot.
+            news = {**news, "tags": {**self._settings_of(news).default_tags, **given}}
         return set_inputs.find_problems(news)
+
+    def _is_shared(self, olds: Mapping[str, Any]) -> bool:
+        """Tell whether another resource holds the adopted set, too; as far as that can be seen now."""
+        try:
+            return bool(find_other_claims(self._ec2(olds), olds["snapshot_ids"], claim=olds["claim"]))
+        except errors.SnapsetError as error:
+            say(f"warning: {olds['set_id']}: whether another resource has claimed it is not known: {error}")
+            return False
 
     def _find_obstacles(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[Problem]:
         if not set_inputs.find_changes(olds, news):
@@ -153,7 +192,7 @@ class SetArgs(TypedDict, total=False):
     description: pulumi.Input[str] | None
     """For every snapshot, at most 255 characters."""
     tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None
-    """For every snapshot, at most 40; `aws:` and `snapset:` keys are reserved."""
+    """For every snapshot, at most 38; `aws:` and `snapset:` keys are reserved."""
     copy_tags_from_source: pulumi.Input[Literal["volume"]] | None
     """`volume` copies each volume's own tags to its snapshot."""
     outpost_arn: pulumi.Input[str] | None
@@ -204,6 +243,8 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
     """The tag value that the set bears once the state holds it."""
     outcome: pulumi.Output[str]
     """`created`, or `adopted` from an earlier run that could not record it."""
+    count: pulumi.Output[int]
+    """How many snapshots it was taken with."""
 
     def __init__(
         self, name: str, opts: pulumi.ResourceOptions | None = None, **inputs: Unpack[SnapshotSetArgs]
@@ -221,7 +262,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
         refuse_unknown(inputs, SnapshotSetArgs, of=type(self).__name__)
         end_quietly_on_interrupt()
         more = {
-            "scope": scope_of(name),
+            "scope": scope_of(name, TYPE, opts),
             "on_delete": inputs.get("on_delete") or "retain",
             "aws": inputs_of(find_provider(opts)),
             # For check(), which can't know it otherwise, and takes it out again.
@@ -229,23 +270,26 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
         }
         # Pulumi tracks each property on its own, for as long as the program runs.
         given = {key: value for key, value in {**inputs, **more}.items() if value is not None}
-        outputs = ("set_id", "snapshot_ids", "snapshots", "region", "owner_id", "start_time", "claim", "outcome")
+        outputs = (
+            "set_id",
+            "snapshot_ids",
+            "snapshots",
+            "count",
+            "region",
+            "owner_id",
+            "start_time",
+            "claim",
+            "outcome",
+        )
         super().__init__(SnapshotSetProvider(), name, {**dict.fromkeys(outputs), **given}, opts)
 
 
 def set_of(props: Mapping[str, Any]) -> model.SnapshotSet:
     """Return the set that a resource's outputs describe."""
-    records = props["snapshots"]
-    return model.SnapshotSet.recorded(records, set_id=props["set_id"], instance_id=props["instance_id"])
-
-
-def _engine_is_there() -> bool:
-    # The engine starts this process with its own address; a killed engine leaves the process behind for a while.
-    host, _, port = (sys.argv[1:] or [""])[0].rpartition(":")
-    if not port.isdigit():
-        return True
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError:
-        return False
-    return True
+    return model.SnapshotSet.recorded(
+        props["snapshots"],
+        set_id=props["set_id"],
+        instance_id=props["instance_id"],
+        # Pulumi carries every number as a float; a mock leaves it out.
+        count=int(props["count"] or len(props["snapshots"])),
+    )

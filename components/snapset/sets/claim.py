@@ -13,11 +13,27 @@ from snapset.sets import tags
 from snapset.sets.model import SnapshotSet
 
 
-def claim_set(ec2: Ec2, taken: SnapshotSet, *, claim: str, retry: Retry) -> None:
-    """Tag each snapshot with the claim of the resource that holds it, its device, and the count. Safe to repeat."""
+def claim_set(ec2: Ec2, taken: SnapshotSet, *, claim: str, retry: Retry, adopted: bool = False) -> None:
+    """Mark each snapshot with the claim of the resource that holds it, its device, its own id, and the count.
+
+    Safe to repeat.
+
+    Args:
+        ec2: where.
+        taken: the set, or a part of it.
+        claim: the value by which the resource tells its own set from another's.
+        retry: how long to go on trying.
+        adopted: another run took the set, so its claim is not overwritten.
+    """
+    claimed = {f"{tags.ADOPTER}{claim}": tags.HOLDS} if adopted else {tags.CLAIM: claim}
     for snapshot_id in taken.snapshot_ids:
-        wanted = {tags.CLAIM: claim, tags.COUNT: str(taken.count), tags.DEVICE: taken.devices[snapshot_id]}
-        _tag_new(ec2, [snapshot_id], {key: value for key, value in wanted.items() if value}, retry=retry)
+        wanted = {
+            **claimed,
+            tags.COUNT: str(taken.count),
+            tags.DEVICE: taken.devices[snapshot_id],
+            tags.SNAPSHOT: snapshot_id,
+        }
+        _tag_new(ec2, [snapshot_id], wanted, retry=retry)
 
 
 def announce_claim(ec2: Ec2, adopted: SnapshotSet, *, claim: str, retry: Retry) -> None:
@@ -26,30 +42,35 @@ def announce_claim(ec2: Ec2, adopted: SnapshotSet, *, claim: str, retry: Retry) 
     If the old resource turns out to hold this set in its state, deleting that resource must not delete the set. Until
     it is claimed, a rerun can still adopt the set.
     """
-    _tag_new(ec2, adopted.snapshot_ids, {tags.CLAIM: tags.announce(claim)}, retry=retry)
+    _tag_new(ec2, adopted.snapshot_ids, {f"{tags.ADOPTER}{claim}": tags.ANNOUNCED}, retry=retry)
+
+
+def find_other_claims(ec2: Ec2, snapshot_ids: Sequence[str], *, claim: str) -> list[str]:
+    """Return those of the snapshots that another resource holds."""
+    found = ec2.describe_snapshots(snapshot_ids)
+    return [snapshot.snapshot_id for snapshot in found if tags.claims_of(snapshot.tags) - {claim}]
 
 
 def delete_set(ec2: Ec2, snapshot_ids: Sequence[str], *, set_id: str, claim: str, retry: Retry) -> list[str]:
-    """Delete each snapshot of the set, and return the ids of those that another resource has claimed, which stay.
+    """Delete each snapshot of the set, unless another resource has claimed one, or is about to: then all stay.
 
-    A snapshot that is gone already counts as deleted; all are tried.
+    Returns the snapshots that another resource has claimed. A snapshot that is gone already counts as deleted; all
+    are tried.
 
     Raises:
         SnapsetError: some could not be deleted; it names each with AWS's reason.
     """
-    holders = {
-        snapshot.snapshot_id: tags.holder_of(snapshot.tags) for snapshot in ec2.describe_snapshots(snapshot_ids)
-    }
-    others = [snapshot_id for snapshot_id in snapshot_ids if holders.get(snapshot_id) not in (None, claim)]
-    own = [snapshot_id for snapshot_id in snapshot_ids if snapshot_id not in others]
-    if kept := list(delete_snapshots(ec2, own, retry=retry).values()):
+    found = retry.while_throttled(partial(ec2.describe_snapshots, snapshot_ids), doing=f"deleting {set_id}")
+    if others := [snapshot.snapshot_id for snapshot in found if tags.claimants_of(snapshot.tags) - {claim}]:
+        return others
+    if kept := list(delete_snapshots(ec2, snapshot_ids, retry=retry).values()):
         why = " ".join(str(error) for error in kept)
         raise type(kept[0])(
             f"deleting {set_id}: {len(kept)} of {len(snapshot_ids)} snapshots stay: {why} The rest is deleted; "
             "run it again once the reason is gone, or set on_delete to retain.",
             code=kept[0].code,
         )
-    return others
+    return []
 
 
 def delete_snapshots(ec2: Ec2, snapshot_ids: Sequence[str], *, retry: Retry) -> dict[str, errors.SnapsetError]:
@@ -66,12 +87,13 @@ def delete_snapshots(ec2: Ec2, snapshot_ids: Sequence[str], *, retry: Retry) -> 
 
 
 def _tag_new(ec2: Ec2, snapshot_ids: Sequence[str], wanted: Mapping[str, str], *, retry: Retry) -> None:
-    give_up = time.monotonic() + retry.consistency
+    add, doing = partial(ec2.add_tags, snapshot_ids, wanted), f"tagging {', '.join(snapshot_ids)}"
+    deadline = time.monotonic() + retry.consistency
     while True:
         try:
-            return ec2.add_tags(snapshot_ids, wanted)
+            return retry.while_throttled(add, doing=doing)
         except errors.NotFoundError:
             # The snapshots have only just been made, and not every part of EC2 knows them yet.
-            if time.monotonic() > give_up:
+            if time.monotonic() > deadline:
                 raise
             time.sleep(1)

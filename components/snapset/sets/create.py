@@ -3,22 +3,22 @@
 CreateSnapshots has no ClientToken, so a lost answer can't be told from a lost call. Each set therefore carries the
 token of its intent, applied by the call itself, and nothing is created before a look for a set with that token.
 
-A set is *claimed* once it has served its purpose: a stack's state holds it, or the guarded change has happened. Only
-an unclaimed set is ever adopted: one that a run took and whose record that run could not write.
+A set is *claimed* once a stack's state holds it. Only an unclaimed set is ever adopted: one that a run took and whose
+record that run could not write.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR, Snapshot
-from snapset.retry import Retry, age_of
-from snapset.sets import tags
+from snapset.retry import Retry
+from snapset.sets import attempts, tags
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet, group
 
@@ -41,16 +41,17 @@ def create_set(
     volumes: Mapping[str, str] | None,
     retry: Retry,
     still_wanted: Callable[[], bool] = lambda: True,
+    cut_off: bool = False,
 ) -> Taken:
     """Adopt the set that an earlier attempt at the same intent left behind, or create one.
 
     Args:
         ec2: where.
         inputs: what to snapshot; its token names the intent.
-        volumes: the volumes that the set will hold, each with its device, or None if they are not known; a set that
-            holds others is not adopted.
+        volumes: the volumes that the set will hold, each with its device, or None if they are not known.
         retry: how long to go on trying.
         still_wanted: asked before each attempt; false once nobody is there to record the set.
+        cut_off: a run on another machine was cut off while it took the set, which may not be visible yet.
 
     Raises:
         ThrottledError: AWS went on answering "not now" for as long as `retry` allows. No set was made.
@@ -58,28 +59,27 @@ def create_set(
         SnapsetError: the answer of AWS; no set was made.
     """
     doing = f"creating snapshots of {inputs.instance_id}"
-
-    def create() -> SnapshotSet:
-        if not still_wanted():
-            raise errors.SnapsetError(f"{doing}: the Pulumi engine is gone, and nobody would record the set.")
-        return _make_set(ec2.create_snapshots(inputs.request(set_id=set_id)), set_id, inputs, volumes)
-
-    if found := retry.while_throttled(lambda: _find_adoptable(ec2, inputs, volumes, retry), doing=doing):
+    search = _Search(ec2=ec2, inputs=inputs, volumes=volumes, retry=retry)
+    awaited = attempts.awaited(inputs.token)
+    wait = max([*awaited.values(), retry.consistency if cut_off else 0.0])
+    if wait:
+        retry.say(f"{doing}: an earlier run was cut off: looking for its set for up to {wait:.0f} s")
+    if found := search.run(doing, wait=wait, awaited=set() if cut_off else set(awaited)):
         return Taken(set=found, outcome="adopted")
-    own_ids: list[str] = []
     while True:
         set_id = tags.new_set_id()
-        own_ids.append(set_id)
+        search.own_ids.append(set_id)
         try:
-            return Taken(set=retry.while_throttled(create, doing=doing), outcome="created")
+            taken = _call(ec2, inputs, set_id, volumes=volumes, retry=retry, still_wanted=still_wanted, doing=doing)
+            return Taken(set=taken, outcome="created")
         except errors.NoAnswerError as error:
             retry.say(f"{doing}: no answer from AWS: looking whether the set was taken")
             outcome = f"No set showed up within {retry.consistency:.0f} s."
             try:
-                if found := _find_adoptable(ec2, inputs, volumes, retry, wait=True):
-                    return Taken(set=found, outcome="created" if found.set_id in own_ids else "adopted")
+                if found := search.run(doing, wait=retry.consistency):
+                    return Taken(set=found, outcome="created" if found.set_id in search.own_ids else "adopted")
                 # A call whose answer is late may happen yet, so another attempt now could make it two.
-                give_in = isinstance(error, errors.LateAnswerError) or len(own_ids) == _ATTEMPTS
+                give_in = isinstance(error, errors.LateAnswerError) or len(search.own_ids) == _ATTEMPTS
             except errors.SnapsetError as looking:
                 outcome, give_in = f"Whether the set was taken could not be seen: {looking}", True
             if give_in:
@@ -87,37 +87,94 @@ def create_set(
                 raise type(error)(f"{error} {outcome} {again}", code=error.code) from error
 
 
-def _find_adoptable(
-    ec2: Ec2, inputs: SetInputs, volumes: Mapping[str, str] | None, retry: Retry, *, wait: bool = False
-) -> SnapshotSet | None:
-    """Look for the set of this intent; with `wait` also for one that may not be visible yet."""
-    give_up = time.monotonic() + retry.consistency
-    pause = 0.5
-    wanted = volumes.keys() if volumes is not None else None
-    while True:
-        candidates = _find_candidates(ec2, inputs, retry)
-        time_is_up = time.monotonic() + pause > give_up
-        for candidate in candidates:
-            if wanted is None:
-                is_whole = time_is_up or not retry.may_be_invisible(candidate.start_time)
-            else:
-                is_whole = candidate.volume_ids == wanted
-            if is_whole:
-                return _make_set(candidate.snapshots, candidate.set_id, inputs, volumes)
-        # Some snapshots of a young set may not be visible yet.
-        may_grow = any(wanted is None or candidate.volume_ids < wanted for candidate in candidates)
-        if time_is_up or not (wait or may_grow):
-            return None
-        time.sleep(pause)
-        pause = min(pause * 2, 5.0)
+def _call(
+    ec2: Ec2,
+    inputs: SetInputs,
+    set_id: str,
+    *,
+    volumes: Mapping[str, str] | None,
+    retry: Retry,
+    still_wanted: Callable[[], bool],
+    doing: str,
+) -> SnapshotSet:
+    """Call CreateSnapshots, again while AWS answers "not now", with a note of it until the set can be seen."""
+    request = inputs.request(set_id=set_id, count=len(volumes) if volumes is not None else None)
+
+    def call() -> SnapshotSet:
+        if not still_wanted():
+            raise errors.SnapsetError(f"{doing}: the Pulumi engine is gone, and nobody would record the set.")
+        attempts.note(inputs.token, set_id, seconds=retry.late)
+        try:
+            taken = _make_set(ec2.create_snapshots(request), set_id, inputs, volumes)
+        except errors.NoAnswerError:
+            raise
+        except errors.SnapsetError:
+            # An answer: the call did not happen.
+            attempts.forget(inputs.token, set_id)
+            raise
+        attempts.note(inputs.token, set_id, seconds=retry.consistency)
+        return taken
+
+    return retry.while_throttled(call, doing=doing)
 
 
-def _find_candidates(ec2: Ec2, inputs: SetInputs, retry: Retry) -> list[SnapshotSet]:
-    return [
-        found
-        for found in group(ec2.find_snapshots({f"tag:{tags.TOKEN}": [inputs.token]}))
-        if not found.is_claimed and found.state != ERROR and age_of(found.start_time) <= retry.adoption
-    ]
+@dataclass(kw_only=True)
+class _Search:
+    """Looks for the set of one intent. `own_ids` are the sets that this run itself has asked for."""
+
+    ec2: Ec2
+    inputs: SetInputs
+    volumes: Mapping[str, str] | None
+    retry: Retry
+    own_ids: list[str] = field(default_factory=list)
+
+    def run(self, doing: str, *, wait: float = 0, awaited: Collection[str] = ()) -> SnapshotSet | None:
+        """Return the set, whole, or None.
+
+        Args:
+            doing: gerund, noun and id, for what is said.
+            wait: for how many seconds to look for a set that may not be visible yet.
+            awaited: the sets that may show up; once all have, there is no more to wait for.
+        """
+        until = time.monotonic() + wait
+        growing_until = time.monotonic() + self.retry.consistency
+        pause = 0.5
+        while True:
+            sets = self.retry.while_throttled(self._look, doing=doing)
+            candidates = [found for found in sets if self._is_adoptable(found)]
+            time_is_up = time.monotonic() + pause > growing_until
+            for candidate in candidates:
+                if self._fits(candidate, time_is_up=time_is_up):
+                    return _make_set(candidate.snapshots, candidate.set_id, self.inputs, self.volumes)
+            may_grow = not time_is_up and any(map(self._may_grow, candidates))
+            all_seen = bool(awaited) and set(awaited) <= {found.set_id for found in sets}
+            may_show_up = time.monotonic() + pause <= until and not all_seen
+            if not may_grow and not may_show_up:
+                return None
+            time.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+    def _look(self) -> list[SnapshotSet]:
+        return group(self.ec2.find_snapshots({f"tag:{tags.TOKEN}": [self.inputs.token]}))
+
+    def _is_adoptable(self, found: SnapshotSet) -> bool:
+        return not found.claims and found.state != ERROR and found.age <= self.retry.adoption
+
+    def _fits(self, candidate: SnapshotSet, *, time_is_up: bool) -> bool:
+        if self.volumes is not None and candidate.volume_ids == self.volumes.keys():
+            return True
+        # What an attempt of this run took is its set, also if a volume was attached in between.
+        settled = time_is_up or not self.retry.may_be_invisible(candidate.age)
+        return settled and self._may_hold_others(candidate) and (candidate.count is None or candidate.is_whole)
+
+    def _may_grow(self, candidate: SnapshotSet) -> bool:
+        """Tell whether some snapshots of the set may not be visible yet."""
+        if not self.retry.may_be_invisible(candidate.age):
+            return False
+        return self._may_hold_others(candidate) or candidate.volume_ids < (self.volumes or {}).keys()
+
+    def _may_hold_others(self, candidate: SnapshotSet) -> bool:
+        return self.volumes is None or bool(self.inputs.change_id) or candidate.set_id in self.own_ids
 
 
 def _make_set(

@@ -40,9 +40,7 @@ def find_set(ec2: Ec2, set_id: str, *, retry: Retry, wait: float = 0) -> Snapsho
     pause = 0.5
     while True:
         found = find_sets(ec2, {f"tag:{tags.SET}": [set_id]}, retry=retry)
-        may_grow = not found or (
-            len(found[0].snapshots) != found[0].count and retry.may_be_invisible(found[0].start_time)
-        )
+        may_grow = not found or (len(found[0].snapshots) != found[0].count and retry.may_be_invisible(found[0].age))
         if not may_grow or time.monotonic() + pause > give_up:
             break
         time.sleep(pause)

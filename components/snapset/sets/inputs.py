@@ -28,7 +28,8 @@ _OUTPOST_ARN = re.compile(r"arn:aws[a-z-]*:outposts:[a-z0-9-]+:\d{12}:outpost/op
 class SetInputs:
     """The valid inputs of one snapshot set; `snapset.resources.snapshot_set.SnapshotSetArgs` says what each is.
 
-    `scope` is whom the set is for: organization, project, stack and name of the resource. Exclusions are sorted.
+    `scope` is whom the set is for: organization and URN of the resource. Exclusions are sorted. `default_tags` are
+    the stack's: new sets get them, and they shape nothing.
     """
 
     instance_id: str
@@ -43,17 +44,32 @@ class SetInputs:
     location: str | None = None
     triggers: Any = None
     change_id: str | None = None
+    default_tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def token(self) -> str:
-        """The token of this intent; see `snapset.sets.tags.token_of`."""
-        return tag_rules.token_of(scope=self.scope, shape=shape_of(self.__dict__))
+        """The token of this intent; see `snapset.sets.tags.token_of`.
 
-    def request(self, *, set_id: str) -> dict[str, Any]:
-        """Return the CreateSnapshots request for a set of this id; its tags are the user's and snapset's own."""
-        own = {tag_rules.SET: set_id, tag_rules.TOKEN: self.token, tag_rules.INSTANCE: self.instance_id}
-        if self.change_id:
-            own[tag_rules.CHANGE] = self.change_id[: tag_rules.MAX_VALUE_LENGTH]
+        A change of an instance is one intent, whatever else differs.
+        """
+        shape = shape_of(self.__dict__)
+        intent = {name: shape[name] for name in _CHANGE} if self.change_id else shape
+        return tag_rules.token_of(scope=self.scope, shape=intent)
+
+    def request(self, *, set_id: str, count: int | None = None) -> dict[str, Any]:
+        """Return the CreateSnapshots request for a set of this id, with all tags.
+
+        Args:
+            set_id: `set-` and 17 hex digits.
+            count: how many snapshots the set will have, or None if that is not known.
+        """
+        own = tag_rules.own_tags(
+            set_id=set_id,
+            token=self.token,
+            instance_id=self.instance_id,
+            change_id=self.change_id,
+            count=count,
+        )
         instance: dict[str, Any] = {"InstanceId": self.instance_id}
         if self.exclude_boot_volume:
             instance["ExcludeBootVolume"] = True
@@ -67,10 +83,15 @@ class SetInputs:
         }
         return {
             "InstanceSpecification": instance,
-            "TagSpecifications": [{"ResourceType": "snapshot", "Tags": tag_list({**self.tags, **own})}],
+            "TagSpecifications": [
+                {"ResourceType": "snapshot", "Tags": tag_list({**self.default_tags, **self.tags, **own})}
+            ],
             **{name: value for name, value in optional.items() if value},
         }
 
+
+# What tells a change of an instance from others.
+_CHANGE = ("change_id", "instance_id", "region")
 
 # Every input whose change means a new set, with its default.
 _DEFAULTS: Mapping[str, Any] = {
@@ -127,8 +148,7 @@ def find_differences(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[s
 
 def is_same_change(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
     """Tell whether both inputs name the same change, of the same instance."""
-    names = ("change_id", "instance_id", "region")
-    return bool(news.get("change_id")) and all(olds.get(name) == news.get(name) for name in names)
+    return bool(news.get("change_id")) and all(olds.get(name) == news.get(name) for name in _CHANGE)
 
 
 def find_problems(props: Mapping[str, Any]) -> list[Problem]:

@@ -1,10 +1,11 @@
-"""`SnapshotSet`: which snapshots make up a set, in which order, whether it is whole, and its JSON record. Pure.
+"""`SnapshotSet`: which snapshots make up a set, in which order, whether it is whole, its JSON record. Calls nothing.
 
 Taking, listing, waiting, pruning and restoring all ask it.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +13,12 @@ from dataclasses import dataclass, replace
 from typing_extensions import NotRequired, TypedDict
 
 from snapset import rules
+from snapset.aws import clock
 from snapset.aws.records import COMPLETED, ERROR, PENDING, Snapshot
 from snapset.sets import tags
 
-# Some snapshots of the set no longer exist: what is left can't restore the instance as it was.
+# Some snapshots of the set no longer exist, or how many it was taken with is not known: what is there may not restore
+# the instance as it was.
 INCOMPLETE = "incomplete"
 
 # A set does not say which of its volumes was the root's, but AWS keeps these names for it.
@@ -25,6 +28,9 @@ BOOT_DEVICES = ("/dev/sda1", "/dev/xvda")
 # CopySnapshot gives a copy this volume. A tool that copies the tags too does not make the copy a part of the set.
 # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopySnapshot.html
 _VOLUME_OF_COPIES = "vol-ffffffff"
+
+# AWS gives all snapshots of a set one start time. Other endpoints take a moment for each.
+_START_TIMES_WITHIN = datetime.timedelta(seconds=60)
 
 
 class SnapshotRecord(TypedDict):
@@ -89,8 +95,7 @@ class SnapshotSet:
         if devices is None:
             devices = {snapshot.snapshot_id: snapshot.tags.get(tags.DEVICE, "") for snapshot in members}
         if count is None:
-            counts = [text for snapshot in members if (text := snapshot.tags.get(tags.COUNT, "")).isdecimal()]
-            count = max(map(int, counts), default=None)
+            count = _count_of([snapshot for snapshot in members if _is_marked(snapshot)]) or _count_of(members)
 
         def order(snapshot: Snapshot) -> tuple[bool, str, str]:
             device = devices[snapshot.snapshot_id]
@@ -100,7 +105,7 @@ class SnapshotSet:
         return cls(set_id=set_id, instance_id=instance_id, snapshots=ordered, devices=devices, count=count)
 
     @classmethod
-    def recorded(cls, records: Sequence[SnapshotRecord], *, set_id: str, instance_id: str) -> SnapshotSet:
+    def recorded(cls, records: Sequence[SnapshotRecord], *, set_id: str, instance_id: str, count: int) -> SnapshotSet:
         """Return the set as a stack's state has it."""
         return cls.of(
             [
@@ -120,7 +125,7 @@ class SnapshotSet:
             set_id=set_id,
             instance_id=instance_id,
             devices={record["snapshot_id"]: record["device_name"] for record in records},
-            count=len(records),
+            count=count,
         )
 
     def as_seen(self, found: Iterable[Snapshot]) -> SnapshotSet:
@@ -154,14 +159,19 @@ class SnapshotSet:
         return min(snapshot.start_time for snapshot in self.snapshots)
 
     @property
-    def is_claimed(self) -> bool:
-        """Whether a stack's state holds it, or held it once."""
-        return any(tags.claim_of(snapshot.tags) for snapshot in self.snapshots)
+    def age(self) -> float:
+        """The seconds since it was taken, by AWS's clock."""
+        return clock.age_of(self.start_time)
+
+    @property
+    def claims(self) -> set[str]:
+        """The claims of the resources that hold it, or held it once."""
+        return {claim for snapshot in self.snapshots for claim in tags.claims_of(snapshot.tags)}
 
     @property
     def is_whole(self) -> bool:
-        """Whether no snapshot of it is known to be missing."""
-        return len(self.snapshots) >= (self.count or 1)
+        """Whether it is known that no snapshot of it is missing."""
+        return self.count is not None and len(self.snapshots) >= max(self.count, 1)
 
     @property
     def state(self) -> str:
@@ -176,7 +186,7 @@ class SnapshotSet:
     @property
     def change_id(self) -> str | None:
         """The change that it was taken for."""
-        return self.snapshots[0].tags.get(tags.CHANGE)
+        return self.snapshots[0].tags.get(tags.CHANGE) or None
 
     def records(self) -> list[SnapshotRecord]:
         """Return the snapshots as outputs and JSON documents have them."""
@@ -213,24 +223,49 @@ class SnapshotSet:
 
 def group(snapshots: Iterable[Snapshot]) -> list[SnapshotSet]:
     """Return the sets that the snapshots make up, the newest first; what snapset did not take is left out."""
-    members: defaultdict[str, list[Snapshot]] = defaultdict(list)
+    candidates: defaultdict[str, list[Snapshot]] = defaultdict(list)
     for snapshot in snapshots:
-        if _is_taken_by_snapset(snapshot):
-            members[snapshot.tags[tags.SET]].append(snapshot)
-    instances = {set_id: {snapshot.tags[tags.INSTANCE] for snapshot in found} for set_id, found in members.items()}
+        if _may_be_member(snapshot):
+            candidates[snapshot.tags[tags.SET]].append(snapshot)
+    members = {set_id: _members_of(found) for set_id, found in candidates.items()}
     sets = [
         SnapshotSet.of(found, set_id=set_id, instance_id=found[0].tags[tags.INSTANCE])
         for set_id, found in members.items()
         # A set whose snapshots name two instances was tagged by someone else.
-        if len(instances[set_id]) == 1
+        if len({snapshot.tags[tags.INSTANCE] for snapshot in found}) == 1
     ]
     return sorted(sets, key=lambda found: (found.start_time, found.set_id), reverse=True)
 
 
-def _is_taken_by_snapset(snapshot: Snapshot) -> bool:
+def _may_be_member(snapshot: Snapshot) -> bool:
     return (
         tags.SET_ID.fullmatch(snapshot.tags.get(tags.SET, "")) is not None
         and rules.INSTANCE_ID.fullmatch(snapshot.tags.get(tags.INSTANCE, "")) is not None
         and bool(snapshot.tags.get(tags.TOKEN))
+        and (_is_marked(snapshot) or snapshot.tags.get(tags.SNAPSHOT) == "")
         and snapshot.volume_id != _VOLUME_OF_COPIES
     )
+
+
+def _is_marked(snapshot: Snapshot) -> bool:
+    return snapshot.tags.get(tags.SNAPSHOT) == snapshot.snapshot_id
+
+
+def _members_of(candidates: Sequence[Snapshot]) -> list[Snapshot]:
+    """Leave out what got the tags of a set that was not marked yet: it is younger, or of a volume once more."""
+    in_order = sorted(candidates, key=lambda snapshot: (not _is_marked(snapshot), snapshot.start_time))
+    latest = _time_of(in_order[0]) + _START_TIMES_WITHIN
+    members: dict[str, Snapshot] = {}
+    for snapshot in in_order:
+        if _is_marked(snapshot) or _time_of(snapshot) <= latest:
+            members.setdefault(snapshot.volume_id, snapshot)
+    return list(members.values())
+
+
+def _time_of(snapshot: Snapshot) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(snapshot.start_time.replace("Z", "+00:00"))
+
+
+def _count_of(snapshots: Iterable[Snapshot]) -> int | None:
+    counts = [text for snapshot in snapshots if (text := snapshot.tags.get(tags.COUNT, "")).isdecimal()]
+    return max(map(int, counts), default=None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import COMPLETED, ERROR, PENDING
-from snapset.retry import Retry, age_of
+from snapset.retry import Retry
 from snapset.sets import tags
 from snapset.sets.claim import delete_snapshots
 from snapset.sets.find import find_sets
@@ -52,7 +52,7 @@ def choose(
         found
         for sets_of_one in by_instance.values()
         for found in _choose_of_one(sets_of_one, keep_last=keep_last, older_than=older_than)
-        if found.state != PENDING and (found.is_claimed or age_of(found.start_time) > adoption)
+        if found.state != PENDING and (found.claims or found.age > adoption)
     ]
     return sorted(chosen, key=lambda found: (found.start_time, found.set_id))
 
@@ -110,7 +110,7 @@ def _choose_of_one(
         superseded = newer_and_completed >= (keep_last or 1)
         if older_than is not None:
             # A set in error holds nothing.
-            if (superseded or found.state == ERROR) and age_of(found.start_time) > older_than:
+            if (superseded or found.state == ERROR) and found.age > older_than:
                 yield found
         elif superseded:
             yield found

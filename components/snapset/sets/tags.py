@@ -16,22 +16,27 @@ PREFIX = "snapset:"
 
 SET_ID = re.compile(r"set-[0-9a-f]{17}")
 
-# Applied atomically by CreateSnapshots itself.
+# Every own key is set by CreateSnapshots itself, some of them to "": what the call sets is not copied from a volume.
 SET = "snapset:set"
 TOKEN = "snapset:token"  # noqa: S105 - the key of a tag
 INSTANCE = "snapset:instance"
 CHANGE = "snapset:change"
-# Applied once a stack's state is known to hold the set. A set without a claim belongs to no state yet.
-CLAIM = "snapset:claim"
-_ANNOUNCED = "announced-"
-DEVICE = "snapset:device"
 # How many snapshots the set has: without it, a set of which some were deleted would pass for a whole one.
 COUNT = "snapset:count"
+# Set once a stack's state is known to hold the set. A set without a claim belongs to no state yet.
+CLAIM = "snapset:claim"
+DEVICE = "snapset:device"
+# The snapshot's own id: a copy whose tags were copied, too, has the id of another.
+SNAPSHOT = "snapset:snapshot"
+# With the claim behind it: a resource that adopted the set. One key each, so that none overwrites another's.
+ADOPTER = "snapset:adopter:"
+ANNOUNCED = "announced"
+HOLDS = "holds"
 
-OWN_KEYS = (SET, TOKEN, INSTANCE, CHANGE, CLAIM, DEVICE, COUNT)
+OWN_KEYS = (SET, TOKEN, INSTANCE, CHANGE, COUNT, CLAIM, DEVICE, SNAPSHOT)
 MAX_TAGS = 50
-# Ten of AWS's 50 are reserved for snapset; seven are in use.
-MAX_USER_TAGS = 40
+# Twelve of AWS's 50 are reserved for snapset; eight are in use, and one more for each adopter.
+MAX_USER_TAGS = 38
 MAX_KEY_LENGTH = 128
 MAX_VALUE_LENGTH = 256
 
@@ -46,29 +51,45 @@ def new_claim() -> str:
     return secrets.token_hex(8)
 
 
-def announce(claim: str) -> str:
-    """Return the tag value of a resource that is about to hold the set: until it does, no state holds the set."""
-    return f"{_ANNOUNCED}{claim}"
+def own_tags(
+    *, set_id: str, token: str, instance_id: str, change_id: str | None, count: int | None
+) -> dict[str, str]:
+    """Return all own tags as CreateSnapshots sets them, for every snapshot of the set alike."""
+    known = {
+        SET: set_id,
+        TOKEN: token,
+        INSTANCE: instance_id,
+        CHANGE: (change_id or "")[:MAX_VALUE_LENGTH],
+        COUNT: "" if count is None else str(count),
+    }
+    return {**dict.fromkeys(OWN_KEYS, ""), **known}
 
 
-def claim_of(snapshot_tags: Mapping[str, str]) -> str | None:
-    """Return the claim of the resource that holds the snapshot, or None."""
-    claim = snapshot_tags.get(CLAIM)
-    return None if claim is None or claim.startswith(_ANNOUNCED) else claim
+def claims_of(snapshot_tags: Mapping[str, str]) -> set[str]:
+    """Return the claims of the resources that hold the snapshot."""
+    return _claims(snapshot_tags, (HOLDS,))
 
 
-def holder_of(snapshot_tags: Mapping[str, str]) -> str | None:
-    """Return the claim of the resource that holds the snapshot, or is about to, or None."""
-    claim = snapshot_tags.get(CLAIM)
-    return claim and claim.removeprefix(_ANNOUNCED)
+def claimants_of(snapshot_tags: Mapping[str, str]) -> set[str]:
+    """Return the claims of the resources that hold the snapshot, or are about to."""
+    return _claims(snapshot_tags, (HOLDS, ANNOUNCED))
+
+
+def _claims(snapshot_tags: Mapping[str, str], states: tuple[str, ...]) -> set[str]:
+    adopters = {
+        key.removeprefix(ADOPTER)
+        for key, state in snapshot_tags.items()
+        if key.startswith(ADOPTER) and state in states
+    }
+    return adopters | ({snapshot_tags[CLAIM]} if snapshot_tags.get(CLAIM) else set())
 
 
 def token_of(*, scope: str, shape: Mapping[str, Any]) -> str:
     """Return the token of one intent: 32 hex digits over whose set it is and all that shapes it.
 
     Args:
-        scope: organization, project, stack and name of the resource.
-        shape: every input whose change means a new set; JSON values.
+        scope: whom the set is for.
+        shape: every input that tells this intent from others; JSON values.
     """
     canonical = json.dumps([scope, shape], sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]

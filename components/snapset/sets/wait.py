@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 from snapset import errors
@@ -99,52 +99,98 @@ def poller_for(ec2: Ec2) -> Poller:
     return pollers.setdefault(ec2, Poller(ec2))
 
 
-async def wait_for_set(
-    look: Look, taken: SnapshotSet, *, seen: SnapshotSet, timeout: float, retry: Retry
-) -> SnapshotSet:
-    """Wait until every snapshot of the set has completed, and return the set as it is then.
+async def look_at_set(look: Look, taken: SnapshotSet, *, retry: Retry) -> SnapshotSet:
+    """Return the set as the next answer of EC2 shows it; a snapshot that is left out may not be visible yet.
 
-    Snapshots that no longer exist are left out of the answer. How far the set is is said in one line, each time that
-    this changes.
+    Raises:
+        UnreachableError: the endpoint can't be reached.
+        SnapsetError: AWS has given no answer, or "not now", for as long as `retry` allows; or refuses.
+    """
+    deadline = time.monotonic() + retry.throttle
+    while True:
+        try:
+            return taken.as_seen(await look(taken.snapshot_ids))
+        except (errors.NoAnswerError, errors.ThrottledError) as error:
+            if time.monotonic() > deadline:
+                raise
+            retry.say(f"{taken.set_id}: {error}")
+
+
+async def wait_for_set(
+    look: Look,
+    taken: SnapshotSet,
+    *,
+    seen: SnapshotSet,
+    timeout: float,
+    retry: Retry,
+    until: Literal["seen", "completed"] = "completed",
+) -> SnapshotSet:
+    """Wait until every snapshot of the set was seen, or seen completed, and return the set as it is then.
+
+    How far the set is is said in one line, each time that this changes.
 
     Args:
         look: finds snapshots, such as `Poller.look`.
         taken: the set with all snapshots that it was taken with.
         seen: the set as a first look found it.
         timeout: seconds from now.
-        retry: for how long a young snapshot may be invisible.
+        retry: for how long a snapshot that exists may be left out of answers, and AWS may give no answer.
+        until: what is waited for.
 
     Raises:
-        SetFailedError: AWS set a snapshot to `error`.
+        SetFailedError: AWS set a snapshot to `error`, or one no longer exists.
         WaitTimeoutError: the snapshots go on, but the time is up.
-        NotPermittedError: DescribeSnapshots is refused.
+        SnapsetError: AWS has given no answer for as long as `retry` allows, or refuses DescribeSnapshots.
     """
-    give_up = time.monotonic() + timeout
+    now = time.monotonic()
+    deadline, last_answer, last_whole = now + timeout, now, now
     trouble, said = "", ""
     while True:
-        for snapshot in seen.snapshots:
-            if snapshot.state == ERROR:
-                raise _failed(taken, snapshot)
-        # A missing snapshot of a young set may not be visible yet; of an older one it no longer exists.
-        all_there = len(seen.snapshots) == len(taken.snapshots) or not retry.may_be_invisible(taken.start_time)
-        if all_there and not trouble and all(snapshot.state == COMPLETED for snapshot in seen.snapshots):
-            if said:
-                retry.say(f"{taken.set_id}: {_progress(seen, taken)}")
-            return seen
+        now = time.monotonic()
+        if seen.is_whole:
+            last_whole = now
+        if not trouble:
+            # By this machine's own watch: no clock has to be right for it.
+            _refuse_loss(seen, taken, missing_for=now - last_whole, retry=retry)
+            if seen.is_whole and (until == "seen" or seen.state == COMPLETED):
+                if said:
+                    retry.say(f"{taken.set_id}: {_progress(seen, taken)}")
+                return seen
         progress = _progress(seen, taken) + trouble
         if progress != said:
             said = progress
             retry.say(f"{taken.set_id}: {said}")
-        if time.monotonic() > give_up:
+        if now > deadline:
             raise errors.WaitTimeoutError(
                 f"waiting for {taken.set_id}: {said} when the {timeout:.0f} s were up. The snapshots go on: "
                 f"`snapset show {taken.set_id}` looks at them, and `snapset wait {taken.set_id}` or the next run "
                 "waits for them again."
             )
         try:
-            seen, trouble = taken.as_seen(await look(taken.snapshot_ids)), ""
+            seen, trouble, last_answer = taken.as_seen(await look(taken.snapshot_ids)), "", time.monotonic()
         except (errors.NoAnswerError, errors.ThrottledError, errors.UnreachableError) as error:
+            if time.monotonic() > last_answer + retry.throttle:
+                raise
             trouble = f" ({error})"
+
+
+def _refuse_loss(seen: SnapshotSet, taken: SnapshotSet, *, missing_for: float, retry: Retry) -> None:
+    """Raise a `SetFailedError` if the set is no backup: a snapshot is in error, or was not seen for too long."""
+    doing = f"waiting for {taken.set_id}"
+    advice = "There is no backup: take a new set; in a stack, with `pulumi refresh` and `pulumi up`."
+    for snapshot in seen.snapshots:
+        if snapshot.state == ERROR:
+            cause = (snapshot.state_message or "AWS gives no reason").rstrip(".")
+            raise errors.SetFailedError(
+                f"{doing}: {snapshot.snapshot_id} of {snapshot.volume_id} is in error: {cause}. {advice}"
+            )
+    if missing_for <= retry.consistency:
+        return
+    if missing := [key for key in taken.snapshot_ids if key not in seen.snapshot_ids]:
+        verb = "no longer exists" if len(missing) == 1 else "no longer exist"
+        raise errors.SetFailedError(f"{doing}: {', '.join(missing)} {verb}. {advice}")
+    number = f"{len(seen.snapshots)} of {taken.count or 'an unknown number of'} snapshots are left"
+    raise errors.SetFailedError(f"{doing}: {number}. {advice}")
 
 
 def _progress(seen: SnapshotSet, taken: SnapshotSet) -> str:
@@ -152,13 +198,5 @@ def _progress(seen: SnapshotSet, taken: SnapshotSet) -> str:
         100 if snapshot.state == COMPLETED else int(snapshot.progress.rstrip("%") or 0) for snapshot in seen.snapshots
     ]
     completed = sum(snapshot.state == COMPLETED for snapshot in seen.snapshots)
-    number = len(taken.snapshots)
+    number = taken.count or len(taken.snapshots)
     return f"{completed} of {number} snapshots completed, {sum(done) // number}%"
-
-
-def _failed(taken: SnapshotSet, snapshot: Snapshot) -> errors.SetFailedError:
-    cause = (snapshot.state_message or "AWS gives no reason").rstrip(".")
-    return errors.SetFailedError(
-        f"waiting for {taken.set_id}: {snapshot.snapshot_id} of {snapshot.volume_id} is in error: {cause}. "
-        "There is no backup: take a new set; in a stack, with `pulumi refresh` and `pulumi up`."
-    )

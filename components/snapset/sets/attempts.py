@@ -1,0 +1,72 @@
+"""Notes on this machine of CreateSnapshots calls whose set may not be visible yet.
+
+A run that follows at once on a killed one, or on one that got no answer, would not see what that one has taken, and
+take a second set. The note tells it for how long to look. Where no folder can be written, nothing is noted.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+
+def note(token: str, set_id: str, *, seconds: float) -> None:
+    """Note that the set may show up within these seconds; a second note of the same set replaces the first."""
+    if not (folder := _folder()):
+        return
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = folder / f"{token}.{set_id}"
+        # Renamed, so that nobody reads half a note.
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        part.write_text(f"{time.time()} {seconds}", encoding="utf-8")
+        part.replace(path)
+
+
+def forget(token: str, set_id: str) -> None:
+    """Take the note back: the call did not happen, or its set has been seen."""
+    if folder := _folder():
+        with suppress(OSError):
+            (folder / f"{token}.{set_id}").unlink()
+
+
+def awaited(token: str) -> dict[str, float]:
+    """Return the sets of this token that may still show up, and within how many seconds each."""
+    found: dict[str, float] = {}
+    for path in _notes(token):
+        left = _seconds_left(path)
+        if left > 0:
+            found[path.name.rpartition(".")[2]] = left
+        else:
+            with suppress(OSError):
+                path.unlink()
+    return found
+
+
+def _notes(token: str) -> list[Path]:
+    folder = _folder()
+    try:
+        return sorted(folder.glob(f"{token}.*")) if folder else []
+    except OSError:
+        return []
+
+
+def _seconds_left(path: Path) -> float:
+    try:
+        began, seconds = map(float, path.read_text(encoding="utf-8").split())
+    except (OSError, ValueError):
+        return 0
+    # This machine's clock may have been set back meanwhile.
+    return seconds - max(0, time.time() - began)
+
+
+def _folder() -> Path | None:
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    try:
+        state = given if given.is_absolute() else Path.home() / ".local/state"
+    except RuntimeError:
+        # There is no home.
+        return None
+    return state / "snapset" / "attempts"
