@@ -43,6 +43,12 @@ def measure_processes(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def own_state_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Keep the notes of unanswered calls out of the user's home."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
+
+
 @pytest.fixture(scope="session")
 def embedded_ec2() -> Iterator[EmbeddedEC2]:
     with EmbeddedEC2() as server:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DEVICE = "/dev/sdf"
 # How long to look for a set after a lost answer. The default of 20 seconds would make the tests slow.
-KNOBS = {"SNAPSET_CONSISTENCY_SECONDS": "2"}
+KNOBS = {"SNAPSET_CONSISTENCY_SECONDS": "2", "SNAPSET_LATE_SECONDS": "2"}
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from snapset.aws.ec2 import connect
-from snapset.sets import tags
+from snapset.sets import tags, wait
 from support.accidents import (
     KILLS,
     NO_ANSWERS,
@@ -80,7 +81,8 @@ class OneSet(RuleBasedStateMachine):
     """A stack with one set: what its user and others do, and what must hold after each run.
 
     The shape is the inputs that replace the set. An intent is one reason to take a set: the first run, another shape,
-    a forced replacement, or a set in `error`. It stays open until a state holds a set for it, even over several runs.
+    a forced replacement, or a set that is known to be in `error` or not whole. It stays open until a state holds a set
+    for it, even over several runs.
     """
 
     def __init__(self, ec2: EmbeddedEC2, setenv: Callable[[str, str], None]) -> None:
@@ -93,6 +95,7 @@ class OneSet(RuleBasedStateMachine):
         config = {"aws:region": ec2.region, "aws:endpoints": json.dumps([{"ec2": ec2.endpoint}])}
         self.engine = Engine({**config, "aws:accessKey": "testing", "aws:secretKey": "testing"})
         self.program: dict[str, Any] = {"instance_id": instance.instance_id, **DELETE}
+        self.scope = "org/project/stack/backup"
         # The sets in EC2 after the last step.
         self.sets: dict[str, SetInEC2] = {}
         # Whether the last `up` failed, and whether it was a forced replacement.
@@ -115,6 +118,11 @@ class OneSet(RuleBasedStateMachine):
     @rule(edit=knobs, accident=accidents)
     def replace(self, edit: Mapping[str, Any] = {}, accident: Accident = NOTHING) -> None:
         self._up(edit, accident, force=True)
+
+    @rule(name=st.sampled_from(["backup", "renamed"]))
+    def rename(self, name: str = "renamed") -> None:
+        """An alias, or the stack's new name: the resource in the state is the same, its next scope another."""
+        self.scope = f"org/project/stack/{name}"
 
     @precondition(lambda self: self.failed)
     @rule()
@@ -162,7 +170,7 @@ class OneSet(RuleBasedStateMachine):
 
     def _up(self, edit: Mapping[str, Any], accident: Accident, *, force: bool) -> None:
         self.program = {name: value for name, value in {**self.program, **edit}.items() if value is not None}
-        news = {"scope": "org/project/stack/backup", **self.program}
+        news = {"scope": self.scope, **self.program}
         if "exclude" in news:
             news["exclude_data_volume_ids"] = [self.volumes[device] for device in news.pop("exclude")]
         shape = json.dumps({name: value for name, value in news.items() if name != "on_delete"}, sort_keys=True)
@@ -179,6 +187,10 @@ class OneSet(RuleBasedStateMachine):
         else:
             assert not taken, "nothing new was wanted"
             assert not run.created
+            assert self.engine.live
+            if not self._is_good(self.engine.live.id, self.sets):
+                assert not run.ok, "there is no backup, and the run says that there is"
+                accident = replace(accident, harmless=False)
         self._judge(run, accident, program=news)
         if run.ok and accident.claims:
             self._judge_marks()
@@ -186,6 +198,8 @@ class OneSet(RuleBasedStateMachine):
     def _wants_another(self, news: Mapping[str, Any]) -> bool:
         live = self.engine.live
         if live is None or any(snapshot["state"] == "error" for snapshot in live.outputs["snapshots"]):
+            return True
+        if len(live.outputs["snapshots"]) < live.outputs["count"]:
             return True
         if news.get("change_id") and news["change_id"] == live.outputs.get("change_id"):
             return False
@@ -249,9 +263,9 @@ class OneSet(RuleBasedStateMachine):
         self.recorded |= {resource.claim: resource.id for resource in run.created}
         for set_id, found in self.sets.items():
             for snapshot_id, snapshot in found.snapshots.items():
-                if snapshot.claim:
-                    assert self.recorded.get(snapshot.claim) == set_id, "claimed, and in no state"
-                    assert self.claimed.setdefault(snapshot_id, snapshot.claim) == snapshot.claim, "claimed twice"
+                for claim in snapshot.claims:
+                    assert self.recorded.get(claim) == set_id, "claimed, and in no state"
+                    assert self.claimed.setdefault(snapshot_id, claim) == claim, "claimed twice"
         self.ec2.clear_calls()
 
     def _judge_deletions(self, run: Run, program: Mapping[str, Any] | None) -> None:
@@ -278,7 +292,7 @@ class OneSet(RuleBasedStateMachine):
         for record in live.outputs["snapshots"]:
             if record["snapshot_id"] in there:
                 marks = there[record["snapshot_id"]].tags
-                assert marks[tags.CLAIM] == live.claim
+                assert tags.claims_of(marks) == {live.claim}
                 assert marks[tags.DEVICE] == record["device_name"]
 
 
@@ -290,6 +304,7 @@ def machine(embedded_ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch) -> Itera
     # Raise errors unchanged, not shortened to one line for Pulumi.
     monkeypatch.setenv("SNAPSET_DEBUG", "1")
     monkeypatch.setenv("SNAPSET_READ_SECONDS", "1" if THOROUGH else "20")
+    monkeypatch.setattr(wait, "_SHORTEST_PAUSE", 0.05)
     connect.cache_clear()
     yield partial(OneSet, embedded_ec2, monkeypatch.setenv)
     connect.cache_clear()

@@ -158,7 +158,7 @@ class Engine:
         async def program(known: Mapping[str, Any]) -> None:
             # asyncio runs this in a new context, and Pulumi keeps the config in the context.
             pulumi.runtime.set_all_config(dict(self._config))
-            taken = SimpleNamespace(**known, get_provider=lambda _: None)
+            taken = SimpleNamespace(**known, get_provider=lambda _: None, _name="backup")
             await claim_and_wait(taken, wait=False, timeout=1).future()  # type: ignore[arg-type]
 
         assert self.live

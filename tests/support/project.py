@@ -61,6 +61,7 @@ def run_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, s
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_HOME": str(folder / "home"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "XDG_STATE_HOME": str(folder / "state-home"),
         **environment,
     }
 

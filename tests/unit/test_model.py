@@ -99,7 +99,8 @@ def test_what_snapset_did_not_take_is_in_no_set(foreign: Snapshot) -> None:
 @pytest.mark.parametrize("copied", [{"start_time": "2026-11-23T23:16:01.000Z"}, {"volume_id": f"vol-{1:017x}"}])
 def test_what_got_the_tags_of_a_set_that_is_not_marked_yet_is_no_member(copied: dict[str, str]) -> None:
     own = [snapshot(SET_IDS[0], number=number) for number in (1, 2)]
-    other = snapshot(SET_IDS[0], number=3, **{"start_time": "2026-11-23T23:15:30.000Z", **copied})
+    fields: Any = {"start_time": "2026-11-23T23:15:30.000Z", **copied}
+    other = snapshot(SET_IDS[0], number=3, **fields)
     assert one(other, *own).snapshots == tuple(own)
 
 

@@ -452,7 +452,7 @@ def test_only_the_programs_present_word_deletes_whatever_the_resource_was_called
     by_diff, by_force = configure(), configure()
     by_diff.diff(state["set_id"], old, by_diff.check({}, renamed).inputs)
     # A forced replacement calls no diff().
-    by_force.check(old, renamed)
+    by_force.create(by_force.check({}, renamed).inputs)
     for provider in (by_diff, by_force):
         provider.delete(state["set_id"], old)
         assert left(client, state) == 3

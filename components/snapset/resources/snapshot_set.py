@@ -48,15 +48,15 @@ class SnapshotSetProvider(SnapsetProvider):
         """Read the stack's `aws` config. Runs once, in the provider's own process only."""
         super().configure(req)
         # `delete` sees the old state only. What the program says now: by the id of the set that a resource holds, as
-        # diff() has it, and by scope, since a forced replacement calls no diff(). And what this run has adopted.
+        # diff() has it, and by scope, since a forced replacement calls no diff().
         self._on_delete: dict[str, str] = {}
+        # The instances of which this run took a set that is to stay, and the sets that it adopted.
+        self._retained: set[str] = set()
         self._adopted: set[str] = set()
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Refuse bad inputs, and inputs that do not fit the instance as it is now."""
-        for scope in (news["scope"], olds.get("scope")):
-            if scope:
-                self._on_delete[scope] = news["on_delete"]
+        self._on_delete[news["scope"]] = news["on_delete"]
         result = super().check(olds, news)
         del result.inputs["is_preview"]
         return result
@@ -94,6 +94,8 @@ class SnapshotSetProvider(SnapsetProvider):
             if taken.outcome == "adopted":
                 self._adopted.add(taken.set.set_id)
                 announce_claim(ec2, taken.set, claim=claim, retry=self._retry)
+        if props["on_delete"] == "retain":
+            self._retained.add(inputs.instance_id)
         outputs = {
             "set_id": taken.set.set_id,
             "snapshot_ids": taken.set.snapshot_ids,
@@ -136,9 +138,7 @@ class SnapshotSetProvider(SnapsetProvider):
             # A forced replacement may adopt the very set that the old resource holds, if that was never claimed.
             say(f"{id_} stays: the resource that replaces this one has adopted it")
             return
-        # A program that asks for `retain` now keeps the set that it lets go of, whatever it asked for before.
-        words = {props["on_delete"], *(self._on_delete.get(key, "delete") for key in (id_, props["scope"]))}
-        if words != {"delete"}:
+        if {props["on_delete"], self._present_word(id_, props)} != {"delete"}:
             say(f"{id_} stays: {', '.join(props['snapshot_ids'])} (on_delete is retain)")
             return
         with one_line_errors():
@@ -153,6 +153,14 @@ class SnapshotSetProvider(SnapsetProvider):
             # All of them have to fit on a snapshot.
             news = {**news, "tags": {**self._settings_of(news).default_tags, **given}}
         return set_inputs.find_problems(news)
+
+    def _present_word(self, id_: str, props: Mapping[str, Any]) -> str:
+        """Return what the program says now of the set that it lets go of, whatever it asked for before."""
+        for known_by in (id_, props["scope"]):
+            if known_by in self._on_delete:
+                return self._on_delete[known_by]
+        # The resource has left the program; or it was renamed, and a forced replacement does not say which it was.
+        return "retain" if props["instance_id"] in self._retained else "delete"
 
     def _is_shared(self, olds: Mapping[str, Any]) -> bool:
         """Tell whether another resource holds the adopted set, too; as far as that can be seen now."""

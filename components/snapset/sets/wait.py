@@ -184,7 +184,7 @@ def _refuse_loss(seen: SnapshotSet, taken: SnapshotSet, *, missing_for: float, r
             raise errors.SetFailedError(
                 f"{doing}: {snapshot.snapshot_id} of {snapshot.volume_id} is in error: {cause}. {advice}"
             )
-    if missing_for <= retry.consistency:
+    if seen.is_whole or missing_for < retry.consistency:
         return
     if missing := [key for key in taken.snapshot_ids if key not in seen.snapshot_ids]:
         verb = "no longer exists" if len(missing) == 1 else "no longer exist"
