@@ -117,7 +117,7 @@ def read_seconds(variable: str, default: float) -> float:
     return seconds
 
 
-def parse_duration(text: str, *, name: str) -> float:
+def parse_duration(text: object, *, name: str) -> float:
     """Return the seconds in `90s`, `30m`, `2h`, `1d`, `1h30m` or a bare number of seconds.
 
     Args:
@@ -127,6 +127,8 @@ def parse_duration(text: str, *, name: str) -> float:
     Raises:
         InputError: the text is none of these, or is zero.
     """
+    if not isinstance(text, str):
+        raise errors.InputError(f"reading {name}: it is {type(text).__name__}, not a string. Use 90s, 30m or 2h.")
     written = text.strip()
     match = _DURATION.fullmatch(f"{written}s" if _SECONDS.fullmatch(written) else written)
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0, 0)

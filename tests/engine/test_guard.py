@@ -28,6 +28,8 @@ guard = backup_before_change(
     on_failure=config.get("onFailure") or "block",
     wait=config.get_bool("wait") or False,
     on=config.get_object("on") or ["update", "delete"],
+    wait_timeout=config.get("waitTimeout") or "2h",
+    exclude_data_volume_ids=config.get_object("exclude") or [],
 )
 server = aws.ec2.Instance(
     "server", ami=config.get("ami") or "ami-12345678", instance_type=config.get("instanceType") or "t3.micro",
@@ -59,6 +61,22 @@ aws.ec2.VolumeAttachment(
     opts=pulumi.ResourceOptions.merge(guard, pulumi.ResourceOptions(delete_before_replace=True)),
 )
 pulumi.export("instanceId", server.id)
+"""
+
+SEVERAL = """
+import pulumi
+import pulumi_aws as aws
+from snapset import backup_before_change
+
+config = pulumi.Config()
+for name in ("a", "b"):
+    aws.ec2.Instance(
+        name, ami="ami-12345678", instance_type=config.get("instanceType") or "t3.micro",
+        availability_zone="us-east-1a", opts=backup_before_change(),
+    )
+aws.ebs.Volume(
+    "data", availability_zone="us-east-1a", size=config.get_int("size") or 20, opts=backup_before_change()
+)
 """
 
 CHANGES = {"DetachVolume", "ModifyInstanceAttribute", "RunInstances", "StopInstances", "TerminateInstances"}
@@ -214,19 +232,79 @@ def test_with_wait_the_change_happens_after_the_set_has_completed(alone: Project
     assert "DescribeSnapshots" in done[done.index("CreateSnapshots") : done.index("ModifyInstanceAttribute")]
 
 
-def test_a_repeated_failed_change_reuses_its_set_and_the_same_change_later_takes_a_new_one(
+def test_every_run_takes_its_own_set_which_is_marked_whatever_becomes_of_the_change(
     alone: Project, ec2: EmbeddedEC2
 ) -> None:
     ec2.fault(action="ModifyInstanceAttribute", kind="error", code="InvalidInstanceAttributeValue", status=400)
     alone.config["instanceType"] = "t3.large"
     alone.up().failed()
-    [first] = sets_in(ec2)
+    [of_the_refused] = sets_in(ec2).values()
+    assert values_of("snapset:device", of_the_refused) == {"/dev/sda1"}
+    assert values_of("snapset:count", of_the_refused) == {"1"}
+    assert values_of("snapset:claim", of_the_refused) != {""}
     ec2.clear_faults()
-    for instance_type, sets in (("t3.large", 1), ("t3.micro", 2), ("t3.large", 3)):
+    for instance_type, sets in (("t3.large", 2), ("t3.micro", 3)):
         alone.config["instanceType"] = instance_type
         alone.up().ok()
         assert len(sets_in(ec2)) == sets
-    assert first in sets_in(ec2)
+
+
+def test_a_set_that_could_not_be_marked_is_never_taken_for_a_later_change(alone: Project, ec2: EmbeddedEC2) -> None:
+    ec2.fault(action="CreateTags", kind="deny", times=None)
+    alone.config["instanceType"] = "t3.large"
+    assert "is taken, but its snapshots could not be tagged" in alone.up().ok().text
+    for instance_type in ("t3.micro", "t3.large"):
+        alone.config["instanceType"] = instance_type
+        alone.up().ok()
+    assert len(sets_in(ec2)) == 3
+
+
+def test_a_wait_that_times_out_blocks_the_change_and_says_what_to_do(alone: Project, ec2: EmbeddedEC2) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    alone.config |= {"instanceType": "t3.large", "wait": True, "waitTimeout": "1s"}
+    ec2.clear_calls()
+    blocked = alone.up().failed()
+    [set_id] = sets_in(ec2)
+    assert f"is not changed: WaitTimeoutError: waiting for {set_id}: " in blocked.text
+    assert "This change takes a set of its own in every run: give a longer wait_timeout" in blocked.text
+    assert values_of("snapset:count", sets_in(ec2)[set_id]) == {"1"}
+    assert "ModifyInstanceAttribute" not in actions(ec2)
+
+
+def test_an_instance_that_is_gone_already_needs_no_set(alone: Project, ec2: EmbeddedEC2) -> None:
+    instance_id = alone.outputs()["instanceId"]
+    ec2.ec2().terminate_instances(InstanceIds=[instance_id])
+    destroyed = destroy(alone, "--yes", "--skip-preview").ok()
+    assert f"{instance_id} is gone, or has no volume left: no snapshot set is taken" in destroyed.text
+    assert sets_in(ec2) == {}
+
+
+def test_a_preview_finds_what_would_stand_in_the_way(alone: Project, ec2: EmbeddedEC2) -> None:
+    instance_id = alone.outputs()["instanceId"]
+    alone.config["instanceType"] = "t3.large"
+    ec2.clear_calls()
+    ec2.fault(action="CreateSnapshots", kind="deny")
+    refused = alone.preview().failed()
+    assert f"{instance_id} is not changed: NotPermittedError: checking snapshots of {instance_id}" in refused.text
+    alone.config["exclude"] = ["vol-0123456789abcdef0"]
+    assert f"vol-0123456789abcdef0 is not attached to {instance_id}" in alone.preview().failed().text
+    assert mutating(ec2.calls()) == []
+
+
+def test_guards_of_one_name_are_told_apart_and_other_resources_are_refused(
+    program: Callable[[str], Project], ec2: EmbeddedEC2
+) -> None:
+    project = program(SEVERAL)
+    aws_plugin.install(project.env)
+    project.up().ok()
+    project.config["instanceType"] = "t3.large"
+    project.up().ok()
+    assert len(find_taken(ec2)) == 2
+    project.config["size"] = 30
+    refused = project.up().failed()
+    assert (
+        "backup_before_change guards aws.ec2.Instance and its aws.ec2.VolumeAttachments, not aws:ebs" in refused.text
+    )
 
 
 def test_a_guard_uses_the_given_provider_and_takes_separate_sets_for_volume_and_instance(

@@ -81,8 +81,8 @@ class OneSet(RuleBasedStateMachine):
     """A stack with one set: what its user and others do, and what must hold after each run.
 
     The shape is the inputs that replace the set. An intent is one reason to take a set: the first run, another shape,
-    a forced replacement, or a set that is known to be in `error` or not whole. It stays open until a state holds a set
-    for it, even over several runs.
+    a forced replacement, or a set that is known to be in `error` or not whole. It stays open until a state holds a
+    set for it, even over several runs.
     """
 
     def __init__(self, ec2: EmbeddedEC2, setenv: Callable[[str, str], None]) -> None:

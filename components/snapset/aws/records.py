@@ -43,6 +43,11 @@ class Instance:
         )
 
     @property
+    def is_gone(self) -> bool:
+        """Whether it is terminated, or about to be: its volumes can no longer be snapshotted."""
+        return self.state in ("terminated", "shutting-down")
+
+    @property
     def root_volume_id(self) -> str | None:
         """The volume at the root device, if one is attached there."""
         for volume_id, device in self.devices.items():

@@ -13,7 +13,7 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.records import COMPLETED
 from snapset.resources.aws_provider import provider_of, settings_of
-from snapset.resources.context import is_mocked, waiting
+from snapset.resources.context import is_mocked, say_in_program, waiting
 from snapset.resources.snapshot_set import SnapshotSet, set_of
 from snapset.retry import Retry
 from snapset.sets import model, tags
@@ -66,7 +66,7 @@ def claim_and_wait(
             return finished(set=recorded, completed=completed, outcome="unchanged")
         report(finished(set=recorded, completed=False, outcome=known["outcome"]))
         try:
-            retry = Retry.from_environment(lambda text: pulumi.log.info(text, taken, ephemeral=True))
+            retry = Retry.from_environment(say_in_program(taken, ephemeral=True))
             settings = await settings_of(provider_of(taken))
             ec2 = connect(settings.in_region(known["region"]))
             look = poller_for(ec2).look

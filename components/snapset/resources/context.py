@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pulumi
@@ -14,6 +17,7 @@ from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.settings import get_monitor
 
 from snapset.process import end_now
+from snapset.retry import Say
 
 
 def is_mocked() -> bool:
@@ -22,6 +26,22 @@ def is_mocked() -> bool:
     https://www.pulumi.com/docs/iac/guides/testing/unit/
     """
     return isinstance(get_monitor(), MockMonitor)
+
+
+def say_in_program(resource: pulumi.Resource | None = None, *, ephemeral: bool = False) -> Say:
+    """Return what shows one line of the running program, on the resource's own row if one is given.
+
+    Safe in any thread: Pulumi's log is not.
+    """
+    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
+
+    def say(text: str) -> None:
+        show = partial(pulumi.log.info, text, resource, ephemeral=ephemeral)
+        # Nobody sees what is said after the program's end.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(show, context=context)
+
+    return say
 
 
 async def scope_of(name: str, type_: str, opts: pulumi.ResourceOptions | None) -> str:

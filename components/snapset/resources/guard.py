@@ -6,19 +6,22 @@ https://www.pulumi.com/docs/iac/concepts/resources/options/hooks/
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
+from weakref import WeakKeyDictionary
 
 import pulumi
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2, connect
+from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND
 from snapset.aws.session import find_region
 from snapset.resources.aws_provider import settings_of
-from snapset.resources.context import end_quietly_on_interrupt, is_mocked, waiting
+from snapset.resources.context import end_quietly_on_interrupt, is_mocked, say_in_program, waiting
+from snapset.resources.provider_base import DEBUG
 from snapset.retry import Retry, parse_duration
 from snapset.rules import UNKNOWN
 from snapset.sets import preflight
@@ -31,7 +34,11 @@ from snapset.sets.wait import poller_for, run_in_thread, wait_for_set
 
 Change = Literal["update", "delete"]
 
-_INSTANCE_TYPE = "aws:ec2/instance:Instance"
+_INSTANCE = "aws:ec2/instance:Instance"
+_ATTACHMENT = "aws:ec2/volumeAttachment:VolumeAttachment"
+
+# How many guards each program has given a name. A program runs in one event loop.
+_names: WeakKeyDictionary[asyncio.AbstractEventLoop, Counter[str]] = WeakKeyDictionary()
 
 
 def backup_before_change(
@@ -52,10 +59,11 @@ def backup_before_change(
 
     A replacement deletes the old instance, so `delete` guards it too. Give the same options to the instance's
     `aws.ec2.VolumeAttachment`s: Pulumi deletes those first; a set taken after that would miss their volumes.
-    One run takes one set of an instance. If a run fails after the set was taken, its repetition adopts that set.
+    One run takes one set of an instance, and every later run takes its own: a set shows the instance right before the
+    change. An instance that is gone already needs none.
 
     Args:
-        name: names the hooks; unique in the program.
+        name: names the hooks; the same name again in a program gets a number.
         on: the kinds of change to guard against.
         on_failure: `block` the change if the set can't be taken, or `warn` and let it go ahead.
         wait: wait until the set has completed, not only until it is taken; its content is fixed by then.
@@ -63,7 +71,7 @@ def backup_before_change(
         exclude_boot_volume: leave the root volume out.
         exclude_data_volume_ids: data volumes to leave out, at most 40.
         description: for every snapshot, at most 255 characters; the change if left out.
-        tags: for every snapshot, at most 40.
+        tags: for every snapshot, at most 38.
         copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
         provider: the instance's `aws.Provider`, if it has one of its own; the options give it to the instance, too.
 
@@ -72,51 +80,66 @@ def backup_before_change(
     """
     shape = {
         "exclude_boot_volume": exclude_boot_volume,
-        "exclude_data_volume_ids": list(exclude_data_volume_ids),
+        "exclude_data_volume_ids": exclude_data_volume_ids,
         "description": description,
-        "tags": dict(tags or {}),
+        "tags": tags,
         "copy_tags_from_source": copy_tags_from_source,
     }
     try:
-        _refuse_problems(shape, on=on, on_failure=on_failure)
+        _refuse_problems(shape, on=on, on_failure=on_failure, wait=wait)
         timeout = parse_duration(wait_timeout, name="backup_before_change: wait_timeout")
-        retry = Retry.from_environment(pulumi.log.info)
+        retry = Retry.from_environment()
     except errors.InputError as error:
         raise pulumi.RunError(errors.show(error)) from None
+    if is_mocked():
+        # Nothing calls hooks there, and Pulumi would serve them in a thread that outlives the test.
+        return pulumi.ResourceOptions(provider=provider)
+    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
     guard = _Guard(
         shape=shape,
         timeout=timeout if wait else None,
         blocks=on_failure == "block",
-        scope=f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}/{name}",
+        # A set of an earlier run is never adopted: the instance may have changed since.
+        scope=f"{stack}/{name}/{tag_rules.new_claim()}",
         provider=provider,
-        retry=retry,
+        retry=retry.saying(say_in_program()),
     )
-    if is_mocked():
-        # Nothing calls hooks there, and Pulumi would serve them in a thread that outlives the test.
-        return pulumi.ResourceOptions(provider=provider)
     end_quietly_on_interrupt()
-    before = pulumi.ResourceHook(f"{name}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
-    after = pulumi.ResourceHook(f"{name}-after", guard.after)
-    attached = pulumi.ResourceHook(f"{name}-attached", guard.attached)
-    updates, deletes = "update" in on, "delete" in on
+    before = pulumi.ResourceHook(f"{_unique(name)}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
     return pulumi.ResourceOptions(
         provider=provider,
         hooks=pulumi.ResourceHookBinding(
-            before_update=[before] if updates else None,
-            after_update=[after] if updates else None,
-            before_delete=[before] if deletes else None,
-            after_delete=[after] if deletes else None,
-            after_create=[attached] if deletes else None,
+            before_update=[before] if "update" in on else None, before_delete=[before] if "delete" in on else None
         ),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Backup:
-    """A set that this run took or adopted, and where."""
+class _Step:
+    """The change that a hook was called before."""
 
-    ec2: Ec2
-    set: SnapshotSet
+    instance_id: str
+    change: Change
+    name: str
+    region: str | None
+
+    @classmethod
+    def of(cls, args: pulumi.ResourceHookArgs) -> _Step:
+        outputs = args.old_outputs or {}
+        if args.type not in (_INSTANCE, _ATTACHMENT):
+            raise errors.InputError(
+                f"guarding {args.name}: backup_before_change guards aws.ec2.Instance and its "
+                f"aws.ec2.VolumeAttachments, not {args.type}. Give {args.name} other options."
+            )
+        return cls(
+            instance_id=args.id if args.type == _INSTANCE else str(outputs["instanceId"]),
+            change="update" if args.new_inputs is not None else "delete",
+            name=args.name,
+            region=outputs.get("region"),
+        )
+
+    def __str__(self) -> str:
+        return f"the {self.change} of {self.name}"
 
 
 @dataclass(kw_only=True)
@@ -127,111 +150,156 @@ class _Guard:
     scope: str
     provider: pulumi.ProviderResource | None
     retry: Retry
-    taken: dict[str, asyncio.Task[_Backup]] = field(default_factory=dict)
+    # By instance: its set, or None if there is nothing left to take one of.
+    taken: dict[str, asyncio.Task[SnapshotSet | None]] = field(default_factory=dict)
 
     async def before(self, args: pulumi.ResourceHookArgs) -> None:
         """Take the set of the instance that is about to change, once in this run."""
-        instance_id = _instance_of(args)
-        change: Change = "update" if args.new_inputs is not None else "delete"
-        what = f"before the {change} of {args.name}"
         try:
-            if pulumi.runtime.is_dry_run():
-                await settings_of(self.provider)
-                pulumi.log.info(f"would take a snapshot set of {instance_id} {what}")
-                return
-            if instance_id not in self.taken:
-                self.taken[instance_id] = asyncio.create_task(self._take(instance_id, args, change))
-            taken = await self.taken[instance_id]
-            pulumi.log.info(f"{taken.set.set_id} of {instance_id} is taken {what}")
+            step = _Step.of(args)
+        except errors.InputError as error:
+            raise pulumi.RunError(errors.show(error)) from None
+        act = self._check if pulumi.runtime.is_dry_run() else self._back_up
+        try:
+            await _in_one_line(act, step)
         except errors.SnapsetError as error:
             if self.blocks:
-                raise pulumi.RunError(f"{instance_id} is not changed: {errors.show(error)}") from None
-            pulumi.log.warn(f"{instance_id}: the change goes ahead although its backup failed: {errors.show(error)}")
+                raise pulumi.RunError(f"{step.instance_id} is not changed: {errors.show(error)}") from None
+            pulumi.log.warn(
+                f"{step.instance_id}: the change goes ahead although its backup failed: {errors.show(error)}"
+            )
 
-    async def after(self, args: pulumi.ResourceHookArgs) -> None:
-        """Claim the set once the change has happened: a later change must not adopt it."""
-        if args.type == _INSTANCE_TYPE:
-            await self._claim(args.id)
-
-    async def attached(self, args: pulumi.ResourceHookArgs) -> None:
-        """Claim the set once a volume is attached anew: the change was of the attachment, and the instance stays."""
-        if args.type != _INSTANCE_TYPE:
-            await self._claim(str((args.new_outputs or {})["instanceId"]))
-
-    async def _claim(self, instance_id: str) -> None:
-        task = self.taken.get(instance_id)
-        if task is None or not task.done() or task.exception() is not None:
+    async def _check(self, step: _Step) -> None:
+        """Say what would be taken, and find what would stand in the way. Creates nothing."""
+        ec2, inputs = await self._connect(step)
+        if await run_in_thread(lambda: self._find_volumes(ec2, inputs, step)) is None:
+            _say_nothing_left(step)
             return
-        backup = task.result()
-        try:
-            claim = tag_rules.new_claim()
-            await run_in_thread(lambda: claim_set(backup.ec2, backup.set, claim=claim, retry=self.retry))
-        except errors.SnapsetError as error:
-            pulumi.log.warn(f"{backup.set.set_id} is taken, but its snapshots could not be tagged: {error}")
+        problems = await run_in_thread(lambda: preflight.find_problems(ec2, inputs, dry_run=True, retry=self.retry))
+        for problem in problems:
+            known = errors.parse_shown(problem.reason)
+            raise known or errors.InputError(f"checking the backup before {step}: {problem.reason}.")
+        pulumi.log.info(f"would take a snapshot set of {step.instance_id} before {step}")
 
-    async def _take(self, instance_id: str, args: pulumi.ResourceHookArgs, change: Change) -> _Backup:
-        settings = await settings_of(self.provider)
-        region = (args.old_outputs or {}).get("region") or find_region(settings)
-        ec2 = connect(settings.in_region(region))
-        inputs = self._inputs(instance_id, args, change, region=region, default_tags=settings.default_tags)
+    async def _back_up(self, step: _Step) -> None:
+        if step.instance_id not in self.taken:
+            self.taken[step.instance_id] = asyncio.create_task(self._take(step))
+        taken = await self.taken[step.instance_id]
+        if taken is None:
+            _say_nothing_left(step)
+        else:
+            pulumi.log.info(f"{taken.set_id} of {step.instance_id} is taken before {step}")
 
-        def take() -> SnapshotSet:
-            volumes = preflight.volumes_of(inputs, ec2.describe_instance(instance_id))
-            # A repeated delete finds fewer volumes than the run that began it, and must adopt that run's set.
-            expected = volumes if change == "update" else None
-            taken = create_set(ec2, inputs, volumes=expected, retry=self.retry).set
-            return taken.with_devices_of(volumes)
+    async def _take(self, step: _Step) -> SnapshotSet | None:
+        ec2, inputs = await self._connect(step)
+
+        def take() -> SnapshotSet | None:
+            volumes = self._find_volumes(ec2, inputs, step)
+            if volumes is None:
+                return None
+            return create_set(ec2, inputs, volumes=volumes, retry=self.retry).set
 
         taken = await run_in_thread(take)
+        if taken is None:
+            return None
+        await self._mark(ec2, taken)
         if self.timeout is not None:
-            with waiting():
-                await wait_for_set(
-                    poller_for(ec2).look,
-                    taken,
-                    seen=taken,
-                    timeout=self.timeout,
-                    retry=self.retry.saying(lambda text: pulumi.log.info(text, ephemeral=True)),
-                )
-        return _Backup(ec2=ec2, set=taken)
+            await self._wait(ec2, taken, timeout=self.timeout)
+        return taken
 
-    def _inputs(
-        self,
-        instance_id: str,
-        args: pulumi.ResourceHookArgs,
-        change: Change,
-        *,
-        region: str,
-        default_tags: Mapping[str, str],
-    ) -> SetInputs:
-        # A delete happens once in an instance's life; an update is told from the next one by what it changes.
-        difference = [args.old_inputs, args.new_inputs] if change == "update" else []
-        fingerprint = hashlib.sha256(json.dumps(difference, sort_keys=True, default=str).encode()).hexdigest()
-        about = f"before the update of {args.name}" if change == "update" else f"before {instance_id} is deleted"
-        return parse(
+    async def _mark(self, ec2: Ec2, taken: SnapshotSet) -> None:
+        """Claim the set at once, whatever becomes of the change: it can be restored, and nobody adopts it."""
+        claim = tag_rules.new_claim()
+        try:
+            await run_in_thread(lambda: claim_set(ec2, taken, claim=claim, retry=self.retry))
+        except errors.SnapsetError as error:
+            pulumi.log.warn(f"{taken.set_id} is taken, but its snapshots could not be tagged: {error}")
+
+    async def _wait(self, ec2: Ec2, taken: SnapshotSet, *, timeout: float) -> None:
+        retry = self.retry.saying(say_in_program(ephemeral=True))
+        try:
+            with waiting():
+                await wait_for_set(poller_for(ec2).look, taken, seen=taken, timeout=timeout, retry=retry)
+        except errors.WaitTimeoutError as error:
+            raise errors.WaitTimeoutError(
+                f"{error} This change takes a set of its own in every run: give a longer wait_timeout, or leave wait "
+                "out, since the content of a set is fixed once it is taken."
+            ) from error
+
+    def _find_volumes(self, ec2: Ec2, inputs: SetInputs, step: _Step) -> dict[str, str] | None:
+        """Return the volumes of the set, each with its device, or None if nothing is left to lose."""
+        doing = f"describing instance {step.instance_id}"
+        try:
+            instance = self.retry.while_throttled(lambda: ec2.describe_instance(step.instance_id), doing=doing)
+        except errors.NotFoundError as error:
+            if error.code != INVALID_INSTANCE_NOT_FOUND:
+                raise
+            return None
+        volumes = preflight.volumes_of(inputs, instance)
+        # A run that was cut off may have detached the data volumes, and has taken its set.
+        return None if instance.is_gone or not (volumes or step.change == "update") else volumes
+
+    async def _connect(self, step: _Step) -> tuple[Ec2, SetInputs]:
+        settings = await settings_of(self.provider)
+        region = step.region or find_region(settings)
+        about = f"before {step}" if step.change == "update" else f"before {step.instance_id} is deleted"
+        inputs = parse(
             {
                 **self.shape,
                 "scope": self.scope,
                 "region": region,
-                "instance_id": instance_id,
-                "tags": {**default_tags, **self.shape["tags"]},
+                "instance_id": step.instance_id,
                 "description": self.shape["description"] or about,
-                "triggers": [change, fingerprint],
-                "change_id": f"{change} of {args.name}" if change == "update" else f"delete of {instance_id}",
+                "change_id": f"update of {step.name}" if step.change == "update" else f"delete of {step.instance_id}",
             }
         )
+        return connect(settings.in_region(region)), replace(inputs, default_tags=settings.default_tags)
 
 
-def _refuse_problems(shape: Mapping[str, Any], *, on: Sequence[str], on_failure: str) -> None:
+async def _in_one_line(act: Callable[[_Step], Awaitable[None]], step: _Step) -> None:
+    """Make a fault of snapset's own a line, where Pulumi would show its traceback."""
+    try:
+        await act(step)
+    except errors.SnapsetError:
+        raise
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        where = f"Set {DEBUG}=1 to see where."
+        raise errors.SnapsetError(f"backing up before {step}: {type(error).__name__}: {error}. {where}") from error
+
+
+def _say_nothing_left(step: _Step) -> None:
+    text = "is gone, or has no volume left: no snapshot set is taken"
+    pulumi.log.info(f"{step.instance_id} {text} before {step}")
+
+
+def _unique(name: str) -> str:
+    """Return the name, with a number if the program has used it before: the engine takes each name of a hook once."""
+    names = _names.setdefault(asyncio.get_running_loop(), Counter())
+    names[name] += 1
+    return name if names[name] == 1 else f"{name}-{names[name]}"
+
+
+def _refuse_problems(shape: Mapping[str, Any], *, on: Sequence[str], on_failure: str, wait: object) -> None:
     doing = "reading backup_before_change"
     if isinstance(on, str) or not on or set(on) - set(get_args(Change)):
         raise errors.InputError(f"{doing}: on is {on!r}. Give a list of {' and '.join(get_args(Change))}, or of one.")
     if on_failure not in ("block", "warn"):
         raise errors.InputError(f"{doing}: on_failure is {on_failure!r}. Use block or warn.")
+    if not isinstance(wait, bool):
+        raise errors.InputError(f"{doing}: wait is neither True nor False.")
+    if outputs := ", ".join(name for name, value in shape.items() if _has_output(value)):
+        raise errors.InputError(
+            f"{doing}: {outputs}: an Output is not known when the change begins. Give plain values."
+        )
     for problem in find_problems({**shape, "instance_id": UNKNOWN}):
         raise errors.InputError(f"{doing}: {problem.property}: {problem.reason}.")
 
 
-def _instance_of(args: pulumi.ResourceHookArgs) -> str:
-    if args.type == _INSTANCE_TYPE:
-        return args.id
-    return str((args.old_outputs or {})["instanceId"])
+def _has_output(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_output, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_output, value))
+    return isinstance(value, pulumi.Output)

@@ -46,7 +46,7 @@ def volumes_of(inputs: SetInputs, instance: Instance) -> dict[str, str]:
 def check_instance(inputs: SetInputs, instance: Instance) -> list[Problem]:
     """Return what of the inputs does not fit the instance."""
     instance_id = instance.instance_id
-    if instance.state in ("terminated", "shutting-down"):
+    if instance.is_gone:
         reason = f"{instance_id} is {instance.state}: its volumes can no longer be snapshotted"
         return [Problem(property="instance_id", reason=reason)]
     found: list[Problem] = []
