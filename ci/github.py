@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snapset.text import clean
+
 # The options that a true or false input stands for.
 FLAGS = {
     "exclude-boot": {"true": ["--exclude-boot"], "false": []},
@@ -48,7 +50,7 @@ def run_backup(arguments: list[str]) -> tuple[int, dict[str, Any]]:
     """Run the command; return its exit code and JSON document. Signals, such as a cancelled job's, are passed on."""
     command = [str(Path(sys.executable).with_name("snapset")), "backup", "--json", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: process.send_signal(number))
         answer, _ = process.communicate()
     # Wrong usage prints no document.
@@ -81,11 +83,15 @@ def summary_of(document: Mapping[str, Any]) -> str:
         for taken in document["sets"]
         for snapshot in taken["snapshots"]
     ]
-    lines = [f"| {' | '.join(map(str, row))} |" for row in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
+    lines = [f"| {' | '.join(map(_cell, row))} |" for row in (COLUMNS, ["---"] * len(COLUMNS), *rows)]
     text = "### snapset backup\n\n" + ("\n".join(lines) if rows else "No set was taken.") + "\n"
     if "error" in document:
-        text += f"\n<pre>{html.escape(document['error']['message'])}</pre>\n"
+        text += f"\n<pre>{html.escape(clean(document['error']['message']))}</pre>\n"
     return text
+
+
+def _cell(value: object) -> str:
+    return html.escape(clean(str(value))).replace("|", "&#124;").replace("`", "&#96;")
 
 
 def main() -> int:

@@ -117,12 +117,13 @@ def read_seconds(variable: str, default: float) -> float:
     return seconds
 
 
-def parse_duration(text: object, *, name: str) -> float:
+def parse_duration(text: object, *, name: str, bare_seconds: bool = True) -> float:
     """Return the seconds in `90s`, `30m`, `2h`, `1d`, `1h30m` or a bare number of seconds.
 
     Args:
         text: the duration.
         name: the option or input that it was given to, for messages.
+        bare_seconds: whether a number without a unit is a number of seconds, or is refused.
 
     Raises:
         InputError: the text is none of these, or is zero.
@@ -130,6 +131,8 @@ def parse_duration(text: object, *, name: str) -> float:
     if not isinstance(text, str):
         raise errors.InputError(f"reading {name}: it is {type(text).__name__}, not a string. Use 90s, 30m or 2h.")
     written = text.strip()
+    if not bare_seconds and _SECONDS.fullmatch(written):
+        raise errors.InputError(f"reading {name}: {text!r} has no unit. Use 90s, 12h or 30d.")
     match = _DURATION.fullmatch(f"{written}s" if _SECONDS.fullmatch(written) else written)
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0, 0)
     if not (total := ((days * 24 + hours) * 60 + minutes) * 60 + seconds):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+import signal
+import sys
+from typing import Annotated, TextIO, cast
 
 import typer
 
@@ -30,7 +32,27 @@ app.command("schema")(schema.schema)
 
 def main() -> None:
     """Run the command line; every failure is one line on stderr and an exit code."""
+    _open_streams()
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        # nohup(1) and supervisors ignore a signal on purpose.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     end_now(_run())
+
+
+def _open_streams() -> None:
+    """Let output never be a reason to fail: neither a closed stream, nor a text that the locale can't encode."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # At once, before anything else that is opened gets the stream's number.
+            setattr(sys, name, _open_nothing("r" if name == "stdin" else "w"))
+        elif name != "stdin":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _open_nothing(mode: str) -> TextIO:
+    return cast(TextIO, open(os.devnull, mode, encoding="utf-8"))
 
 
 def _print_version(value: bool) -> None:
@@ -60,16 +82,26 @@ def _snapset(
 
 
 def _run() -> int:
+    from snapset.cli.context import INTERRUPTED
     from snapset.cli.output import print_error
 
     debug = bool(os.environ.get("SNAPSET_DEBUG"))
     try:
+        if any(not argument.isascii() and not _is_utf8(argument) for argument in sys.argv):
+            raise errors.InputError("reading the arguments: one is not valid UTF-8. Write it in UTF-8.")
         app()
     except SystemExit as end:
         if isinstance(end.code, str):
             print_error(end.code)
             return 1
         return end.code or 0
+    except KeyboardInterrupt:
+        print_error("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads the rest of the output.
+        sys.stdout = _open_nothing("w")
+        return 1
     except errors.SnapsetError as error:
         if debug:
             raise
@@ -81,3 +113,11 @@ def _run() -> int:
         print_error(f"{type(error).__name__}: {error}. Set SNAPSET_DEBUG=1 to see where.")
         return 1
     return 0
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -6,13 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from snapset import rules
 from snapset.cli.options import check
-from snapset.cli.output import print_json
-from snapset.errors import SnapsetError
+from snapset.cli.output import print_error, print_json
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
+
+
+INTERRUPTED = 130
 
 
 @contextmanager
@@ -20,8 +24,13 @@ def one_document(document: dict[str, Any], *, as_json: bool) -> Iterator[None]:
     """Print the document of a `--json` run however the block ends, with the error if it fails."""
     try:
         yield
-    except SnapsetError as error:
-        document["error"] = {"type": type(error).__name__, "message": str(error)}
+    except KeyboardInterrupt:
+        document["error"] = {"type": "Interrupted", "message": "interrupted"}
+        print_error("interrupted: run it again to go on.")
+        raise typer.Exit(INTERRUPTED) from None
+    except Exception as error:
+        if not isinstance(error, typer.Exit):
+            document["error"] = {"type": type(error).__name__, "message": str(error)}
         raise
     finally:
         if as_json:

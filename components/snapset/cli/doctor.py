@@ -33,6 +33,7 @@ def doctor(
     from rich.text import Text
 
     from snapset.cli.context import one_document
+    from snapset.text import clean
 
     document: dict[str, Any] = {"findings": []}
     with one_document(document, as_json=json_):
@@ -54,6 +55,6 @@ def doctor(
             document["findings"].append(asdict(finding))
             if not json_:
                 verdict = ("ok    ", "green") if finding.ok else ("to fix", "bold red")
-                console.print(Text.assemble(verdict, f"  {finding.check}: {finding.message}"), soft_wrap=True)
+                console.print(Text.assemble(verdict, f"  {finding.check}: {clean(finding.message)}"), soft_wrap=True)
     if not all(finding["ok"] for finding in document["findings"]):
         raise typer.Exit(1)

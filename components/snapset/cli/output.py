@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from snapset.retry import Say, age_of
+from snapset.aws.clock import age_of
+from snapset.retry import Say
+from snapset.text import clean
 
 if TYPE_CHECKING:
     from snapset.restore.volumes import VolumeRecord
@@ -27,10 +29,10 @@ def progress(first: str) -> Iterator[Say]:
     """Show progress on stderr: one live line on a terminal, plain lines elsewhere."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
-        yield lambda text: console.print(text, markup=False, soft_wrap=True)
+        yield lambda text: console.print(Text(clean(text)), soft_wrap=True)
         return
-    with console.status(first) as status:
-        yield lambda text: status.update(text.replace("[", r"\["))
+    with console.status(Text(first)) as status:
+        yield lambda text: status.update(Text(clean(text)))
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -45,7 +47,7 @@ def print_sets(sets: Iterable[SetRecord]) -> None:
     for record in sets:
         more = [text for name in ("outcome", "change_id") if (text := str(record.get(name) or ""))]
         title = f"{record['set_id']} of {record['instance_id']}: {', '.join([record['state'], *more])}"
-        console.print(title, style="bold", markup=False)
+        console.print(Text(clean(title), style="bold"), soft_wrap=True)
         rows = [
             (
                 snapshot["snapshot_id"],
@@ -57,6 +59,9 @@ def print_sets(sets: Iterable[SetRecord]) -> None:
             for snapshot in record["snapshots"]
         ]
         console.print(_table(("snapshot", "volume", "device", "GiB", "state"), rows))
+        for snapshot in record["snapshots"]:
+            if reason := snapshot.get("state_message"):
+                console.print(Text(clean(f"{snapshot['snapshot_id']}: {reason}")), soft_wrap=True)
 
 
 def print_list(sets: Iterable[Mapping[str, Any]], *, last: str = "change_id", stderr: bool = False) -> None:
@@ -71,7 +76,7 @@ def print_list(sets: Iterable[Mapping[str, Any]], *, last: str = "change_id", st
             _age(min(snapshot["start_time"] for snapshot in record["snapshots"])),
             str(sum(snapshot["size_gib"] for snapshot in record["snapshots"])),
             Text(record["state"], style=_STYLES.get(record["state"], "")),
-            Text(record.get(last, ""), no_wrap=True, overflow="ellipsis"),
+            Text(clean(record.get(last, "")), no_wrap=True, overflow="ellipsis"),
         )
     Console(highlight=False, stderr=stderr).print(table if table.rows else "There are no sets.")
 
@@ -81,7 +86,7 @@ def print_volumes(set_id: str, instance_id: str | None, volumes: Sequence[Volume
     console = Console(highlight=False)
     [zone] = {volume["availability_zone"] for volume in volumes}
     where = f"attached to {instance_id}" if instance_id else "attached to no instance"
-    console.print(f"{set_id} is restored in {zone}, {where}", style="bold")
+    console.print(Text(f"{set_id} is restored in {zone}, {where}", style="bold"), soft_wrap=True)
     rows = [
         (
             volume["volume_id"],
@@ -100,10 +105,10 @@ def print_error(text: str) -> None:
 
     https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
     """
-    sys.stderr.write(f"snapset: {text}\n")
+    line = clean(text)
+    sys.stderr.write(f"snapset: {line}\n")
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        data = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        sys.stderr.write(f"::error title=snapset::{data}\n")
+        sys.stderr.write(f"::error title=snapset::{line.replace('%', '%25')}\n")
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -111,7 +116,8 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for title in titles:
         table.add_column(title, no_wrap=True, justify="right" if title in ("age", "GiB") else "left")
     for row in rows:
-        table.add_row(*row)
+        # As texts: a string would be read for markup.
+        table.add_row(*(Text(clean(cell)) for cell in row))
     return table
 
 

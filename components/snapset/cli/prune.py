@@ -49,7 +49,7 @@ def prune(
     with one_document(document, as_json=json_):
         if (keep_last is None) == (older_than is None):
             raise errors.InputError("reading the rule: give one of --keep-last and --older-than.")
-        age = parse_duration(older_than, name="--older-than") if older_than is not None else None
+        age = parse_duration(older_than, name="--older-than", bare_seconds=False) if older_than is not None else None
         filters = parse_instances(instance or [])
         retry = Retry.from_environment()
 

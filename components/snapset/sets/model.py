@@ -34,7 +34,10 @@ _START_TIMES_WITHIN = datetime.timedelta(seconds=60)
 
 
 class SnapshotRecord(TypedDict):
-    """One snapshot of a set, in outputs and JSON documents. `size_gib` in GiB, `start_time` in ISO 8601 UTC."""
+    """One snapshot of a set, in outputs and JSON documents. `size_gib` in GiB, `start_time` in ISO 8601 UTC.
+
+    `state_message` is AWS's reason of a state, where it gives one.
+    """
 
     snapshot_id: str
     volume_id: str
@@ -44,6 +47,7 @@ class SnapshotRecord(TypedDict):
     state: str
     progress: str
     start_time: str
+    state_message: NotRequired[str]
 
 
 class SetRecord(TypedDict):
@@ -119,6 +123,7 @@ class SnapshotSet:
                     progress=record["progress"],
                     start_time=record["start_time"],
                     owner_id="",
+                    state_message=record.get("state_message", ""),
                 )
                 for record in records
             ],
@@ -190,19 +195,7 @@ class SnapshotSet:
 
     def records(self) -> list[SnapshotRecord]:
         """Return the snapshots as outputs and JSON documents have them."""
-        return [
-            SnapshotRecord(
-                snapshot_id=snapshot.snapshot_id,
-                volume_id=snapshot.volume_id,
-                device_name=self.devices[snapshot.snapshot_id],
-                size_gib=snapshot.size_gib,
-                encrypted=snapshot.encrypted,
-                state=snapshot.state,
-                progress=snapshot.progress,
-                start_time=snapshot.start_time,
-            )
-            for snapshot in self.snapshots
-        ]
+        return [_record(snapshot, self.devices[snapshot.snapshot_id]) for snapshot in self.snapshots]
 
     def record(self, *, region: str, outcome: str | None = None) -> SetRecord:
         """Return the set as JSON documents have it."""
@@ -235,6 +228,22 @@ def group(snapshots: Iterable[Snapshot]) -> list[SnapshotSet]:
         if len({snapshot.tags[tags.INSTANCE] for snapshot in found}) == 1
     ]
     return sorted(sets, key=lambda found: (found.start_time, found.set_id), reverse=True)
+
+
+def _record(snapshot: Snapshot, device: str) -> SnapshotRecord:
+    record = SnapshotRecord(
+        snapshot_id=snapshot.snapshot_id,
+        volume_id=snapshot.volume_id,
+        device_name=device,
+        size_gib=snapshot.size_gib,
+        encrypted=snapshot.encrypted,
+        state=snapshot.state,
+        progress=snapshot.progress,
+        start_time=snapshot.start_time,
+    )
+    if snapshot.state_message:
+        record["state_message"] = snapshot.state_message
+    return record
 
 
 def _may_be_member(snapshot: Snapshot) -> bool:
