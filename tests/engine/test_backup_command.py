@@ -191,9 +191,80 @@ def test_a_preview_reports_what_would_be_done_and_changes_nothing(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.clear_calls()
-    run = snapset("backup", instance.instance_id, "--change-id", "c", "--preview").ok()
-    assert f"would take a set for {instance.instance_id}-c" in run.stderr
+    preview = ("backup", instance.instance_id, "--change-id", "c", "--preview")
+    shown = snapset(*preview).ok().stdout
+    assert f"{instance.instance_id} would get a set of" in shown
+    assert all(volume_id in shown for volume_id in instance.volume_ids.values())
+    [planned] = document(snapset(*preview, "--json").ok())["planned"]
+    assert [(volume["device_name"], volume["size_gib"]) for volume in planned["volumes"]] == [
+        ("/dev/sda1", 8),
+        ("/dev/sdf", 20),
+        ("/dev/sdg", 100),
+    ]
+    assert planned["set_id"] is None
     assert mutating(ec2.calls()) == []
+    assert not list(snapset.folder.rglob("c.json"))
+    [taken] = document(snapset("backup", instance.instance_id, "--change-id", "c", "--json").ok())["sets"]
+    assert document(snapset(*preview, "--json").ok())["planned"][0]["set_id"] == taken["set_id"]
+
+
+def test_a_preview_finds_what_the_backup_would_be_refused_for(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind="deny")
+    refused = snapset("backup", instance.instance_id, "--preview", "--json").failed()
+    assert refused.code == 3
+    assert document(refused)["error"]["type"] == "NotPermittedError"
+
+
+def test_one_instance_that_fails_does_not_keep_the_others_from_their_sets(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    gone, bad = "i-0123456789abcdef0", ec2.launch().instance_id
+    ec2.fault(action="CreateSnapshots", kind="deny", match=bad, times=None)
+    run = snapset("backup", gone, instance.instance_id, bad, "--change-id", "c", "--json").failed()
+    assert run.code == 2
+    assert [taken["instance_id"] for taken in document(run)["sets"]] == [instance.instance_id]
+    assert document(run)["sets"][0]["state"] == "completed"
+    failures = {failure["instance_id"]: failure["type"] for failure in document(run)["failures"]}
+    assert failures == {gone: "NotFoundError", bad: "NotPermittedError"}
+    assert gone in run.stderr
+    assert bad in run.stderr
+    ec2.clear_faults()
+    again = snapset("backup", instance.instance_id, bad, "--change-id", "c", "--json").ok()
+    assert [taken["outcome"] for taken in document(again)["sets"]] == ["unchanged", "created"]
+
+
+@pytest.mark.parametrize("loss", ["a snapshot deleted", "all deleted", "in error"])
+def test_a_change_whose_set_is_lost_gets_a_new_one(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, loss: str
+) -> None:
+    snapset.env["SNAPSET_CONSISTENCY_SECONDS"] = "1"
+    command = ("backup", instance.instance_id, "--change-id", "c", "--json")
+    [first] = document(snapset(*command).ok())["sets"]
+    if loss == "in error":
+        ec2.fail(first["snapshot_ids"][:1], message="The key is gone.")
+    for snapshot_id in {"a snapshot deleted": first["snapshot_ids"][:1], "all deleted": first["snapshot_ids"]}.get(
+        loss, []
+    ):
+        ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
+    run = snapset(*command).ok()
+    [second] = document(run)["sets"]
+    assert (second["outcome"], second["state"], len(second["snapshots"])) == ("created", "completed", 3)
+    assert second["set_id"] != first["set_id"]
+    assert f"Taking a new set of {instance.instance_id}." in run.stderr
+    assert document(snapset(*command).ok())["sets"][0]["set_id"] == second["set_id"]
+
+
+def test_a_named_profile_wins_over_the_keys_of_the_environment(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, tmp_path: Path
+) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.write_text("[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = other\n")
+    snapset.env["AWS_SHARED_CREDENTIALS_FILE"] = str(credentials)
+    ec2.clear_calls()
+    snapset("backup", instance.instance_id, "--profile", "other").ok()
+    assert {call["access_key"] for call in ec2.calls()} == {"AKIAOTHER"}
 
 
 @pytest.mark.parametrize(
@@ -295,7 +366,7 @@ def test_without_a_backend_the_state_is_in_the_users_data_folder(
     assert list((tmp_path / "data" / "snapset" / "state").rglob("c.json"))
 
 
-@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_during_the_wait_exits_at_once_with_the_set_recorded(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, interrupt: signal.Signals
 ) -> None:
@@ -303,7 +374,9 @@ def test_an_interrupt_during_the_wait_exits_at_once_with_the_set_recorded(
     with snapset.start("backup", instance.instance_id, "--change-id", "c", "--json") as process:
         until(lambda: len(ec2.calls("DescribeSnapshots")) > 2)
         began = time.monotonic()
-        os.kill(process.pid, interrupt)
+        # Whoever is in a hurry sends it twice.
+        for _ in range(2):
+            os.kill(process.pid, interrupt)
         stdout, stderr = process.communicate(timeout=30)
         ended = time.monotonic() - began
     assert process.returncode == 130

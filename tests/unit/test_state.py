@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 from pulumi import automation
 from pulumi.automation.errors import create_command_error
-from snapset.pipeline.state import Lock, _locks_of_cloud, locks_in, settle_ties
+from snapset.pipeline.state import Lock, _locks_of_cloud, locks_in, wait_for_lock
 
 MINE = "s3://state/.pulumi/locks/organization/snapset/c/6f0.json?region=us-east-1: created by ci@runner-7 (pid 7) at "
 SINCE = "2026-01-02T03:04:05Z"
@@ -70,7 +70,7 @@ def test_pulumi_cloud_says_who_is_at_work() -> None:
 
 def test_who_meets_a_lock_that_is_gone_the_next_time_gets_through() -> None:
     attempt, attempts = attempt_that_meets(locked_by(1), locked_by(2), locked_by(3, 4))
-    assert settle_ties(attempt, interrupted=Unhurried()) == "done"
+    assert wait_for_lock(attempt, timeout=0, interrupted=Unhurried(), say=print) == "done"
     assert len(attempts) == 4
 
 
@@ -85,8 +85,17 @@ def test_who_meets_a_lock_that_is_gone_the_next_time_gets_through() -> None:
 def test_who_meets_the_lock_of_a_run_at_work_is_kept_out(failures: list[automation.CommandError], tried: int) -> None:
     attempt, attempts = attempt_that_meets(*failures)
     with pytest.raises(automation.ConcurrentUpdateError):
-        settle_ties(attempt, interrupted=Unhurried())
+        wait_for_lock(attempt, timeout=0, interrupted=Unhurried(), say=print)
     assert len(attempts) == tried
+
+
+def test_with_time_the_end_of_the_other_run_is_waited_for_and_its_holder_is_said_once() -> None:
+    attempt, attempts = attempt_that_meets(*[locked_by(1)] * 5, locked_by(2))
+    said: list[str] = []
+    assert wait_for_lock(attempt, timeout=60, interrupted=Unhurried(), say=said.append) == "done"
+    assert len(attempts) == 7
+    [text] = said
+    assert text.startswith("waiting for the stack's lock: ci@runner-7 (pid 1) holds it since ")
 
 
 def test_an_interrupted_run_does_not_try_again() -> None:
@@ -94,5 +103,5 @@ def test_an_interrupted_run_does_not_try_again() -> None:
     interrupted = Event()
     interrupted.set()
     with pytest.raises(automation.ConcurrentUpdateError):
-        settle_ties(attempt, interrupted=interrupted)
+        wait_for_lock(attempt, timeout=60, interrupted=interrupted, say=print)
     assert len(attempts) == 1

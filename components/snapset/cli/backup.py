@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
@@ -12,17 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapset import errors, rules
+from snapset.cli.context import INTERRUPTED
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, Timeout, parse_filters, parse_tags
 
 if TYPE_CHECKING:
     from snapset.pipeline.backup import Backup
+    from snapset.pipeline.request import BackupRequest
     from snapset.retry import Say
 
 EXIT_CODES = (
     "Exit codes: 0 the backup exists; 1 failed; 2 bad usage or input; 3 not permitted; 4 the set failed or the "
     "wait timed out; 5 the stack is locked by another run."
 )
-INTERRUPTED = 130
 
 
 class Location(str, Enum):
@@ -81,6 +81,9 @@ def backup(
     ] = OnDelete.RETAIN,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the set has completed.")] = True,
     timeout: Timeout = "2h",
+    lock_timeout: Annotated[
+        str, typer.Option(help="How long to wait for another run that holds the stack's lock: 90s, 30m.")
+    ] = "1m",
     preview: Annotated[bool, typer.Option("--preview", help="Only find out what would be done.")] = False,
     json_: Json = False,
 ) -> None:
@@ -89,11 +92,9 @@ def backup(
     Example: snapset backup i-0123456789abcdef0 --change-id "$GIT_SHA" --json
     """
     from snapset.cli.context import one_document
-    from snapset.cli.output import print_error, print_sets, progress
     from snapset.retry import parse_duration
 
     document: dict[str, Any] = {"sets": []}
-    interrupted = False
     with one_document(document, as_json=json_):
         inputs = {
             "exclude_boot_volume": exclude_boot,
@@ -107,12 +108,11 @@ def backup(
             "on_delete": on_delete.value,
         }
         seconds = parse_duration(timeout, name="--timeout")
-        if profile:
-            # For this process and for the engine that it starts.
-            os.environ["AWS_PROFILE"] = profile
-        instance_ids = _find_instances(instances or [], parse_filters(filter_ or []), inputs, change_id)
+        lock_seconds = parse_duration(lock_timeout, name="--lock-timeout")
+        instance_ids = _find_instances(
+            instances or [], parse_filters(filter_ or []), inputs, change_id, profile=profile
+        )
 
-        from snapset.pipeline.backup import Backup
         from snapset.pipeline.request import BackupRequest, new_change_id
 
         request = BackupRequest(
@@ -122,31 +122,85 @@ def backup(
             wait=wait,
             timeout=seconds,
             stack=stack,
-            preview=preview,
+            profile=profile,
+            lock_timeout=lock_seconds,
         )
-        run = Backup(request)
-        try:
-            with progress("starting the engine") as say:
-                interrupted = _run_to_the_end(run, say)
-        except errors.WaitTimeoutError as error:
-            advice = f"Run it again with --change-id {request.change_id} to wait for the same set."
-            raise errors.WaitTimeoutError(f"{error} {advice}") from error
-        finally:
-            document["sets"] = [run.sets[instance_id] for instance_id in instance_ids if instance_id in run.sets]
-            if not json_:
-                print_sets(document["sets"])
-    if interrupted:
-        taken = ", ".join(record["set_id"] for record in document["sets"])
-        again = f"Run it again with --change-id {request.change_id}"
-        if taken:
-            print_error(f"interrupted: recorded: {taken}; AWS goes on with the snapshots. {again} to wait for them.")
+        if preview:
+            _preview(request, document, as_json=json_)
         else:
-            print_error(f"interrupted: no set was recorded. {again}: if AWS took one meanwhile, it is adopted.")
+            _back_up(request, document, as_json=json_)
+
+
+def _preview(request: BackupRequest, document: dict[str, Any], *, as_json: bool) -> None:
+    from snapset.cli.output import print_planned, progress
+    from snapset.pipeline.preview import preview
+    from snapset.retry import Retry
+
+    with progress("looking at the instances") as say:
+        found = preview(request, retry=Retry.from_environment(say))
+    document["planned"] = found.planned
+    if not as_json:
+        print_planned(found.planned)
+    _raise_first(request, document, found.failures)
+
+
+def _back_up(request: BackupRequest, document: dict[str, Any], *, as_json: bool) -> None:
+    from snapset.cli.output import print_error, print_sets, progress
+    from snapset.pipeline.backup import Backup
+
+    run = Backup(request)
+    try:
+        with progress("starting the engine") as say:
+            interrupted = _run_to_the_end(run, say)
+    finally:
+        document["sets"] = [run.sets[key] for key in request.instance_ids if key in run.sets]
+        if not as_json:
+            print_sets(document["sets"])
+    if interrupted:
+        text = _interrupted(request, [record["set_id"] for record in document["sets"]])
+        document["error"] = {"type": "Interrupted", "message": text}
+        print_error(text)
         raise typer.Exit(INTERRUPTED)
+    _raise_first(request, document, run.failures)
+
+
+def _interrupted(request: BackupRequest, set_ids: Sequence[str]) -> str:
+    again = f"Run it again with --change-id {request.change_id}"
+    if set_ids:
+        return (
+            f"interrupted: recorded: {', '.join(set_ids)}; AWS goes on with the snapshots. {again} to wait for them."
+        )
+    return f"interrupted: no set was recorded. {again}: if AWS took one meanwhile, it is adopted."
+
+
+def _raise_first(
+    request: BackupRequest, document: dict[str, Any], failures: Mapping[str, errors.SnapsetError]
+) -> None:
+    """Raise the first failure, after a line for each of the others."""
+    from snapset.cli.output import print_error
+
+    in_order = {key: failures[key] for key in request.instance_ids if key in failures}
+    if not in_order:
+        return
+    document["failures"] = [
+        {"instance_id": key, "type": type(error).__name__, "message": str(error)} for key, error in in_order.items()
+    ]
+    first, *others = in_order.values()
+    for error in others:
+        print_error(str(error))
+    if isinstance(first, errors.WaitTimeoutError):
+        advice = f"Run it again with --change-id {request.change_id} to wait for the same set."
+        raise errors.WaitTimeoutError(f"{first} {advice}") from first
+    raise first
 
 
 def _find_instances(
-    named: Sequence[str], filters: Mapping[str, Sequence[str]], inputs: Mapping[str, Any], change_id: str | None
+    named: Sequence[str],
+    filters: Mapping[str, Sequence[str]],
+    inputs: Mapping[str, Any],
+    change_id: str | None,
+    *,
+    profile: str | None,
 ) -> list[str]:
     """Return the instances that are named or match the filters, after a look at the inputs."""
     from snapset.sets.inputs import find_problems
@@ -168,7 +222,7 @@ def _find_instances(
 
     from snapset.cli.context import connect_to
 
-    ec2 = connect_to(inputs["region"], None)
+    ec2 = connect_to(inputs["region"], profile)
     found = ec2.find_instances(filters)
     if not found:
         shown = " ".join(f"{name}={','.join(values)}" for name, values in filters.items())
@@ -180,10 +234,12 @@ def _find_instances(
 
 
 def _run_to_the_end(run: Backup, say: Say) -> bool:
-    """Run in a thread, so that an interrupt reaches the engine in order; return whether there was one."""
+    """Run in a thread, so that a signal reaches the engine in order; return whether there was one.
+
+    However many signals come, the first ends the run, and the others change nothing.
+    """
     failures: list[BaseException] = []
-    # Not Thread.join(): once that is interrupted, Python before 3.13 takes the thread for ended.
-    ended = threading.Event()
+    ended, interrupted = threading.Event(), threading.Event()
 
     def work() -> None:
         try:
@@ -193,14 +249,18 @@ def _run_to_the_end(run: Backup, say: Say) -> bool:
         finally:
             ended.set()
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        ended.wait()
-    except KeyboardInterrupt:
+    def interrupt(*_: object) -> None:
+        interrupted.set()
         run.interrupt()
-        ended.wait()
+
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    threading.Thread(target=work, daemon=True).start()
+    ended.wait()
+    if interrupted.is_set():
         return True
     for failure in failures:
-        raise failure
+        if not isinstance(failure, errors.SnapsetError) or not run.failures:
+            raise failure
     return False

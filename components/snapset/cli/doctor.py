@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -43,9 +42,6 @@ def doctor(
         ):
             if value is not None:
                 check(name, value, rule)
-        if profile:
-            # For this process and for the engine that it starts.
-            os.environ["AWS_PROFILE"] = profile
 
         from snapset.aws.settings import AwsSettings
         from snapset.pipeline.doctor import examine

@@ -18,6 +18,7 @@ from snapset.retry import Say
 from snapset.text import clean
 
 if TYPE_CHECKING:
+    from snapset.pipeline.preview import PlannedSet
     from snapset.restore.volumes import VolumeRecord
     from snapset.sets.model import SetRecord
 
@@ -62,6 +63,18 @@ def print_sets(sets: Iterable[SetRecord]) -> None:
         for snapshot in record["snapshots"]:
             if reason := snapshot.get("state_message"):
                 console.print(Text(clean(f"{snapshot['snapshot_id']}: {reason}")), soft_wrap=True)
+
+
+def print_planned(planned: Iterable[PlannedSet]) -> None:
+    """Print what would be taken as a table of volumes for each instance that fits 80 columns."""
+    console = Console(highlight=False)
+    for one in planned:
+        what = f"has {one['set_id']} already" if one["set_id"] else "would get a set of"
+        console.print(Text(f"{one['instance_id']} {what}", style="bold"), soft_wrap=True)
+        rows = [
+            (volume["volume_id"], volume["device_name"], str(volume["size_gib"] or "?")) for volume in one["volumes"]
+        ]
+        console.print(_table(("volume", "device", "GiB"), rows))
 
 
 def print_list(sets: Iterable[Mapping[str, Any]], *, last: str = "change_id", stderr: bool = False) -> None:

@@ -6,89 +6,132 @@ https://www.pulumi.com/docs/iac/automation-api/
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shlex
+import shutil
 import tempfile
 import threading
+import time
 import warnings
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 from pulumi import automation
 
 from snapset import errors
 from snapset.aws.ec2 import connect
+from snapset.aws.records import Snapshot
 from snapset.aws.session import find_region
-from snapset.aws.settings import AwsSettings
 from snapset.pipeline.engine import EngineCommand, Stack, Workspace, environment
+from snapset.pipeline.redact import redact
 from snapset.pipeline.request import BackupRequest
-from snapset.pipeline.state import PROJECT, last_error, locks_in, settle_ties
-from snapset.resources.claim_and_wait import Finished, claim_and_wait
-from snapset.resources.snapshot_set import SnapshotSet
-from snapset.retry import Say
+from snapset.pipeline.state import PROJECT, has_pending_creates, last_error, locks_in, wait_for_lock
+from snapset.resources.claim_and_wait import Finished, finish_recorded, outputs_of
+from snapset.resources.snapshot_set import CUT_OFF, SnapshotSet
+from snapset.retry import Retry, Say
 from snapset.sets.model import SetRecord
+from snapset.sets.wait import poller_for, wait_for_set
+
+_T = TypeVar("_T")
 
 # More than the four that the provider's process works at.
 _AT_ONCE = 16
+_FOLDERS = "snapset-run-"
+_OLD_FOLDER_SECONDS = 24 * 3600
 
 
 class Backup:
-    """One run of the engine. `interrupt` may be called from another thread, or from a signal handler."""
+    """One backup: the sets are taken and recorded under the stack's lock, and waited for without it.
+
+    `interrupt` may be called from another thread, or from a signal handler.
+    """
 
     def __init__(self, request: BackupRequest) -> None:
         self.request = request
-        # The sets that are taken, by instance; filled while the run goes on.
+        # The sets that are taken, and what failed, by instance; filled while the run goes on.
         self.sets: dict[str, SetRecord] = {}
-        self._failures: list[str] = []
+        self.failures: dict[str, errors.SnapsetError] = {}
+        self._taken: dict[str, Finished] = {}
+        # What the engine reported as errors: the resource's instance if it was about one, and the text.
+        self._diagnostics: list[tuple[str | None, str]] = []
         self._command = EngineCommand()
-        self._interrupted = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, say: Say) -> None:
-        """Take the sets. What is known of them is in `sets`, also after a failure.
+        """Take the sets, and wait for them. What is known of them is in `sets`, also after a failure.
 
         Raises:
             LockedError: another run holds the stack.
-            SnapsetError: the first failure, as its own class.
+            SnapsetError: the first failure, as its own class; all are in `failures`.
         """
         # While the engine is at its first command, this process has nothing else to do.
         threading.Thread(target=self._prepare_ec2, daemon=True).start()
-        with tempfile.TemporaryDirectory(prefix="snapset-") as folder:
-            workspace = Workspace(
-                work_dir=folder,
-                program=self._program,
-                env_vars=environment(),
-                project_settings=automation.ProjectSettings(name=PROJECT, runtime="python"),
-                pulumi_command=self._command,
-            )
-            # A killed engine is reported in one line, below.
-            warnings.filterwarnings("ignore", message="Error in event stream")
-            try:
-                stack = settle_ties(lambda: self._open_stack(workspace), interrupted=self._interrupted)
-                run = stack.preview if self.request.preview else stack.up
-                settle_ties(
-                    lambda: run(on_event=partial(self._on_event, say), target=self._targets()),
-                    interrupted=self._interrupted,
-                )
-            except automation.CommandError as error:
-                # Too old an engine explains the failure better: then this raises.
-                self._command.find_version()
-                raise self._failure(error) from error
-            finally:
-                self._end_program()
+        self._record(say)
+        if self.request.wait and not self._is_interrupted:
+            asyncio.run(self._wait_for_all(say))
+        for instance_id in self.request.instance_ids:
+            if instance_id in self.failures:
+                raise self.failures[instance_id]
 
     def interrupt(self) -> None:
         """End the run in order; a set that was taken is in the state."""
-        self._interrupted.set()
         self._command.interrupt()
 
+    @property
+    def _is_interrupted(self) -> bool:
+        return self._command.interrupted.is_set()
+
     def _prepare_ec2(self) -> None:
-        settings = AwsSettings()
+        settings = self.request.settings
         try:
             connect(settings.in_region(self.request.inputs.get("region") or find_region(settings))).prepare()
         except errors.SnapsetError:
             # The engine meets the same error, and reports it.
             return
+
+    # Under the lock.
+
+    def _record(self, say: Say) -> None:
+        with _work_folder() as folder:
+            variables = environment()
+            workspace = Workspace(
+                work_dir=folder,
+                program=self._program,
+                env_vars=variables,
+                project_settings=automation.ProjectSettings(name=PROJECT, runtime="python"),
+                pulumi_command=self._command,
+            )
+            if self.request.profile:
+                # A profile in the environment would lose to keys that are there, too.
+                config = {"aws:profile": self.request.profile}
+                workspace.save_stack_settings(self.request.stack_name, automation.StackSettings(config=config))
+            # A killed engine is reported in one line, below.
+            warnings.filterwarnings("ignore", message="Error in event stream")
+            try:
+                stack = self._locking(lambda: self._open_stack(workspace), say)
+                if workspace.existed and has_pending_creates(workspace, self.request.stack_name, self._targets()):
+                    variables[CUT_OFF] = "1"
+                self._up(stack, say)
+                if lost := self._lost():
+                    self._take_again(stack, lost, say)
+            except automation.CommandError as error:
+                # Too old an engine explains the failure better: then this raises.
+                self._command.find_version()
+                raise self._failure(error) from error
+            except errors.SnapsetError:
+                if not self._is_interrupted:
+                    raise
+            finally:
+                self._end_program()
+
+    def _locking(self, attempt: Callable[[], _T], say: Say) -> _T:
+        return wait_for_lock(
+            attempt, timeout=self.request.lock_timeout, interrupted=self._command.interrupted, say=say
+        )
 
     def _open_stack(self, workspace: Workspace) -> Stack:
         # Another run for the same change may have made it a moment ago.
@@ -96,11 +139,59 @@ class Backup:
             return Stack(self.request.stack_name, workspace)
         return Stack(self.request.stack_name, workspace)
 
+    def _up(self, stack: Stack, say: Say, *, refresh: bool = False) -> None:
+        """Run the engine. What failed of single instances is in `failures`.
+
+        Args:
+            stack: the stack.
+            say: shows one line.
+            refresh: read from EC2 what is left of each set; one that is not whole, or is in error, is replaced then.
+
+        Raises:
+            CommandError: the run failed as a whole.
+        """
+        failed = -1
+        # An input that does not pass the check ends the engine's run: the others are tried without that instance.
+        while failed < len(self.failures) and self._untried() and not self._is_interrupted:
+            failed = len(self.failures)
+            self._up_once(stack, say, refresh=refresh)
+
+    def _up_once(self, stack: Stack, say: Say, *, refresh: bool) -> None:
+        self._diagnostics.clear()
+        watch = partial(self._on_event, say)
+        try:
+            self._locking(
+                lambda: stack.up(on_event=watch, target=self._targets(), continue_on_error=True, refresh=refresh),
+                say,
+            )
+        except automation.CommandError:
+            found = {instance_id: text for instance_id, text in reversed(self._diagnostics) if instance_id}
+            if not found:
+                raise
+            self.failures |= {instance_id: self._parse(text) for instance_id, text in found.items()}
+
+    def _untried(self) -> list[str]:
+        return [key for key in self.request.instance_ids if key not in self.failures and key not in self._taken]
+
+    def _lost(self) -> list[str]:
+        """Return the instances whose set an earlier run has taken, and is no backup any more."""
+        return [
+            instance_id
+            for instance_id, error in self.failures.items()
+            if isinstance(error, errors.SetFailedError) and self.sets[instance_id].get("outcome") == "unchanged"
+        ]
+
+    def _take_again(self, stack: Stack, lost: list[str], say: Say) -> None:
+        for instance_id in lost:
+            say(f"{self.failures.pop(instance_id)} Taking a new set of {instance_id}.")
+            del self._taken[instance_id], self.sets[instance_id]
+        self._up(stack, say, refresh=True)
+
     async def _program(self) -> None:
         self._loop = asyncio.get_running_loop()
         # Each time that a value becomes known, Pulumi goes through all that are not. Hundreds would be too many.
         room = asyncio.Semaphore(_AT_ONCE)
-        await asyncio.gather(*(self._declare(instance_id, room) for instance_id in self.request.instance_ids))
+        await asyncio.gather(*(self._declare(instance_id, room) for instance_id in self._wanted()))
 
     async def _declare(self, instance_id: str, room: asyncio.Semaphore) -> None:
         async with room:
@@ -111,13 +202,20 @@ class Backup:
                 change_id=self.request.change_id,
                 **self.request.inputs,
             )
-            claim_and_wait(taken, wait=self.request.wait, timeout=self.request.timeout, report=self._keep).apply(
-                self._keep
-            )
-            await taken.set_id.future()
+            known = await outputs_of(taken).future()
+            if not known or not known["set_id"]:
+                # It failed: the engine says why.
+                return
+            try:
+                self._keep(
+                    await finish_recorded(taken, known, wait=False, timeout=self.request.timeout, report=self._keep)
+                )
+            except errors.SnapsetError as error:
+                # One instance's failure must not end the program, and with it the claims of the others.
+                self.failures[instance_id] = error
 
     def _end_program(self) -> None:
-        # After an interrupt the engine is gone, and the program would still wait for a set, for hours.
+        # After an interrupt the engine is gone, and the program would still wait for a set.
         if not self._loop:
             return
         try:
@@ -128,34 +226,75 @@ class Backup:
             return
 
     def _keep(self, finished: Finished) -> None:
-        record = finished.set.record(region=finished.region, outcome=finished.outcome)
-        self.sets[finished.set.instance_id] = record
+        instance_id = finished.set.instance_id
+        self._taken[instance_id] = finished
+        self.sets[instance_id] = finished.set.record(region=finished.region, outcome=finished.outcome)
 
     def _targets(self) -> list[str]:
         # Other changes may share the stack: this run must not touch their sets.
         stack = self.request.stack_name.rsplit("/", 1)[-1]
         kind = f"urn:pulumi:{stack}::{PROJECT}::pulumi-python:dynamic/snapset:SnapshotSet"
-        return [f"{kind}::{self.request.resource_name(instance_id)}" for instance_id in self.request.instance_ids]
+        return [f"{kind}::{self.request.resource_name(instance_id)}" for instance_id in self._wanted()]
+
+    def _wanted(self) -> list[str]:
+        return [instance_id for instance_id in self.request.instance_ids if instance_id not in self.failures]
+
+    def _instance_of(self, urn: str) -> str | None:
+        name = urn.rsplit("::", 1)[-1]
+        return next((key for key in self.request.instance_ids if self.request.resource_name(key) == name), None)
+
+    # Without the lock.
+
+    async def _wait_for_all(self, say: Say) -> None:
+        retry = Retry.from_environment(say)
+        tasks = {
+            asyncio.create_task(self._wait_for(finished, retry=retry))
+            for instance_id, finished in self._taken.items()
+            if instance_id not in self.failures
+        }
+        while tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=0.2)
+            if self._is_interrupted:
+                for task in tasks:
+                    task.cancel()
+                return
+
+    async def _wait_for(self, taken: Finished, *, retry: Retry) -> None:
+        ec2 = connect(self.request.settings.in_region(taken.region))
+        poller = poller_for(ec2)
+
+        async def look(snapshot_ids: Sequence[str]) -> list[Snapshot]:
+            found = await poller.look(snapshot_ids)
+            seen = taken.set.as_seen(found)
+            if seen.is_whole:
+                self.sets[seen.instance_id] = seen.record(region=taken.region, outcome=taken.outcome)
+            return found
+
+        try:
+            seen = await wait_for_set(look, taken.set, seen=taken.set, timeout=self.request.timeout, retry=retry)
+            self.sets[seen.instance_id] = seen.record(region=taken.region, outcome=taken.outcome)
+        except errors.SnapsetError as error:
+            self.failures[taken.set.instance_id] = error
+
+    # What the engine says.
 
     def _on_event(self, say: Say, event: automation.EngineEvent) -> None:
         step = event.resource_pre_event.metadata if event.resource_pre_event else None
         if step and step.op == automation.OpType.CREATE and step.type.endswith(":SnapshotSet"):
-            taking = "would take" if self.request.preview else "taking"
-            say(f"{taking} a set for {step.urn.rsplit('::', 1)[1]}")
+            say(f"taking a set for {step.urn.rsplit('::', 1)[1]}")
         if diagnostic := event.diagnostic_event:
-            text = re.sub(r"<\{%.*?%\}>", "", diagnostic.message).strip()
+            text = redact(re.sub(r"<\{%.*?%\}>", "", diagnostic.message).strip())
             if diagnostic.severity == "error":
-                self._failures.append(text)
+                self._diagnostics.append((self._instance_of(diagnostic.urn or ""), text))
             elif diagnostic.severity in ("info", "info#err", "warning") and text:
                 say(text)
 
     def _failure(self, error: automation.CommandError) -> errors.SnapsetError:
-        for text in self._failures:
+        """Return why the run failed as a whole."""
+        texts = [text for _, text in self._diagnostics]
+        for text in texts:
             if known := errors.parse_shown(text):
                 return known
-        for text in self._failures:
-            if match := re.search(r"property (\S+) value .* has a problem: (.*)", text, re.DOTALL):
-                return errors.InputError(f"reading {match[1]}: {match[2].strip()}.")
         if isinstance(error, automation.ConcurrentUpdateError):
             return self._locked(error)
         if killed := re.search(r"code: -(\d+)", str(error)):
@@ -165,8 +304,16 @@ class Backup:
                 f"is locked then, clear the lock first: {self._unlock_command()}"
             )
         return errors.SnapsetError(
-            f"updating stack {self.request.stack_name}: {self._failures[0] if self._failures else last_error(error)}"
+            f"updating stack {self.request.stack_name}: {texts[0] if texts else last_error(error)}"
         )
+
+    def _parse(self, text: str) -> errors.SnapsetError:
+        """Return the error in what the engine reported of one instance's set."""
+        if known := errors.parse_shown(text):
+            return known
+        if match := re.search(r"property (\S+) value .* has a problem: (.*)", text, re.DOTALL):
+            return errors.InputError(f"reading {match[1]}: {match[2].strip()}.")
+        return errors.SnapsetError(f"updating stack {self.request.stack_name}: {text}")
 
     def _locked(self, error: automation.CommandError) -> errors.LockedError:
         holders = "; ".join(str(lock) for lock in locks_in(str(error))) or "another run holds it"
@@ -179,3 +326,14 @@ class Backup:
         request = self.request
         which = ["--stack", request.stack] if request.stack else ["--change-id", request.change_id]
         return shlex.join(["snapset", "unlock", *which])
+
+
+@contextmanager
+def _work_folder() -> Iterator[str]:
+    """Make a folder for the engine's files, and remove those that killed runs have left behind a day ago."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _OLD_FOLDER_SECONDS and folder.stat().st_uid == os.getuid():
+                shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix=_FOLDERS, ignore_cleanup_errors=True) as made:
+        yield made

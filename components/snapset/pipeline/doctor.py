@@ -14,6 +14,7 @@ from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.session import find_caller, find_region
 from snapset.aws.settings import AwsSettings
 from snapset.pipeline.engine import EngineCommand
+from snapset.pipeline.redact import redact
 from snapset.pipeline.state import check_writable, find_backend, open_state
 from snapset.sets.inputs import parse
 from snapset.sets.tags import new_set_id
@@ -62,7 +63,7 @@ def _find(check: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(check=check, ok=True, message=look())
     except errors.SnapsetError as error:
-        return Finding(check=check, ok=False, message=str(error))
+        return Finding(check=check, ok=False, message=redact(str(error)))
 
 
 def _check_engine() -> str:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from snapset import errors
 
 OLDEST = VersionInfo(3, 259, 0)
 
+_SET_BACKEND = "Set PULUMI_BACKEND_URL, or HOME."
+
 
 class EngineCommand(automation.PulumiCommand):
     """The `pulumi` command, which can be interrupted while it runs, as Ctrl-C in a terminal does."""
@@ -32,6 +35,7 @@ class EngineCommand(automation.PulumiCommand):
         # The Automation API asks for it to know what the engine can do. The oldest will do: asking the engine itself
         # takes another process, and `find_version` does so once something failed.
         self.version = OLDEST
+        self.interrupted = threading.Event()
         self._running: subprocess.Popen[str] | None = None
 
     def run(
@@ -42,7 +46,13 @@ class EngineCommand(automation.PulumiCommand):
         on_output: Callable[[str], object] | None = None,
         on_error: Callable[[str], object] | None = None,
     ) -> automation.CommandResult:
-        """Run one command to its end; see `pulumi.automation.PulumiCommand.run`."""
+        """Run one command to its end; see `pulumi.automation.PulumiCommand.run`.
+
+        Raises:
+            SnapsetError: the run was interrupted before.
+        """
+        if self.interrupted.is_set():
+            raise errors.SnapsetError("running the Pulumi engine: interrupted.")
         command = [self.command, "--non-interactive", *args]
         env = {**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"}
         if os.path.isabs(self.command):
@@ -56,8 +66,12 @@ class EngineCommand(automation.PulumiCommand):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",
+            errors="replace",
             start_new_session=True,
         )
+        if self.interrupted.is_set():
+            # The interrupt came just before there was anything to interrupt.
+            self._running.send_signal(signal.SIGINT)
         stdout, stderr = self._running.communicate()
         result = automation.CommandResult(stdout, stderr, self._running.returncode)
         if result.code:
@@ -77,7 +91,13 @@ class EngineCommand(automation.PulumiCommand):
             raise errors.SnapsetError(f"starting the Pulumi engine: {error}. Install it again.") from error
 
     def interrupt(self) -> None:
-        """Ask the engine to end in order, as Ctrl-C does: it writes the state and unlocks the stack."""
+        """Ask the engine to end in order, as Ctrl-C does: it writes the state and unlocks the stack.
+
+        Once only: at a second signal the engine would drop everything.
+        """
+        if self.interrupted.is_set():
+            return
+        self.interrupted.set()
         if self._running and self._running.poll() is None:
             self._running.send_signal(signal.SIGINT)
 
@@ -85,10 +105,14 @@ class EngineCommand(automation.PulumiCommand):
 class Workspace(automation.LocalWorkspace):
     """A workspace whose stacks are created when they are selected, by the same process."""
 
+    # Whether the stack was there before.
+    existed = False
+
     def select_stack(self, stack_name: str) -> None:
         """Select the stack, which is created if there is none."""
         command = ["stack", "select", "--create", "--stack", stack_name]
-        self.pulumi_command.run(command, self.work_dir, self.env_vars)
+        shown = self.pulumi_command.run(command, self.work_dir, self.env_vars)
+        self.existed = "Created stack" not in shown.stdout + shown.stderr
 
 
 class Stack(automation.Stack):
@@ -123,20 +147,32 @@ def environment() -> dict[str, str]:
     if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
         added["PULUMI_CONFIG_PASSPHRASE"] = ""
     if not _has_backend():
-        given = Path(os.environ.get("XDG_DATA_HOME", ""))
-        state = (given if given.is_absolute() else Path.home() / ".local/share") / "snapset" / "state"
-        state.mkdir(parents=True, exist_ok=True)
+        state = _data_folder() / "snapset" / "state"
+        try:
+            state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise errors.InputError(f"making {state}: {error.strerror}. {_SET_BACKEND}") from error
         added["PULUMI_BACKEND_URL"] = state.as_uri()
     return added
+
+
+def _data_folder() -> Path:
+    given = Path(os.environ.get("XDG_DATA_HOME", ""))
+    if given.is_absolute():
+        return given
+    try:
+        return Path.home() / ".local/share"
+    except RuntimeError as error:
+        raise errors.InputError(f"looking for a place for the state: there is no home. {_SET_BACKEND}") from error
 
 
 def _has_backend() -> bool:
     if os.environ.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_ACCESS_TOKEN"):
         return True
-    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
     try:
+        home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
         return bool(json.loads((home / "credentials.json").read_text()).get("current"))
-    except (OSError, ValueError):
+    except (OSError, RuntimeError, ValueError):
         return False
 
 
@@ -148,7 +184,8 @@ def engine_folder() -> str | None:
     """
     if shutil.which("pulumi"):
         return None
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "snapset" / "engine"
+    # Without a home, "~" stays as it is, and no engine is there.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "snapset" / "engine"
     installed = list(Path(os.environ.get("SNAPSET_ENGINE_DIR") or cache).glob("*/bin/pulumi"))
     if installed:
         newest = max(installed, key=lambda path: [int(part) for part in re.findall(r"\d+", path.parts[-3])])

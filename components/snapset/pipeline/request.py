@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from snapset.aws.settings import AwsSettings
+
 _NAME_LENGTH = 60
 
 
@@ -24,7 +26,8 @@ class BackupRequest:
         wait: wait until the sets have completed.
         timeout: for how many seconds.
         stack: the Pulumi stack that keeps the record; one of its own for each change if None.
-        preview: only find out what the backup would do.
+        profile: the AWS profile whose credentials are used, whatever the environment has; if None, the environment's.
+        lock_timeout: for how many seconds to wait for another run that holds the stack.
     """
 
     instance_ids: tuple[str, ...]
@@ -33,7 +36,13 @@ class BackupRequest:
     wait: bool = True
     timeout: float = 7200.0
     stack: str | None = None
-    preview: bool = False
+    profile: str | None = None
+    lock_timeout: float = 0.0
+
+    @property
+    def settings(self) -> AwsSettings:
+        """Where calls go and as whom, but for the Region."""
+        return AwsSettings(profile=self.profile)
 
     @property
     def slug(self) -> str:

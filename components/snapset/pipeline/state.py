@@ -5,12 +5,14 @@ https://www.pulumi.com/docs/iac/concepts/state-and-backends/
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
@@ -20,7 +22,8 @@ from pulumi import automation
 
 from snapset import errors
 from snapset.pipeline.engine import EngineCommand, environment
-from snapset.retry import age_of
+from snapset.pipeline.redact import redact
+from snapset.retry import Say, age_of
 
 PROJECT = "snapset"
 
@@ -71,30 +74,39 @@ def open_state() -> Iterator[automation.LocalWorkspace]:
             raise errors.SnapsetError(f"using the state: {last_error(error)}. {advice}.") from error
 
 
-def settle_ties(attempt: Callable[[], _T], *, interrupted: Event) -> _T:
-    """Make an attempt at a stack, and again while only a run that started at the same moment is in the way.
+def wait_for_lock(attempt: Callable[[], _T], *, timeout: float, interrupted: Event, say: Say) -> _T:
+    """Make an attempt at a stack, again while another run holds it, for as long as the time-out allows.
 
     With files and buckets, each of two runs that start at once sees the other's lock and withdraws its own, so both
-    would fail. A lock that is seen twice belongs to a run that is at work, or was killed.
+    would fail: such a tie is settled whatever the time-out. A lock that is seen twice belongs to a run that is at
+    work, or was killed.
 
     Raises:
-        ConcurrentUpdateError: there is such a lock, or the wait was interrupted.
+        ConcurrentUpdateError: the time is up, or the wait was interrupted.
     """
+    deadline = time.monotonic() + timeout
     seen: set[Lock] = set()
-    for _ in range(_TIES):
+    said: set[Lock] | None = None
+    for attempts in itertools.count(1):
         try:
             return attempt()
         except automation.ConcurrentUpdateError as error:
             locks = set(locks_in(str(error)))
-            if not locks or locks & seen or interrupted.wait(random.uniform(0.1, 1.5)):
+            is_tie = bool(locks) and not locks & seen and attempts <= _TIES
+            if not is_tie and time.monotonic() >= deadline:
                 raise
+            if not is_tie and locks != said:
+                say(f"waiting for the stack's lock: {'; '.join(map(str, locks)) or 'another run holds it'}")
+                said = locks
             seen |= locks
-    return attempt()
+            if interrupted.wait(random.uniform(0.1, 1.5)):
+                raise
+    raise AssertionError
 
 
 def find_backend(state: automation.LocalWorkspace) -> str:
     """Return the URL of the backend, without the credentials that it may hold."""
-    return re.sub(r"//[^/@]+@", "//****@", state.who_am_i().url or "")
+    return redact(state.who_am_i().url or "")
 
 
 def find_locks(state: automation.LocalWorkspace, stack: str) -> list[Lock]:
@@ -128,6 +140,13 @@ def find_locks(state: automation.LocalWorkspace, stack: str) -> list[Lock]:
     return []
 
 
+def has_pending_creates(state: automation.LocalWorkspace, stack: str, urns: Collection[str]) -> bool:
+    """Tell whether an earlier run was cut off while it created one of these resources."""
+    shown = state.pulumi_command.run(["stack", "export", "--stack", stack], state.work_dir, state.env_vars)
+    pending = (json.loads(shown.stdout).get("deployment") or {}).get("pending_operations") or []
+    return any(operation["type"] == "creating" and operation["resource"]["urn"] in urns for operation in pending)
+
+
 def clear_locks(state: automation.LocalWorkspace, stack: str) -> None:
     """Clear every lock of the stack. A run that holds one goes on, but no longer keeps others out."""
     automation.Stack.select(stack, state).cancel()
@@ -145,9 +164,9 @@ def check_writable(state: automation.LocalWorkspace) -> None:
 
 
 def last_error(error: automation.CommandError) -> str:
-    """Return the last error that the engine showed, in one line."""
+    """Return the last error that the engine showed, in one line, without credentials."""
     lines = [line.strip() for line in str(error).splitlines() if "error: " in line]
-    return lines[-1].split("error: ", 1)[1] if lines else " ".join(str(error).split())
+    return redact(lines[-1].split("error: ", 1)[1] if lines else " ".join(str(error).split()))
 
 
 def _locks_of_cloud(stack: str) -> list[Lock]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -38,10 +38,11 @@ class Finished:
     outcome: str
 
 
-def claim_and_wait(
-    taken: SnapshotSet, *, wait: bool, timeout: float, report: Callable[[Finished], None] = lambda so_far: None
-) -> pulumi.Output[Finished]:
-    """Claim the set if it is new, and wait for it to complete if `wait` says so.
+_OUTPUTS = ("set_id", "instance_id", "snapshots", "count", "region", "claim", "outcome", "start_time")
+
+
+def claim_and_wait(taken: SnapshotSet, *, wait: bool, timeout: float) -> pulumi.Output[Finished]:
+    """Claim the set if it is new, and wait for it: until it has completed if `wait` says so, else until it was seen.
 
     Pulumi writes the state before a resource's outputs resolve in the program, so a set that gets here is recorded.
     In a preview, and in a user's unit test, nothing is called.
@@ -50,39 +51,71 @@ def claim_and_wait(
         taken: the resource.
         wait: wait until every snapshot has completed.
         timeout: for how many seconds.
-        report: told how the set stands as soon as that is known, and again before the wait.
     """
 
     async def finish(known: dict[str, Any]) -> Finished:
-        # Only a mock leaves the snapshots out.
-        recorded = set_of({**known, "snapshots": known["snapshots"] or []})
-        finished = partial(Finished, region=known["region"])
         if pulumi.runtime.is_dry_run() or is_mocked():
-            if wait:
-                # What `pulumi up` will have waited for.
-                done = tuple(replace(snapshot, state=COMPLETED) for snapshot in recorded.snapshots)
-                recorded = replace(recorded, snapshots=done)
-            completed = all(snapshot.state == COMPLETED for snapshot in recorded.snapshots)
-            return finished(set=recorded, completed=completed, outcome="unchanged")
-        report(finished(set=recorded, completed=False, outcome=known["outcome"]))
+            return _foresee(known, wait=wait)
         try:
-            retry = Retry.from_environment(say_in_program(taken, ephemeral=True))
-            settings = await settings_of(provider_of(taken))
-            ec2 = connect(settings.in_region(known["region"]))
-            look = poller_for(ec2).look
-            seen = await look_at_set(look, recorded, retry=retry)
-            outcome = await _claim(ec2, taken, known, recorded, seen, retry=retry)
-            report(finished(set=_merge(recorded, seen), completed=False, outcome=outcome))
-            with waiting():
-                seen = await wait_for_set(
-                    look, recorded, seen=seen, timeout=timeout, retry=retry, until="completed" if wait else "seen"
-                )
+            return await finish_recorded(taken, known, wait=wait, timeout=timeout)
         except errors.SnapsetError as error:
             raise pulumi.RunError(errors.show(error)) from None
-        return finished(set=seen, completed=seen.state == COMPLETED, outcome=outcome)
 
-    names = ("set_id", "instance_id", "snapshots", "count", "region", "claim", "outcome", "start_time")
-    return pulumi.Output.all(**{name: getattr(taken, name) for name in names}).apply(finish)
+    return outputs_of(taken).apply(finish)
+
+
+def outputs_of(taken: SnapshotSet) -> pulumi.Output[dict[str, Any]]:
+    """Return what `finish_recorded` has to know of the resource."""
+    return pulumi.Output.all(**{name: getattr(taken, name) for name in _OUTPUTS})
+
+
+async def finish_recorded(
+    taken: SnapshotSet,
+    known: dict[str, Any],
+    *,
+    wait: bool,
+    timeout: float,
+    report: Callable[[Finished], None] = lambda so_far: None,
+) -> Finished:
+    """Claim the set that the state holds, and wait for it; see `claim_and_wait`.
+
+    Args:
+        taken: the resource.
+        known: its outputs.
+        wait: wait until every snapshot has completed.
+        timeout: for how many seconds.
+        report: told how the set stands as soon as that is known, and again before the wait.
+
+    Raises:
+        SetFailedError: there is no backup: snapshots are in error, or no longer exist.
+        SnapsetError: whether there is one could not be seen, or another resource holds the set, too.
+    """
+    recorded = set_of(known)
+    finished = partial(Finished, region=known["region"])
+    report(finished(set=recorded, completed=False, outcome=known["outcome"]))
+    retry = Retry.from_environment(say_in_program(taken, ephemeral=True))
+    settings = await settings_of(provider_of(taken))
+    ec2 = connect(settings.in_region(known["region"]))
+    look = poller_for(ec2).look
+    seen = await look_at_set(look, recorded, retry=retry)
+    outcome = await _claim(ec2, taken, known, recorded, seen, retry=retry)
+    report(finished(set=_merge(recorded, seen), completed=False, outcome=outcome))
+    with waiting():
+        seen = await wait_for_set(
+            look, recorded, seen=seen, timeout=timeout, retry=retry, until="completed" if wait else "seen"
+        )
+    return finished(set=seen, completed=seen.state == COMPLETED, outcome=outcome)
+
+
+def _foresee(known: Mapping[str, Any], *, wait: bool) -> Finished:
+    """Return the set as `pulumi up` will have it."""
+    # Only a mock leaves the snapshots out.
+    recorded = set_of({**known, "snapshots": known["snapshots"] or []})
+    if wait:
+        done = tuple(replace(snapshot, state=COMPLETED) for snapshot in recorded.snapshots)
+        recorded = replace(recorded, snapshots=done)
+    completed = all(snapshot.state == COMPLETED for snapshot in recorded.snapshots)
+    return Finished(set=recorded, region=known["region"], completed=completed, outcome="unchanged")
 
 
 async def _claim(
