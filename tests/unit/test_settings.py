@@ -5,15 +5,22 @@ What can't be meant is an input error that names the key: never another account'
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
+from pathlib import Path
 from typing import Any
 
+import pulumi_aws as aws
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from snapset import errors
+from snapset.aws.ec2 import Ec2
+from snapset.aws.errors import calling_aws
 from snapset.aws.session import make_ec2_client
-from snapset.aws.settings import AwsSettings, Role
+from snapset.aws.settings import KNOWN_KEYS, AwsSettings, Role
+from snapset.emulator.client import EmbeddedEC2
 
 ENDPOINT = "http://127.0.0.1:4566"
 SECRETS = {"accessKey": "AKIAEXAMPLE1", "secretKey": "topsecretexample", "token": "sessiontokenexample"}
@@ -130,8 +137,133 @@ def test_default_tags_are_read_and_are_part_of_what_settings_are(default_tags: A
 
 def test_the_files_of_the_config_are_read() -> None:
     read = from_config(sharedConfigFiles='["/etc/aws/config"]', sharedCredentialsFiles=["/etc/aws/credentials"])
-    assert (read.config_file, read.credentials_file) == ("/etc/aws/config", "/etc/aws/credentials")
-    assert from_config(sharedConfigFiles=[]).config_file is None
+    assert (read.config_files, read.credentials_files) == (("/etc/aws/config",), ("/etc/aws/credentials",))
+    assert from_config(sharedConfigFiles=[]).config_files == ()
+
+
+def test_of_several_files_the_last_that_has_the_profile_is_used(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("first", "second", "third")]
+    for path, profile in zip(paths, ("ops", "ops", "other"), strict=True):
+        path.write_text(f"[{profile}]\naws_access_key_id = AKIA{path.name}\naws_secret_access_key = x\n")
+    files = [str(path) for path in paths]
+    client = make_ec2_client(
+        from_config(region="us-east-1", profile="ops", sharedCredentialsFiles=files), retries=False
+    )
+    assert key_of(client) == "AKIAsecond"
+
+
+def test_endpoints_for_fips_and_dual_stack_are_used() -> None:
+    fips = from_config(region="us-east-1", useFipsEndpoint="true")
+    dual = from_config(region="us-east-1", useDualstackEndpoint=True)
+    assert make_ec2_client(fips, retries=False).meta.endpoint_url == "https://ec2-fips.us-east-1.amazonaws.com"
+    assert make_ec2_client(dual, retries=False).meta.endpoint_url == "https://ec2.us-east-1.api.aws"
+    with pytest.raises(errors.InputError, match="reading aws:useFipsEndpoint: it is neither true nor false"):
+        from_config(useFipsEndpoint="maybe")
+
+
+def test_proxies_and_certificates_are_used() -> None:
+    settings = from_config(
+        region="us-east-1", httpsProxy="http://127.0.0.1:9", customCaBundle="/etc/ca.pem", **SECRETS
+    )
+    client: Any = make_ec2_client(settings, retries=False)
+    assert client.meta.config.proxies == {"https": "http://127.0.0.1:9"}
+    with pytest.raises(errors.InputError, match=r"/etc/ca\.pem"), calling_aws("describing", needs="nothing"):
+        client.describe_snapshots(OwnerIds=["self"])
+
+
+@pytest.mark.parametrize("name", ["assumeRoleWithWebIdentity", "noProxy"])
+def test_what_can_not_be_followed_is_refused_by_name(name: str) -> None:
+    with pytest.raises(errors.InputError, match=f"reading aws:{name}: snapset takes "):
+        from_config(**{name: "x"})
+
+
+def test_default_tags_outside_tags_are_refused_by_name() -> None:
+    with pytest.raises(errors.InputError, match="reading aws:defaultTags: it has no key owner"):
+        from_config(defaultTags={"owner": "ops"})
+
+
+def test_a_setting_of_a_provider_that_is_not_known_is_refused_by_name() -> None:
+    with pytest.raises(errors.InputError, match="snapset does not know newAwsKey, and would not follow it"):
+        AwsSettings.from_provider({"region": "us-east-1", "unknownKeys": "newAwsKey"})
+
+
+def test_every_setting_of_the_aws_provider_is_followed_refused_or_harmless() -> None:
+    names = inspect.signature(aws.Provider._internal_init).parameters.keys() - {"self", "resource_name", "opts"}
+    keys = {re.sub(r"_([a-z])", lambda match: match[1].upper(), name) for name in names if not name.startswith("__")}
+    assert keys <= KNOWN_KEYS
+
+
+@pytest.fixture
+def account(ec2: EmbeddedEC2) -> dict[str, Any]:
+    """The config of a stack whose calls go to the embedded EC2, as the account 123456789012."""
+    endpoints = {"ec2": ec2.endpoint, "sts": ec2.endpoint}
+    return {"region": "us-east-1", "endpoints": endpoints, "accessKey": "testing", "secretKey": "testing"}
+
+
+@pytest.mark.parametrize(
+    ("fence", "reason"),
+    [
+        ({"allowedAccountIds": '["210987654321"]'}, "123456789012 is not among aws:allowedAccountIds"),
+        ({"forbiddenAccountIds": ["123456789012"]}, "123456789012 is among aws:forbiddenAccountIds"),
+        ({"allowedAccountIds": ["123456789012"], "forbiddenAccountIds": ["210987654321"]}, None),
+    ],
+)
+def test_an_account_outside_the_fences_is_refused_before_the_first_call(
+    ec2: EmbeddedEC2, account: dict[str, Any], fence: dict[str, Any], reason: str | None
+) -> None:
+    settings = from_config(**account, **fence)
+    ec2.clear_calls()
+    if reason:
+        with pytest.raises(errors.InputError, match=f"checking the account: {reason}. Use credentials"):
+            Ec2(settings).find_snapshots({})
+        assert ec2.calls("DescribeSnapshots") == []
+    else:
+        Ec2(settings).find_snapshots({})
+        assert len(ec2.calls("DescribeSnapshots")) == 1
+
+
+def write_config(monkeypatch: pytest.MonkeyPatch, path: Path, text: str) -> None:
+    path.write_text(text)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
+
+
+def test_a_profile_that_would_ask_for_a_code_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    roles = f"role_arn = {ROLE}\nsource_profile = base\n"
+    write_config(
+        monkeypatch,
+        tmp_path / "config",
+        f"[profile ops]\n{roles}mfa_serial = arn:aws:iam::123456789012:mfa/x\n"
+        f"[profile leads-there]\nrole_arn = {ROLE}\nsource_profile = ops\n"
+        "[profile base]\naws_access_key_id = AKIABASE\naws_secret_access_key = x\n",
+    )
+    for profile in ("ops", "leads-there"):
+        with pytest.raises(errors.InputError, match="using AWS profile ops: it has an mfa_serial, and nobody may be"):
+            make_ec2_client(from_config(region="us-east-1", profile=profile), retries=False)
+    monkeypatch.setenv("AWS_PROFILE", "ops")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAWINS")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    assert key_of(make_ec2_client(from_config(region="us-east-1"), retries=False)) == "AKIAWINS"
+
+
+@pytest.mark.parametrize("process", ["/nonexistent/tool", "false", "echo no-json"])
+def test_a_credential_process_that_fails_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, process: str
+) -> None:
+    write_config(monkeypatch, tmp_path / "config", f"[profile ops]\ncredential_process = {process}\n")
+    with pytest.raises(errors.SnapsetError) as caught:
+        Ec2(from_config(region="us-east-1", profile="ops", endpoints={"ec2": ENDPOINT})).find_snapshots({})
+    assert caught.value.exit_code in (2, 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_tags_of_a_role_that_are_no_map_are_refused_without_the_external_id() -> None:
+    with pytest.raises(errors.InputError, match="the tags of a role are no map") as caught:
+        from_config(assumeRoles=[{"roleArn": ROLE, "externalId": "hidden", "tags": ["a"]}])
+    assert "hidden" not in str(caught.value)
+
+
+def key_of(client: Any) -> str:
+    return str(client._request_signer._credentials.access_key)
 
 
 @pytest.fixture

@@ -1,15 +1,39 @@
-"""AWS's clock. Placeholder until the aws part is merged."""
+"""AWS's clock: this machine's, corrected by the `Date` of the latest answer of AWS that this process has seen.
+
+This machine's clock can be minutes off, and the start times of snapshots are AWS's.
+"""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+
+class _Seen:
+    """How far AWS's clock is ahead of this machine's, as far as this process has seen."""
+
+    ahead = datetime.timedelta()
 
 
 def now() -> datetime.datetime:
-    """Return the time by AWS's clock."""
-    return datetime.datetime.now(datetime.timezone.utc)
+    """Return the time by AWS's clock, in UTC; by this machine's before the first answer of AWS."""
+    return datetime.datetime.now(datetime.timezone.utc) + _Seen.ahead
 
 
 def age_of(start_time: str) -> float:
     """Return the seconds since an ISO 8601 start time of AWS's."""
     return (now() - datetime.datetime.fromisoformat(start_time.replace("Z", "+00:00"))).total_seconds()
+
+
+def set_by(answer: Mapping[str, Any]) -> None:
+    """Set the clock by an answer as botocore has parsed it; one without a `Date` changes nothing."""
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        theirs = parsedate_to_datetime(date)
+    except (TypeError, ValueError):
+        return
+    difference = theirs - datetime.datetime.now(theirs.tzinfo)
+    # The header has whole seconds, and an answer takes a moment: what is nearer than that is no difference.
+    _Seen.ahead = difference if abs(difference) > datetime.timedelta(seconds=2) else datetime.timedelta()

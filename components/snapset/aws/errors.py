@@ -5,11 +5,13 @@ Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.ht
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from snapset import errors
+from snapset.text import clean
 
 INVALID_INSTANCE_NOT_FOUND = "InvalidInstanceID.NotFound"
 INVALID_SNAPSHOT_IN_USE = "InvalidSnapshot.InUse"
@@ -53,6 +55,7 @@ SERVER_FAULT_CODES = frozenset(
     {"InternalError", "InternalFailure", "ServerInternal", "ServiceUnavailable", "Unavailable"}
 )
 _HTTP_SERVER_ERROR = 500
+_ENCODED = "Encoded authorization failure message"
 
 
 @contextmanager
@@ -66,41 +69,15 @@ def calling_aws(doing: str, *, needs: str) -> Iterator[None]:
     Raises:
         SnapsetError: the subclass that fits; see `snapset.errors`.
     """
-    import botocore.exceptions as botocore
+    from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
     try:
         yield
-    except botocore.ClientError as error:
+    except ClientError as error:
         raise _from_answer(error, doing, needs) from error
-    except (botocore.NoCredentialsError, botocore.PartialCredentialsError) as error:
-        advice = "Set AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or aws:profile in the stack"
-        raise errors.InputError(f"{doing}: no AWS credentials were found. {advice}.") from error
-    except (botocore.ProfileNotFound, botocore.ConfigParseError) as error:
-        raise errors.InputError(f"{doing}: {error}. Correct the profile or the AWS config file.") from error
-    except botocore.NoRegionError as error:
-        raise no_region(doing) from error
-    except (
-        botocore.CredentialRetrievalError,
-        botocore.SSOError,
-        botocore.TokenRetrievalError,
-        botocore.UnauthorizedSSOTokenError,
-    ) as error:
-        advice = "Log in again (aws sso login) or renew the credentials"
-        raise errors.NotPermittedError(f"{doing}: {_one_line(error)}. {advice}.") from error
-    except (
-        botocore.EndpointConnectionError,
-        botocore.ConnectTimeoutError,
-        botocore.ProxyConnectionError,
-    ) as error:
-        advice = "Check the network, the Region's name and AWS_ENDPOINT_URL_EC2"
-        raise errors.UnreachableError(f"{doing}: {_one_line(error)}. {advice}.") from error
-    except botocore.ReadTimeoutError as error:
-        raise errors.LateAnswerError(f"{doing}: no answer: {_one_line(error)}.") from error
-    except (botocore.HTTPClientError, botocore.ConnectionError, ResponseParserError) as error:
-        raise errors.NoAnswerError(f"{doing}: no answer: {_one_line(error)}.") from error
-    except (botocore.BotoCoreError, ValueError) as error:
-        raise errors.InputError(f"{doing}: {_one_line(error)}.") from error
+    except (BotoCoreError, ResponseParserError, ValueError, OSError) as error:
+        raise _from_failure(error, doing) from error
 
 
 @contextmanager
@@ -120,14 +97,57 @@ def no_region(doing: str) -> errors.InputError:
     return errors.InputError(f"{doing}: no Region is set. {advice}.")
 
 
+def _from_failure(error: Exception, doing: str) -> errors.SnapsetError:
+    """Return what a call that AWS did not answer has failed at: the first line of the table that fits."""
+    import botocore.exceptions as botocore
+    from botocore.parsers import ResponseParserError
+
+    files = "Check credential_process, and the files that the AWS settings name"
+    table: list[tuple[tuple[type[Exception], ...], type[errors.SnapsetError], str]] = [
+        (
+            (botocore.ProfileNotFound, botocore.ConfigParseError),
+            errors.InputError,
+            "Correct the profile or the AWS config file",
+        ),
+        (
+            (
+                botocore.CredentialRetrievalError,
+                botocore.SSOError,
+                botocore.TokenRetrievalError,
+                botocore.UnauthorizedSSOTokenError,
+            ),
+            errors.NotPermittedError,
+            "Log in again (aws sso login) or renew the credentials",
+        ),
+        (
+            (botocore.EndpointConnectionError, botocore.ConnectTimeoutError, botocore.ProxyConnectionError),
+            errors.UnreachableError,
+            "Check the network, the Region's name and AWS_ENDPOINT_URL_EC2",
+        ),
+        ((json.JSONDecodeError, OSError), errors.InputError, files),
+        ((botocore.ReadTimeoutError,), errors.LateAnswerError, ""),
+        ((botocore.HTTPClientError, botocore.ConnectionError, ResponseParserError), errors.NoAnswerError, ""),
+    ]
+    if isinstance(error, (botocore.NoCredentialsError, botocore.PartialCredentialsError)):
+        advice = "Set AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or aws:profile in the stack"
+        return errors.InputError(f"{doing}: no AWS credentials were found. {advice}.")
+    if isinstance(error, botocore.NoRegionError):
+        return no_region(doing)
+    fallback: tuple[type[errors.SnapsetError], str] = (errors.InputError, "")
+    kind, advice = next((line[1:] for line in table if isinstance(error, line[0])), fallback)
+    cause = f"no answer: {_one_line(error)}" if issubclass(kind, errors.NoAnswerError) else _one_line(error)
+    return kind(f"{doing}: {cause}." + (f" {advice}." if advice else ""))
+
+
 def _from_answer(error: Any, doing: str, needs: str) -> errors.SnapsetError:
     response = error.response
     # A role is assumed inside the first call that needs it.
     is_role = error.operation_name == "AssumeRole"
     allow = "sts:AssumeRole, and let the role's trust policy name this caller" if is_role else needs
-    code: str = response["Error"].get("Code", "Unknown")
+    given = response.get("Error") or {}
+    code = clean(given.get("Code") or "Unknown")
     status: int = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    cause = f"{doing}: {code}: {_sentence(response['Error'].get('Message') or '')}"
+    cause = f"{doing}: {code}: {_sentence(given.get('Message') or 'AWS gives no reason')}"
     if code in THROTTLE_CODES:
         return errors.ThrottledError(f"{cause} Try again later.", code=code, asks_for=THROTTLE_CODES[code])
     if code in PERMISSION_CODES:
@@ -147,11 +167,17 @@ def _from_answer(error: Any, doing: str, needs: str) -> errors.SnapsetError:
     return errors.SnapsetError(cause, code=code)
 
 
+def encoded_message_of(message: str | None) -> str | None:
+    """Return the encoded reason of a refusal, which only sts:DecodeAuthorizationMessage can read, or None."""
+    _, found, encoded = (message or "").partition(_ENCODED)
+    return clean(encoded).strip(" :") if found else None
+
+
 def _sentence(text: str) -> str:
-    # The encoded message is kilobytes that only sts:DecodeAuthorizationMessage can read.
-    text = " ".join(text.split()).split(" Encoded authorization failure message", maxsplit=1)[0]
+    # The encoded message is kilobytes: `--verbose` shows it.
+    text = clean(" ".join(text.split()).partition(_ENCODED)[0]).rstrip()
     return text if text.endswith((".", "!")) else f"{text}."
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+    return clean(" ".join(str(error).split())).rstrip(".")

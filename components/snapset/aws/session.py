@@ -9,11 +9,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from snapset.aws.errors import calling_aws, no_region
+from snapset import errors
+from snapset.aws import clock
+from snapset.aws.errors import calling_aws, encoded_message_of, no_region
 from snapset.aws.settings import AwsSettings, Role
 from snapset.retry import read_seconds
 
@@ -58,16 +60,36 @@ def find_caller(settings: AwsSettings) -> str:
     """
     with calling_aws("asking AWS whose credentials these are", needs="sts:GetCallerIdentity"):
         client = _make_client(settings, "sts", endpoint_url=settings.sts_endpoint_url, retries=True)
-        arn: str = client.get_caller_identity()["Arn"]
-    return arn
+        caller = client.get_caller_identity()
+    return str(caller["Arn"])
+
+
+@lru_cache(maxsize=32)
+def _check_account(settings: AwsSettings) -> None:
+    """Refuse an account that the stack's settings do not allow.
+
+    Raises:
+        InputError: it is forbidden, or not among those that are allowed.
+    """
+    if not settings.allowed_account_ids and not settings.forbidden_account_ids:
+        return
+    account = find_caller(settings).split(":")[4]
+    if account in settings.forbidden_account_ids:
+        reason = "is among aws:forbiddenAccountIds"
+    elif settings.allowed_account_ids and account not in settings.allowed_account_ids:
+        reason = "is not among aws:allowedAccountIds"
+    else:
+        return
+    raise errors.InputError(f"checking the account: {account} {reason}. Use credentials of another account.")
 
 
 def make_ec2_client(settings: AwsSettings, *, retries: bool) -> EC2Client:
     """Return an EC2 client; with `retries` botocore's standard mode retries what failed.
 
     Raises:
-        InputError: the profile or the Region is missing.
+        InputError: the profile or the Region is missing, or the account is not allowed.
     """
+    _check_account(settings)
     with calling_aws("making an EC2 client", needs="nothing"):
         client: EC2Client = _make_client(settings, "ec2", endpoint_url=settings.endpoint_url, retries=retries)
     return client
@@ -76,13 +98,21 @@ def make_ec2_client(settings: AwsSettings, *, retries: bool) -> EC2Client:
 def _make_client(settings: AwsSettings, service: str, *, endpoint_url: str | None, retries: bool) -> Any:
     from botocore.config import Config
 
+    proxies = {"http": settings.http_proxy, "https": settings.https_proxy}
     config = Config(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=read_seconds("SNAPSET_READ_SECONDS", _READ_SECONDS),
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS if retries else 1},
+        # None leaves it to the environment and the AWS config file.
+        use_fips_endpoint=settings.use_fips or None,
+        use_dualstack_endpoint=settings.use_dualstack or None,
+        proxies={scheme: url for scheme, url in proxies.items() if url} or None,
     )
+    place = {"region_name": settings.sts_region} if service == "sts" and settings.sts_region else {}
+    verify = False if settings.insecure else settings.ca_bundle
     with _lock:
-        client = _session(settings).client(service, endpoint_url=endpoint_url, config=config)
+        client = _session(settings).client(service, endpoint_url=endpoint_url, config=config, verify=verify, **place)
+    client.meta.events.register("after-call", _set_clock)
     return _with_calls_shown(client)
 
 
@@ -92,15 +122,53 @@ def _session(settings: AwsSettings) -> Any:
     from botocore.session import Session
 
     core = Session(profile=settings.profile)
-    if settings.config_file:
-        core.set_config_variable("config_file", settings.config_file)
-    if settings.credentials_file:
-        core.set_config_variable("credentials_file", settings.credentials_file)
+    profile = settings.profile or core.get_config_variable("profile") or "default"
+    variables = {
+        "config_file": _file_with(profile, settings.config_files),
+        "credentials_file": _file_with(profile, settings.credentials_files),
+        "ec2_metadata_service_endpoint": settings.metadata_endpoint,
+        "ec2_metadata_service_endpoint_mode": settings.metadata_endpoint_mode,
+    }
+    for name, value in variables.items():
+        if value:
+            core.set_config_variable(name, value)
+    if settings.profile or not (settings.access_key or os.environ.get("AWS_ACCESS_KEY_ID")):
+        _refuse_prompt(core, profile)
     if settings.access_key and settings.secret_key:
         core.set_credentials(settings.access_key, settings.secret_key, settings.session_token)
     for role in settings.roles:
         core = _assume(core, role, settings)
     return boto3.Session(botocore_session=core, region_name=settings.region)
+
+
+def _file_with(profile: str, paths: Sequence[str]) -> str | None:
+    """Return the last of the files that has the profile, else the last."""
+    from botocore.configloader import raw_config_parse
+
+    def has_profile(path: str) -> bool:
+        found: Mapping[str, Any] = raw_config_parse(path) if os.path.exists(os.path.expanduser(path)) else {}
+        return bool({profile, f"profile {profile}"} & found.keys())
+
+    return next((path for path in reversed(paths) if has_profile(path)), paths[-1] if paths else None)
+
+
+def _refuse_prompt(core: Any, profile: str) -> None:
+    """Refuse a profile for which botocore would ask for an MFA code: nobody may be there to type it.
+
+    Raises:
+        InputError: the profile, or one that it leads to, has an `mfa_serial`.
+    """
+    profiles = core.full_config.get("profiles", {})
+    seen: set[str] = set()
+    while profile in profiles and profile not in seen:
+        seen.add(profile)
+        given = profiles[profile]
+        if given.get("role_arn") and given.get("mfa_serial"):
+            raise errors.InputError(
+                f"using AWS profile {profile}: it has an mfa_serial, and nobody may be there to type the code. "
+                "Log in before, such as with `aws sso login`, or export the keys of a session (aws sts assume-role)."
+            )
+        profile = given.get("source_profile", "")
 
 
 def _assume(core: Any, role: Role, settings: AwsSettings) -> Any:
@@ -110,7 +178,8 @@ def _assume(core: Any, role: Role, settings: AwsSettings) -> Any:
     from botocore.session import Session
 
     def create_client(service: str, **options: Any) -> Any:
-        place = {"region_name": settings.region, "endpoint_url": settings.sts_endpoint_url}
+        region = settings.sts_region or settings.region
+        place = {"region_name": region, "endpoint_url": settings.sts_endpoint_url}
         return _with_calls_shown(core.create_client(service, **place, **options))
 
     source = core.get_credentials()
@@ -136,6 +205,10 @@ def _role_options(role: Role) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value}
 
 
+def _set_clock(*, parsed: Mapping[str, Any], **_: Any) -> None:
+    clock.set_by(parsed)
+
+
 def _with_calls_shown(client: Any) -> Any:
     if os.environ.get(VERBOSE):
         events = client.meta.events
@@ -155,6 +228,9 @@ def _show_answer(*, parsed: Mapping[str, Any], context: Mapping[str, Any], **_: 
     retries = about.get("RetryAttempts")
     outcome = f"HTTP {about.get('HTTPStatusCode')} {code}".rstrip() + (f" after {retries} retries" if retries else "")
     _show_call(context, f"{outcome}, request {about.get('RequestId')}")
+    if encoded := encoded_message_of(parsed.get("Error", {}).get("Message")):
+        command = f"aws sts decode-authorization-message --encoded-message {encoded}"
+        sys.stderr.write(f"aws: to see why: {command}\n")
 
 
 def _show_failure(*, exception: Exception, context: Mapping[str, Any], **_: Any) -> None:

@@ -13,12 +13,48 @@ from typing import Any
 from snapset import errors
 from snapset.retry import parse_duration
 
-# The keys whose values are objects or lists of objects, and those whose values are lists of paths.
+# The keys whose values are objects or lists of objects, lists of strings, true or false, and strings.
 _OBJECTS = ("endpoints", "assumeRoles", "assumeRole", "defaultTags")
-_FILES = ("sharedConfigFiles", "sharedCredentialsFiles")
+_LISTS = ("sharedConfigFiles", "sharedCredentialsFiles", "allowedAccountIds", "forbiddenAccountIds")
+_FLAGS = ("useFipsEndpoint", "useDualstackEndpoint", "insecure")
+_STRINGS = (
+    "region",
+    "profile",
+    "stsRegion",
+    "customCaBundle",
+    "httpProxy",
+    "httpsProxy",
+    "ec2MetadataServiceEndpoint",
+    "ec2MetadataServiceEndpointMode",
+)
+# What decides neither where calls go nor as whom.
+_HARMLESS = (
+    "ignoreTags",
+    "maxRetries",
+    "retryMode",
+    "s3UsEast1RegionalEndpoint",
+    "s3UsePathStyle",
+    "skipCredentialsValidation",
+    "skipMetadataApiCheck",
+    "skipRegionValidation",
+    "skipRequestingAccountId",
+    "tagPolicyCompliance",
+    "tokenBucketRateLimiterCapacity",
+    "userAgents",
+)
+# What snapset can't follow, with what to do instead.
+_REFUSED = {
+    "assumeRoleWithWebIdentity": (
+        "snapset takes a web identity from the environment only. Set AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE"
+    ),
+    "noProxy": "snapset takes it from the environment only. Set NO_PROXY, with HTTPS_PROXY beside it",
+}
+# In the inputs of a resource: the settings of an `aws.Provider` that are none of those above.
+UNKNOWN_KEYS = "unknownKeys"
 
-# Settings of an `aws.Provider` that snapset follows, and those that are or may contain credentials.
-PROVIDER_KEYS = ("region", "profile", *_OBJECTS, *_FILES)
+# Settings of an `aws.Provider` that snapset follows or refuses, and those that are or may contain credentials.
+PROVIDER_KEYS = (*_STRINGS, *_FLAGS, *_OBJECTS, *_LISTS, "noProxy")
+KNOWN_KEYS = frozenset({*PROVIDER_KEYS, *_HARMLESS, "accessKey", "secretKey", "token", "assumeRoleWithWebIdentity"})
 CREDENTIALS = ("accessKey", "secretKey", "token", "assumeRoleWithWebIdentity")
 
 
@@ -48,6 +84,9 @@ class Role:
         """
         if not given.get("roleArn"):
             raise errors.InputError("reading aws:assumeRoles: a role has no roleArn. Give each its ARN.")
+        if not isinstance(given.get("tags") or {}, Mapping):
+            # Not the value: the entry may hold an external id.
+            raise errors.InputError("reading aws:assumeRoles: the tags of a role are no map. Write KEY: VALUE.")
         duration = given.get("duration")
         return cls(
             arn=given["roleArn"],
@@ -70,8 +109,19 @@ class AwsSettings:
     profile: str | None = None
     endpoint_url: str | None = None
     sts_endpoint_url: str | None = None
-    config_file: str | None = None
-    credentials_file: str | None = None
+    sts_region: str | None = None
+    config_files: tuple[str, ...] = ()
+    credentials_files: tuple[str, ...] = ()
+    allowed_account_ids: tuple[str, ...] = ()
+    forbidden_account_ids: tuple[str, ...] = ()
+    use_fips: bool = False
+    use_dualstack: bool = False
+    insecure: bool = False
+    ca_bundle: str | None = None
+    http_proxy: str | None = None
+    https_proxy: str | None = None
+    metadata_endpoint: str | None = None
+    metadata_endpoint_mode: str | None = None
     roles: tuple[Role, ...] = ()
     # Compared, but no part of the hash: a dict has none.
     default_tags: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -89,25 +139,41 @@ class AwsSettings:
         Raises:
             InputError: a value can't be read, or names a way to get credentials that snapset does not have.
         """
-        if get("assumeRoleWithWebIdentity"):
+        for name, why in _REFUSED.items():
+            if get(name):
+                raise errors.InputError(f"reading aws:{name}: {why}.")
+        if unknown := get(UNKNOWN_KEYS):
             raise errors.InputError(
-                "reading aws:assumeRoleWithWebIdentity: snapset takes a web identity from the environment only. "
-                "Set AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE."
+                f"reading the aws.Provider: snapset does not know {unknown}, and would not follow it. Leave it out."
             )
         if bool(get("accessKey")) != bool(get("secretKey")):
             raise errors.InputError("reading aws:accessKey and aws:secretKey: one is not set. Set both, or neither.")
         objects = {name: _objects(name, _parse_json(name, get(name))) for name in _OBJECTS}
-        config_file, credentials_file = (_first(name, _parse_json(name, get(name))) for name in _FILES)
-        endpoints = _merge(objects["endpoints"])
+        lists = {name: _strings(name, _parse_json(name, get(name))) for name in _LISTS}
+        flags = {name: _flag(name, get(name)) for name in _FLAGS}
+        endpoints, default_tags = _merge(objects["endpoints"]), _merge(objects["defaultTags"])
+        if misplaced := ", ".join(sorted(default_tags.keys() - {"tags"})):
+            raise errors.InputError(f"reading aws:defaultTags: it has no key {misplaced}. Put the tags under tags.")
         return cls(
             region=get("region") or None,
             profile=get("profile") or None,
             endpoint_url=endpoints.get("ec2") or None,
             sts_endpoint_url=endpoints.get("sts") or None,
-            config_file=config_file,
-            credentials_file=credentials_file,
+            sts_region=get("stsRegion") or None,
+            config_files=lists["sharedConfigFiles"],
+            credentials_files=lists["sharedCredentialsFiles"],
+            allowed_account_ids=lists["allowedAccountIds"],
+            forbidden_account_ids=lists["forbiddenAccountIds"],
+            use_fips=flags["useFipsEndpoint"],
+            use_dualstack=flags["useDualstackEndpoint"],
+            insecure=flags["insecure"],
+            ca_bundle=get("customCaBundle") or None,
+            http_proxy=get("httpProxy") or None,
+            https_proxy=get("httpsProxy") or None,
+            metadata_endpoint=get("ec2MetadataServiceEndpoint") or None,
+            metadata_endpoint_mode=get("ec2MetadataServiceEndpointMode") or None,
             roles=tuple(map(Role.parse, objects["assumeRoles"] or objects["assumeRole"])),
-            default_tags=_merge(objects["defaultTags"]).get("tags") or {},
+            default_tags=default_tags.get("tags") or {},
             access_key=get("accessKey") or None,
             secret_key=get("secretKey") or None,
             session_token=get("token") or None,
@@ -154,9 +220,16 @@ def _merge(objects: list[Mapping[str, Any]]) -> dict[str, Any]:
     return {key: value for entry in objects for key, value in entry.items()}
 
 
-def _first(name: str, parsed: Any) -> str | None:
+def _strings(name: str, parsed: Any) -> tuple[str, ...]:
     if not parsed:
-        return None
-    if not isinstance(parsed, list) or not all(isinstance(path, str) for path in parsed):
-        raise errors.InputError(f"reading aws:{name}: it is not a list of paths.")
-    return str(parsed[0])
+        return ()
+    if not isinstance(parsed, list) or not all(isinstance(item, str) for item in parsed):
+        raise errors.InputError(f"reading aws:{name}: it is not a list of strings.")
+    return tuple(parsed)
+
+
+def _flag(name: str, value: Any) -> bool:
+    text = str(value or "false").lower()
+    if text not in ("true", "false"):
+        raise errors.InputError(f"reading aws:{name}: it is neither true nor false.")
+    return text == "true"

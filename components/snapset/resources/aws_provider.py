@@ -15,7 +15,7 @@ from pulumi.runtime import rpc
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import get_monitor
 
-from snapset.aws.settings import CREDENTIALS, PROVIDER_KEYS, AwsSettings
+from snapset.aws.settings import CREDENTIALS, KNOWN_KEYS, PROVIDER_KEYS, UNKNOWN_KEYS, AwsSettings
 
 # Any type of the package: Pulumi's lookups take one.
 _AWS = "aws:ec2/instance:Instance"
@@ -54,7 +54,10 @@ def inputs_of(provider: pulumi.ProviderResource | None) -> dict[str, pulumi.Outp
 
     def input_of(key: str) -> pulumi.Output[Any]:
         async def read() -> tuple[Any, bool]:
-            value = (await looked.future(with_unknowns=True) or {}).get(key)
+            seen = await looked.future(with_unknowns=True) or {}
+            if key == UNKNOWN_KEYS:
+                return _unknown_in(seen), False
+            value = seen.get(key)
             if key in CREDENTIALS:
                 return value is not None, False
             return rpc.unwrap_rpc_secret(value), rpc.is_rpc_secret(value)
@@ -66,7 +69,7 @@ def inputs_of(provider: pulumi.ProviderResource | None) -> dict[str, pulumi.Outp
         known: pulumi.Output[tuple[Any, bool]] = provider.urn.apply(lambda _: read())
         return known.apply(settle)
 
-    return {key: input_of(key) for key in (*PROVIDER_KEYS, *CREDENTIALS)}
+    return {key: input_of(key) for key in (*PROVIDER_KEYS, *CREDENTIALS, UNKNOWN_KEYS)}
 
 
 async def settings_of(provider: pulumi.ProviderResource | None) -> AwsSettings:
@@ -78,7 +81,14 @@ async def settings_of(provider: pulumi.ProviderResource | None) -> AwsSettings:
     if provider is None:
         return AwsSettings.from_config(lambda key: pulumi.runtime.get_config(f"aws:{key}"))
     seen = await _look(provider)
-    return AwsSettings.from_provider({key: rpc.unwrap_rpc_secret(value) for key, value in seen.items()})
+    known = {key: rpc.unwrap_rpc_secret(value) for key, value in seen.items()}
+    return AwsSettings.from_provider({**known, UNKNOWN_KEYS: _unknown_in(seen)})
+
+
+def _unknown_in(seen: Mapping[str, Any]) -> str | None:
+    """Return the names of the settings that snapset does not know, which are neither followed nor ignored."""
+    given = {key for key, value in seen.items() if value is not None and not key.startswith("__")}
+    return ", ".join(sorted(given - KNOWN_KEYS - {"version", "pluginDownloadURL"})) or None
 
 
 async def _look(provider: pulumi.ProviderResource) -> dict[str, Any]:
