@@ -57,7 +57,7 @@ class GitHub:
     def start(self) -> subprocess.Popen[str]:
         for file in (self.output, self.summary):
             file.write_text("")
-        context = {"github.run_id": "4711"}
+        context = {"github.run_id": "4711", "github.job": "deploy", "strategy.job-index": "3"}
         defaults = {name: described.get("default", "") for name, described in ACTION["inputs"].items()}
         inputs = {name: evaluate(text, context) for name, text in defaults.items()} | self.inputs
         context["toJSON(inputs)"] = json.dumps(inputs, indent=2)
@@ -211,7 +211,7 @@ def test_an_annotation_is_always_one_line(
 ) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     print_error("100 %: a::b,\r\n::error::c")
-    assert capsys.readouterr().err.splitlines()[-1] == "::error title=snapset::100 %25: a::b,%0D%0A::error::c"
+    assert capsys.readouterr().err.splitlines()[-1] == "::error title=snapset::100 %25: a::b,  ::error::c"
     monkeypatch.delenv("GITHUB_ACTIONS")
     print_error("100 %")
     assert capsys.readouterr().err == "snapset: 100 %\n"

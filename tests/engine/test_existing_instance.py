@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from snapset.sets.tags import OWN_KEYS
 from support.project import Project, changes, mutating, until
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def test_every_input_in_the_config_reaches_create_snapshots(
     assert call["params"]["CopyTagsFromSource"] == "volume"
     assert call["params"]["TagSpecification.1.ResourceType"] == "snapshot"
     assert {"app": "shop", "tier": "1"}.items() <= tags.items()
-    assert tags.keys() == {"app", "tier", "snapset:set", "snapset:token", "snapset:instance"}
+    assert tags.keys() == {"app", "tier", *OWN_KEYS}
     [snapshot] = snapshots_in(ec2).values()
     assert tags_of(snapshot)["Name"] == "data"
 

@@ -96,7 +96,7 @@ def test_a_set_is_restored_from_its_id_alone_without_its_instance_and_its_state(
     project.config = {"program": "restore", "setId": set_id, "availabilityZone": ZONE}
     project.up().ok()
     assert_matches(ec2, set_id, instance_id=None)
-    names = {volume.tags["snapset:device"]: volume.tags.get("Name") for volume in restored_in(ec2)}
+    names = {volume.tags["snapset:restored-device"]: volume.tags.get("Name") for volume in restored_in(ec2)}
     assert names == {ROOT: None, DATA: "data", SCRATCH: None}
     assert {volume.tags["app"] for volume in restored_in(ec2)} == {"shop"}
 

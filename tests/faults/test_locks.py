@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from support.processes import Processes
 
 WHO = f"{getpass.getuser()}@{socket.gethostname()}"
-SHARED = ("--stack", "shared", "--change-id", "x", "--json")
+SHARED = ("--stack", "shared", "--change-id", "x", "--json", "--lock-timeout", "1s")
 ENGINE_KILLED = Case("create", 2, "CreateSnapshots", "engine", "before")
 
 
@@ -39,12 +39,11 @@ def advice_in(run: Run) -> str:
 def test_of_two_commands_at_once_one_works_and_the_other_exits_with_5(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, processes: Processes
 ) -> None:
-    ec2.settings(snapshot_seconds=float("inf"))
+    ec2.fault(action="CreateSnapshots", kind="delay_after", seconds=8)
     with snapset.start("backup", instance.instance_id, *SHARED) as first:
-        until(lambda: ec2.calls("CreateTags"))
+        until(lambda: ec2.calls("CreateSnapshots"))
         [pid] = processes.running("engine")
         second = snapset("backup", instance.instance_id, *SHARED).failed()
-        ec2.complete()
         stdout, stderr = first.communicate(timeout=60)
     assert first.returncode == 0, stderr
     assert second.code == 5
@@ -56,6 +55,20 @@ def test_of_two_commands_at_once_one_works_and_the_other_exits_with_5(
     [again] = json.loads(snapset("backup", instance.instance_id, *SHARED).ok().stdout)["sets"]
     assert again["set_id"] == taken["set_id"]
     assert sum(call["carried_out"] for call in ec2.calls("CreateSnapshots")) == 1
+
+
+def test_while_a_command_waits_for_its_set_it_holds_no_lock(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, processes: Processes
+) -> None:
+    ec2.settings(snapshot_seconds=float("inf"))
+    with snapset.start("backup", instance.instance_id, *SHARED) as first:
+        until(lambda: len(ec2.calls("CreateTags")) == 2 and not processes.running("engine"))
+        second = json.loads(snapset("backup", instance.instance_id, *SHARED, "--no-wait").ok().stdout)
+        assert first.poll() is None
+        ec2.complete()
+        stdout, stderr = first.communicate(timeout=60)
+    assert first.returncode == 0, stderr
+    assert second["sets"][0]["set_id"] == json.loads(stdout)["sets"][0]["set_id"]
 
 
 def test_of_two_ups_at_once_one_works_and_the_other_fails(
@@ -77,7 +90,7 @@ def test_of_two_ups_at_once_one_works_and_the_other_fails(
 def test_the_lock_of_a_killed_engine_is_reported_and_the_advice_clears_it(
     scene_of_command: Callable[..., Scene],
 ) -> None:
-    scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
+    scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json", "--lock-timeout", "1s")
     scene.run_with(ENGINE_KILLED).failed()
     locked = scene.run().failed()
     assert locked.code == 5
@@ -89,7 +102,7 @@ def test_the_lock_of_a_killed_engine_is_reported_and_the_advice_clears_it(
 def test_the_advice_also_works_for_the_state_in_the_users_data_folder(
     scene_of_command: Callable[..., Scene], ec2: EmbeddedEC2
 ) -> None:
-    scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
+    scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json", "--lock-timeout", "1s")
     del scene.env["PULUMI_BACKEND_URL"], scene.env["PULUMI_CONFIG_PASSPHRASE"]
     scene.env["XDG_DATA_HOME"] = str(scene.folder / "their data")
     scene.run_with(ENGINE_KILLED).failed()

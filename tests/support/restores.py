@@ -106,5 +106,5 @@ def assert_matches(ec2: EmbeddedEC2, set_id: str, *, instance_id: str | None, zo
         assert volume.attached_to == ((instance_id, device) if instance_id else None)
         assert theirs.items() <= volume.tags.items()
         assert volume.tags["snapset:restored-from"] == set_id
-        assert volume.tags["snapset:snapshot"] == volume.snapshot_id
-        assert volume.tags["snapset:device"] == device
+        assert volume.tags["snapset:restored-snapshot"] == volume.snapshot_id
+        assert volume.tags["snapset:restored-device"] == device

@@ -29,7 +29,7 @@ VALID: dict[str, list[Any]] = {
     "volume_type": ["gp3", "gp2", "st1", "sc1", "standard"],
     "encrypted": [True, False],
     "kms_key_id": ["alias/backup", "arn:aws:kms:us-east-1:123456789012:key/1"],
-    "tags": [{}, {"app": "shop"}, {f"k{number}": "" for number in range(45)}],
+    "tags": [{}, {"app": "shop"}, {f"k{number}": "" for number in range(40)}],
     "region": ["us-east-1"],
 }
 
@@ -54,8 +54,8 @@ INVALID: list[tuple[str, Any, str]] = [
     ("kms_key_id", 7.0, "7.0 is not a string"),
     (
         "tags",
-        {f"k{number}": "" for number in range(46)},
-        "46 tags are too many: a volume has room for 50, of which snapset keeps 5 for itself; give at most 45",
+        {f"k{number}": "" for number in range(41)},
+        "41 tags are too many: a volume has room for 50, of which snapset keeps 10 for itself; give at most 40",
     ),
     ("tags", {"snapset:x": "y"}, "tag key 'snapset:x'"),
     ("tags", ["app=shop"], "is not a map of tags"),
@@ -248,17 +248,20 @@ def test_a_volume_has_the_snapshots_tags_the_users_and_snapsets_own() -> None:
         "team": "ops",
         "snapset:restored-from": SET,
         "snapset:restored-for": "org/shop/prod/web",
-        "snapset:restore": inputs.token,
-        "snapset:snapshot": SNAPSHOT.snapshot_id,
-        "snapset:device": "/dev/sdf",
+        "snapset:restored-by": inputs.token,
+        "snapset:restored-snapshot": SNAPSHOT.snapshot_id,
+        "snapset:restored-device": "/dev/sdf",
     }
-    assert "snapset:device" not in inputs.tags_of(SNAPSHOT, device="")
+    assert "snapset:restored-device" not in inputs.tags_of(SNAPSHOT, device="")
     assert len(OWN_KEYS) == 5
     assert set(OWN_KEYS) == {key for key in inputs.tags_of(SNAPSHOT, device="d") if key.startswith(tags.PREFIX)}
 
 
-def test_a_long_scope_is_cut_to_what_a_tag_takes() -> None:
-    assert parsed(scope="s" * 300).restored_for == "s" * 256
+def test_a_long_scope_is_cut_to_what_a_tag_takes_and_stays_apart_from_others() -> None:
+    assert parsed(scope="s" * 256).restored_for == "s" * 256
+    one, other = (parsed(scope="s" * 300 + end).restored_for for end in "ab")
+    assert len(one) == len(other) == 256
+    assert one != other
 
 
 def test_the_request_has_what_is_given_and_nothing_else() -> None:

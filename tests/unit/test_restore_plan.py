@@ -284,8 +284,10 @@ def test_the_devices_of_the_version_that_is_replaced_count_as_free_in_a_check_on
     assert find_problems(aws, other_kind, retry=RETRY) == []
     [problem] = make_plan(aws, other_kind, retry=RETRY).problems
     assert "are occupied" in problem.reason
-    [foreign] = find_problems(aws, replace(other_kind, scope="org/shop/prod/other"), retry=RETRY)
+    renamed = replace(other_kind, scope="org/shop/prod/other")
+    [foreign] = find_problems(aws, renamed, retry=RETRY)
     assert "are occupied" in foreign.reason
+    assert find_problems(aws, renamed, retry=RETRY, renamed_from=attached.scope) == []
 
 
 @pytest.mark.parametrize("action", ["DescribeSnapshots", "DescribeInstances", "DescribeVolumes"])

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snapset import errors
 from snapset.aws.ec2 import Ec2
-from snapset.aws.errors import calling_aws
 from snapset.aws.session import make_ec2_client
 from snapset.aws.settings import KNOWN_KEYS, AwsSettings, Role
 from snapset.emulator.client import EmbeddedEC2
@@ -162,13 +161,12 @@ def test_endpoints_for_fips_and_dual_stack_are_used() -> None:
 
 
 def test_proxies_and_certificates_are_used() -> None:
-    settings = from_config(
-        region="us-east-1", httpsProxy="http://127.0.0.1:9", customCaBundle="/etc/ca.pem", **SECRETS
-    )
+    settings = from_config(region="us-east-1", httpsProxy="http://127.0.0.1:9", **SECRETS)
     client: Any = make_ec2_client(settings, retries=False)
     assert client.meta.config.proxies == {"https": "http://127.0.0.1:9"}
-    with pytest.raises(errors.InputError, match=r"/etc/ca\.pem"), calling_aws("describing", needs="nothing"):
-        client.describe_snapshots(OwnerIds=["self"])
+    bundled = from_config(region="us-east-1", customCaBundle="/nonexistent/ca.pem", **SECRETS)
+    with pytest.raises(errors.InputError, match=r"/nonexistent/ca\.pem"):
+        Ec2(bundled).find_snapshots({})
 
 
 @pytest.mark.parametrize("name", ["assumeRoleWithWebIdentity", "noProxy"])

@@ -9,12 +9,13 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, UpdateResult
 from typing_extensions import Required, TypedDict, Unpack
 
+from snapset import errors
 from snapset.resources.aws_provider import find_provider, inputs_of
 from snapset.resources.context import end_quietly_on_interrupt, refuse_unknown, scope_of
 from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
 from snapset.restore import inputs as restore_inputs
 from snapset.restore import plan
-from snapset.restore.volumes import VolumeRecord, delete_volumes, restore_set
+from snapset.restore.volumes import VolumeRecord, delete_volumes, restore_set, take_back_tags
 from snapset.rules import UNKNOWN, Problem
 
 TYPE = "pulumi-python:dynamic/snapset:RestoredSet"
@@ -30,7 +31,10 @@ class RestoredSetProvider(SnapsetProvider):
         """Replace the volumes if anything that shaped them changed; the old ones go first, to free their devices."""
         olds, news = with_sentinels(olds), with_sentinels(news)
         replaces = restore_inputs.find_changes(olds, news)
-        changed = (olds.get("tags") or {}) != (news.get("tags") or {}) or olds.get("aws") != news.get("aws")
+        # With another scope the resource was renamed, and its volumes have to bear its new name.
+        changed = (olds.get("tags") or {}) != (news.get("tags") or {}) or any(
+            olds.get(name) != news.get(name) for name in ("aws", "scope")
+        )
         return DiffResult(changes=bool(replaces) or changed, replaces=replaces, delete_before_replace=True)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -43,6 +47,10 @@ class RestoredSetProvider(SnapsetProvider):
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Refresh the states; volumes that no longer exist are left out, and without any the restore is gone."""
         with one_line_errors():
+            if not props.get("volume_ids"):
+                raise errors.InputError(
+                    f"importing {id_}: restored volumes can't be imported. Import each as aws.ebs.Volume."
+                )
             found = {volume.volume_id: volume for volume in self._ec2(props).describe_volumes(props["volume_ids"])}
         if gone := [volume_id for volume_id in props["volume_ids"] if volume_id not in found]:
             say(f"{id_}: {', '.join(gone)} no longer exist{'s' if len(gone) == 1 else ''}")
@@ -55,16 +63,18 @@ class RestoredSetProvider(SnapsetProvider):
         return ReadResult(id_, {**props, **_outputs(recorded)})
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
-        """Change the tags of the volumes, and take over a changed provider."""
+        """Change the tags of the volumes, and take over a changed provider, or the name of a renamed resource."""
         before, wanted = olds.get("tags") or {}, news.get("tags") or {}
+        added = {**wanted, restore_inputs.RESTORED_FOR: restore_inputs.restored_for(news["scope"])}
         with one_line_errors():
             ec2 = self._ec2(news)
-            if wanted and wanted != before:
-                ec2.add_tags(olds["volume_ids"], wanted)
+            if wanted != before or news["scope"] != olds["scope"]:
+                ec2.add_tags(olds["volume_ids"], added)
             if removed := before.keys() - wanted.keys():
-                ec2.remove_tags(olds["volume_ids"], sorted(removed))
+                take_back_tags(ec2, olds["volumes"], removed)
         kept = {name: value for name, value in olds.items() if name != "aws"}
-        return UpdateResult({**kept, "tags": wanted, **({"aws": news["aws"]} if "aws" in news else {})})
+        taken_over = {name: value for name, value in news.items() if name in ("aws", "scope")}
+        return UpdateResult({**kept, "tags": wanted, **taken_over})
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         """Detach the volumes, and delete them."""
@@ -84,7 +94,9 @@ class RestoredSetProvider(SnapsetProvider):
     def _find_obstacles(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[Problem]:
         if not restore_inputs.find_changes(olds, news):
             return []
-        return plan.find_problems(self._ec2(news), restore_inputs.parse(news), retry=self._retry)
+        return plan.find_problems(
+            self._ec2(news), restore_inputs.parse(news), retry=self._retry, renamed_from=olds.get("scope")
+        )
 
 
 class RestoreArgs(TypedDict, total=False):

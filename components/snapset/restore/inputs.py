@@ -18,12 +18,15 @@ from snapset.aws.records import Snapshot
 from snapset.rules import Problem, Rule, has_unknown, is_unset
 from snapset.sets import tags as tag_rules
 
-# Applied atomically by CreateVolume itself.
+# Applied atomically by CreateVolume itself. None is a key of a set: CopyTagsFromSource copies them to snapshots.
 RESTORED_FROM = "snapset:restored-from"
 RESTORED_FOR = "snapset:restored-for"
-RESTORE = "snapset:restore"
-SNAPSHOT = "snapset:snapshot"
-OWN_KEYS = (RESTORED_FROM, RESTORED_FOR, RESTORE, SNAPSHOT, tag_rules.DEVICE)
+RESTORE = "snapset:restored-by"
+SNAPSHOT = "snapset:restored-snapshot"
+DEVICE = "snapset:restored-device"
+OWN_KEYS = (RESTORED_FROM, RESTORED_FOR, RESTORE, SNAPSHOT, DEVICE)
+# Of AWS's 50, beside the user's own.
+RESERVED_TAGS = 10
 
 VOLUME_TYPES = ("gp3", "gp2", "io2", "io1", "st1", "sc1", "standard")
 
@@ -39,7 +42,7 @@ _ZONE = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+([a-z]|-[a-z]+-\d+[a-z]|-wl\d+-[a-z]
 class RestoreInputs:
     """The valid inputs of one restore; `snapset.resources.restored_set.RestoredSetArgs` says what each is.
 
-    `scope` is whom the volumes are for: organization, project, stack and name of the resource, or the command line.
+    `scope` is whom the volumes are for: organization and URN of the resource, or the command line.
     """
 
     set_id: str
@@ -67,8 +70,8 @@ class RestoreInputs:
 
     @property
     def restored_for(self) -> str:
-        """The scope, as far as a tag has room for it."""
-        return self.scope[: tag_rules.MAX_VALUE_LENGTH]
+        """The scope, as a tag has room for it."""
+        return restored_for(self.scope)
 
     def tags_of(self, snapshot: Snapshot, *, device: str) -> dict[str, str]:
         """Return all tags of the volume of a snapshot: the snapshot's, the user's and snapset's own."""
@@ -81,7 +84,7 @@ class RestoreInputs:
             RESTORE: self.token,
             SNAPSHOT: snapshot.snapshot_id,
         }
-        return {**copied, **self.tags, **own, **({tag_rules.DEVICE: device} if device else {})}
+        return {**copied, **self.tags, **own, **({DEVICE: device} if device else {})}
 
     def request(self, snapshot: Snapshot, *, device: str, zone: str) -> dict[str, Any]:
         """Return the CreateVolume request for the volume of a snapshot."""
@@ -121,6 +124,14 @@ _DEFAULTS: Mapping[str, Any] = {
     "encrypted": False,
     "kms_key_id": None,
 }
+
+
+def restored_for(scope: str) -> str:
+    """Return the value of the tag that says whom a volume is for; a long scope is cut, and told apart by a hash."""
+    if len(scope) <= tag_rules.MAX_VALUE_LENGTH:
+        return scope
+    digest = hashlib.sha256(scope.encode()).hexdigest()[:32]
+    return f"{scope[: tag_rules.MAX_VALUE_LENGTH - 33]}-{digest}"
 
 
 def parse(props: Mapping[str, Any]) -> RestoreInputs:
@@ -216,6 +227,6 @@ _RULES: Mapping[str, Rule] = {
     "throughput": rules.whole_number,
     "encrypted": rules.boolean,
     "kms_key_id": rules.string,
-    "tags": partial(tag_rules.tag_map, most=tag_rules.MAX_TAGS - len(OWN_KEYS), resource="volume"),
+    "tags": partial(tag_rules.tag_map, most=tag_rules.MAX_TAGS - RESERVED_TAGS, resource="volume"),
     "region": rules.region,
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import COMPLETED, ERROR, Instance, Snapshot, Volume
-from snapset.restore.inputs import RESTORE, RESTORED_FOR, SNAPSHOT, RestoreInputs
+from snapset.restore.inputs import RESTORE, RESTORED_FOR, SNAPSHOT, RestoreInputs, restored_for
 from snapset.retry import Retry
 from snapset.rules import Problem
 from snapset.sets import tags
@@ -38,17 +38,24 @@ class Plan:
     problems: tuple[Problem, ...] = ()
 
 
-def find_problems(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[Problem]:
+def find_problems(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, renamed_from: str | None = None) -> list[Problem]:
     """Return every reason why the restore would fail now, by the property that is to blame. Creates nothing.
 
-    Devices held by the previous version of this resource count as free, because Pulumi deletes that version first.
     If a check lacks a permission or an answer, that is said in one line, and is not reported as a problem.
+
+    Args:
+        ec2: where.
+        inputs: what to restore.
+        retry: whom to tell.
+        renamed_from: the scope of the resource before it was renamed, if it was. The devices that its previous
+            version holds count as free, because Pulumi deletes that version first.
     """
+    scopes = {scope for scope in (inputs.scope, renamed_from) if scope}
     unchecked = f"warning: the restore of {inputs.set_id} is not checked"
     try:
         try:
             # An early check waits for nothing: restore_set() does.
-            plan = make_plan(ec2, inputs, retry=replace(retry, throttle=0), replaces_its_own=True)
+            plan = make_plan(ec2, inputs, retry=replace(retry, throttle=0), replaced=scopes)
         except errors.NotPermittedError as error:
             retry.say(f"{unchecked}: {error}")
             return []
@@ -64,7 +71,7 @@ def find_problems(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[Prob
         return [Problem(property="set_id", reason=errors.show(error))]
 
 
-def make_plan(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, replaces_its_own: bool = False) -> Plan:
+def make_plan(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, replaced: Collection[str] = ()) -> Plan:
     """Look at the set, at the target, and at what an earlier attempt at the same restore has made.
 
     Raises:
@@ -86,7 +93,7 @@ def make_plan(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, replaces_its_own
         devices={snapshot.snapshot_id: found.devices[snapshot.snapshot_id] for snapshot in kept},
         volumes=find_restored(ec2, inputs, kept),
     )
-    return replace(plan, problems=tuple(_problems_of(ec2, inputs, plan, instance, replaces_its_own)))
+    return replace(plan, problems=tuple(_problems_of(ec2, inputs, plan, instance, replaced)))
 
 
 def find_restored(ec2: Ec2, inputs: RestoreInputs, snapshots: list[Snapshot]) -> dict[str, Volume]:
@@ -108,7 +115,7 @@ def _find_whole_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> Snapsho
     if missing := sorted(inputs.devices.keys() - set(found.snapshot_ids)):
         raise errors.InputError(f"{doing}: {', '.join(missing)} of it can't be found. Restore a set that is whole.")
     if not found.is_whole:
-        number = f"{len(found.snapshots)} of its {found.count} snapshots are left"
+        number = f"{len(found.snapshots)} of its {found.count or 'unknown number of'} snapshots are left"
         raise errors.InputError(f"{doing}: {number}. Restore a set that is whole.")
     for snapshot in found.snapshots:
         if snapshot.state == ERROR:
@@ -124,7 +131,7 @@ def _find_whole_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> Snapsho
 
 
 def _problems_of(
-    ec2: Ec2, inputs: RestoreInputs, plan: Plan, instance: Instance | None, replaces_its_own: bool
+    ec2: Ec2, inputs: RestoreInputs, plan: Plan, instance: Instance | None, replaced: Collection[str]
 ) -> list[Problem]:
     if not plan.snapshots:
         return [Problem(property="exclude_boot_volume", reason="nothing is left to restore")]
@@ -153,12 +160,10 @@ def _problems_of(
     if moved:
         reason = f"restored earlier, but moved since: {', '.join(moved)}; detach them, or delete them"
         return [Problem(property="instance_id", reason=reason)]
-    return _occupied(ec2, inputs, plan, instance, replaces_its_own)
+    return _occupied(ec2, plan, instance, replaced)
 
 
-def _occupied(
-    ec2: Ec2, inputs: RestoreInputs, plan: Plan, instance: Instance, replaces_its_own: bool
-) -> list[Problem]:
+def _occupied(ec2: Ec2, plan: Plan, instance: Instance, replaced: Collection[str]) -> list[Problem]:
     own = {volume.volume_id for volume in plan.volumes.values()}
     wanted = set(plan.devices.values())
     taken = {
@@ -166,9 +171,10 @@ def _occupied(
         for volume_id, device in instance.devices.items()
         if device in wanted and volume_id not in own
     }
-    if taken and replaces_its_own:
+    if taken and replaced:
+        holders = {restored_for(scope) for scope in replaced}
         occupants = ec2.describe_volumes(list(taken.values()))
-        old = {volume.volume_id for volume in occupants if volume.tags.get(RESTORED_FOR) == inputs.restored_for}
+        old = {volume.volume_id for volume in occupants if volume.tags.get(RESTORED_FOR) in holders}
         taken = {device: volume_id for device, volume_id in taken.items() if volume_id not in old}
     if not taken:
         return []

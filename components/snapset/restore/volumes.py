@@ -14,6 +14,7 @@ from functools import partial
 from typing_extensions import TypedDict
 
 from snapset import errors
+from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ATTACHED, AVAILABLE, CREATING, IN_USE, Snapshot, Volume
 from snapset.restore.inputs import RestoreInputs
@@ -25,6 +26,8 @@ _ATTEMPTS = 4
 # AWS hands out a volume's id for its token again even after that volume was deleted, for about a day; so the token of
 # a restore that is done over and over, as in a drill, changes after these seconds.
 _TOKEN_SECONDS = 600
+# For so long after a change the token from before is tried first: a run that was cut off may have used it.
+_OVERLAP_SECONDS = 120
 
 
 class VolumeRecord(TypedDict):
@@ -65,7 +68,13 @@ def restore_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[Volume
             ec2.add_tags([found.volume_id], wanted)
     made = _create_missing(ec2, inputs, plan, retry=retry)
     if inputs.instance_id:
-        made = _attach_all(ec2, made, devices=plan.devices, instance_id=inputs.instance_id, retry=retry)
+        try:
+            made = _attach_all(ec2, made, devices=plan.devices, instance_id=inputs.instance_id, retry=retry)
+        except errors.InputError as error:
+            # Not bad input any more: something was made.
+            volume_ids = ", ".join(volume.volume_id for volume in made.values())
+            text = f"{error} The volumes stay: {volume_ids}. Run it again to go on."
+            raise errors.SnapsetError(text, code=error.code) from error
     return [_record(snapshot, plan, made[snapshot.snapshot_id]) for snapshot in plan.snapshots]
 
 
@@ -97,14 +106,27 @@ def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str | No
         )
 
 
+def take_back_tags(ec2: Ec2, volumes: Sequence[VolumeRecord], keys: Collection[str]) -> None:
+    """Remove the tags of these keys from the volumes; where a volume's snapshot has one, give that back."""
+    snapshots = {
+        snapshot.snapshot_id: snapshot.tags
+        for snapshot in ec2.describe_snapshots([volume["snapshot_id"] for volume in volumes])
+    }
+    for volume in volumes:
+        theirs = snapshots.get(volume["snapshot_id"], {})
+        if given_back := {key: theirs[key] for key in keys if key in theirs}:
+            ec2.add_tags([volume["volume_id"]], given_back)
+        if removed := sorted(set(keys) - given_back.keys()):
+            ec2.remove_tags([volume["volume_id"]], removed)
+
+
 def _create_missing(ec2: Ec2, inputs: RestoreInputs, plan: Plan, *, retry: Retry) -> dict[str, Volume]:
-    period = int(time.time()) // _TOKEN_SECONDS
+    salts = _salts(clock.now().timestamp())
     volume_ids = {snapshot_id: volume.volume_id for snapshot_id, volume in plan.volumes.items()}
     gone: list[str] = []
-    for attempt in range(_ATTEMPTS):
+    for salt in salts:
         for snapshot in plan.snapshots:
             if snapshot.snapshot_id not in volume_ids:
-                salt = f"{period}.{attempt}"
                 volume_ids[snapshot.snapshot_id] = _create(ec2, inputs, plan, snapshot, salt=salt, retry=retry)
         there = _wait_until_available(ec2, list(volume_ids.values()), retry=retry)
         gone = [volume_id for volume_id in volume_ids.values() if volume_id not in there]
@@ -115,6 +137,17 @@ def _create_missing(ec2: Ec2, inputs: RestoreInputs, plan: Plan, *, retry: Retry
         f"restoring {inputs.set_id}: {', '.join(gone)} vanished soon after CreateVolume, as volumes do whose KMS key "
         "may not be used. Check kms_key_id, and the permission to use the key."
     )
+
+
+def _salts(now: float) -> list[str]:
+    """Return what the client tokens of an attempt, and of each repetition of it, are made with.
+
+    Args:
+        now: AWS's time, in seconds since 1970; two runs that follow each other closely begin with the same salt.
+    """
+    period, passed = divmod(int(now), _TOKEN_SECONDS)
+    first = period - 1 if passed < _OVERLAP_SECONDS else period
+    return [f"{first}.0", *(f"{period}.{attempt}" for attempt in range(1, _ATTEMPTS))]
 
 
 def _create(ec2: Ec2, inputs: RestoreInputs, plan: Plan, snapshot: Snapshot, *, salt: str, retry: Retry) -> str:
