@@ -28,7 +28,14 @@ volumes = {
     "scratch": aws.ebs.Volume("scratch", availability_zone=zone, size=100),
 }
 attachments = [
-    aws.ec2.VolumeAttachment(name, device_name=device, instance_id=server.id, volume_id=volumes[name].id)
+    aws.ec2.VolumeAttachment(
+        name,
+        device_name=device,
+        instance_id=server.id,
+        volume_id=volumes[name].id,
+        # A device holds one volume at a time, so the old attachment must be deleted first.
+        opts=pulumi.ResourceOptions(delete_before_replace=True),
+    )
     for name, device in {"data": "/dev/sdf", "scratch": "/dev/sdg"}.items()
 ]
 backup = InstanceSnapshots(

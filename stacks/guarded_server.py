@@ -14,20 +14,26 @@ config = pulumi.Config()
 # The zone is fixed: the instance's own zone is unknown while it is replaced, and would replace the volumes too.
 zone = config.get("availabilityZone") or "us-east-1a"
 
-guard = backup_before_change(tags={"app": "shop"})
+# A volume is attached to one instance, and a device holds one volume, at a time: the old one must be deleted first.
+guard = pulumi.ResourceOptions.merge(
+    backup_before_change(tags={"app": "shop"}), pulumi.ResourceOptions(delete_before_replace=True)
+)
 server = aws.ec2.Instance(
     "server",
     ami=config.get("ami") or "ami-12345678",
     instance_type=config.get("instanceType") or "t3.micro",
     availability_zone=zone,
     tags={"Name": "shop-1"},
-    # A volume can be attached to one instance at a time, so the old instance must be deleted first.
-    opts=pulumi.ResourceOptions.merge(guard, pulumi.ResourceOptions(delete_before_replace=True)),
+    opts=guard,
 )
 for device, size in {"/dev/sdf": 20, "/dev/sdg": 100}.items():
     volume = aws.ebs.Volume(f"data-{device[-1]}", availability_zone=zone, size=size)
     aws.ec2.VolumeAttachment(
-        f"data-{device[-1]}", device_name=device, instance_id=server.id, volume_id=volume.id, opts=guard
+        f"data-{device[-1]}",
+        device_name=device,
+        instance_id=server.id,
+        volume_id=volume.id,
+        opts=guard,
     )
 
 pulumi.export("instanceId", server.id)

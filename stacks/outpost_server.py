@@ -50,7 +50,14 @@ data = aws.ebs.Volume(
     size=20,
     type="gp2",
 )
-attached = aws.ec2.VolumeAttachment("data", device_name="/dev/sdf", instance_id=server.id, volume_id=data.id)
+attached = aws.ec2.VolumeAttachment(
+    "data",
+    device_name="/dev/sdf",
+    instance_id=server.id,
+    volume_id=data.id,
+    # A device holds one volume at a time, so the old attachment must be deleted first.
+    opts=pulumi.ResourceOptions(delete_before_replace=True),
+)
 
 backup = InstanceSnapshots(
     "backup",

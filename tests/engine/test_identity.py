@@ -1,0 +1,229 @@
+"""Each resource has its own set, or volumes, whatever it is called; and only the program's present word deletes."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+from support import aws_plugin
+from support.command_line import CommandLine
+from support.project import Project, run_environment, until
+from support.sets import find_sets
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+
+TWO_TYPES = """
+import pulumi
+from snapset import InstanceSnapshots
+
+config = pulumi.Config()
+
+
+class Shop(pulumi.ComponentResource):
+    def __init__(self, kind, opts=None):
+        super().__init__(f"my:index:{kind}", kind.lower(), {}, opts)
+        InstanceSnapshots(
+            "backup", instance=config.require("instance"), triggers=config.get("triggers"),
+            on_delete=config.require(kind.lower()), opts=pulumi.ResourceOptions(parent=self),
+        )
+
+
+shop = Shop("Shop")
+Shop("Bank", pulumi.ResourceOptions(depends_on=[shop]))
+"""
+
+RENAMED = """
+import pulumi
+from snapset import InstanceSnapshots
+
+config = pulumi.Config()
+InstanceSnapshots(
+    config.require("name"), instance=config.require("instance"), triggers=config.get("triggers"),
+    on_delete=config.require("onDelete"), opts=pulumi.ResourceOptions(aliases=[pulumi.Alias(name="old")]),
+)
+"""
+
+RESTORED = """
+import pulumi
+from snapset import RestoredVolumes
+
+config = pulumi.Config()
+RestoredVolumes(
+    config.require("name"), source=config.require("set"), instance=config.require("to"), exclude_boot_volume=True,
+    tags=config.get_object("tags") or {}, opts=pulumi.ResourceOptions(aliases=[pulumi.Alias(name="old")]),
+)
+"""
+
+OWN = """
+import pulumi
+from snapset import InstanceSnapshots
+
+backup = InstanceSnapshots("backup", instance=pulumi.Config().require("instance"), on_delete="delete")
+pulumi.export("setId", backup.set_id)
+"""
+
+
+@pytest.fixture
+def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
+    return ec2.launch([(20, "/dev/sdf", {"Name": "data"})])
+
+
+@pytest.fixture
+def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
+    folder = tmp_path / "command"
+    folder.mkdir()
+    return CommandLine(run_environment(folder, ec2.environment()), folder)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of the loopback at which nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port: int = unused.getsockname()[1]
+    return port
+
+
+def set_ids(project: Project) -> list[str]:
+    return [resource["id"] for resource in project.sets()]
+
+
+def test_one_name_under_two_types_is_two_sets_and_each_goes_by_its_own_word(
+    program: Callable[[str], Project], ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    project = program(TWO_TYPES)
+    project.config = {"instance": instance.instance_id, "shop": "delete", "bank": "delete", "triggers": "1"}
+    project.up().ok()
+    old = set_ids(project)
+    assert len(set(old)) == 2
+    project.config |= {"shop": "retain", "triggers": "2"}
+    project.up().ok()
+    left = find_sets(ec2)
+    assert [set_id in left for set_id in old] == [True, False]
+
+
+@pytest.mark.parametrize("rename", ["alias", "alias and force", "stack"])
+def test_a_set_that_the_program_wants_to_keep_stays_after_a_rename(
+    program: Callable[[str], Project], ec2: EmbeddedEC2, instance: LaunchedInstance, rename: str
+) -> None:
+    project = program(RENAMED)
+    project.config = {"instance": instance.instance_id, "name": "old", "onDelete": "delete", "triggers": "1"}
+    project.up().ok()
+    [old] = set_ids(project)
+    project.config["onDelete"] = "retain"
+    if rename == "stack":
+        project.pulumi("stack", "rename", "other", "--stack", "test").ok()
+        project.pulumi("stack", "rename", "test", "--stack", "other").ok()
+    else:
+        project.config["name"] = "new"
+    if rename == "alias and force":
+        urn = project.sets()[0]["urn"].replace("old", "new")
+        project.up("--replace", urn).ok()
+    else:
+        project.config["triggers"] = "2"
+        project.up().ok()
+    [new] = set_ids(project)
+    assert new != old
+    assert find_sets(ec2).keys() == {old, new}
+
+
+def test_of_two_backends_with_the_same_names_each_gets_its_own_set_and_neither_deletes_the_others(
+    ec2: EmbeddedEC2, instance: LaunchedInstance, tmp_path: Path
+) -> None:
+    projects = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        projects.append(Project(tmp_path / name, environment=ec2.environment(), program=OWN))
+        projects[-1].config = {"instance": instance.instance_id}
+        projects[-1].env["SNAPSET_CONSISTENCY_SECONDS"] = "1"
+    first, second = projects
+    # The first one's claim is late, so that the second adopts its set.
+    ec2.fault(action="CreateTags", kind="delay", seconds=5, times=1)
+    with first.start("up", "--yes", "--skip-preview") as running:
+        until(lambda: any(call["status"] for call in ec2.calls("CreateSnapshots")))
+        second.up()
+        running.communicate(timeout=60)
+    assert set_ids(first) == set_ids(second)
+    second.up().ok()
+    assert set_ids(first) != set_ids(second)
+    first.destroy().ok()
+    assert set_ids(second)[0] in find_sets(ec2)
+    second.up().ok()
+
+
+def test_a_set_that_is_gone_fails_up_and_refresh_and_up_take_a_new_one(
+    program: Callable[[str], Project], ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    project = program(OWN)
+    project.config = {"instance": instance.instance_id}
+    project.env["SNAPSET_CONSISTENCY_SECONDS"] = "1"
+    project.up().ok()
+    [old] = set_ids(project)
+    for snapshot_id in find_sets(ec2)[old].ids:
+        ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
+    lost = project.up().failed()
+    assert f"SetFailedError: waiting for {old}: " in lost.text
+    assert "no longer exist. There is no backup: take a new set; in a stack, with `pulumi refresh`" in lost.text
+    project.refresh().ok()
+    project.up().ok()
+    assert set_ids(project) != [old]
+
+
+def test_without_an_answer_of_ec2_an_up_with_nothing_to_do_fails_soon_and_calls_nothing_gone(
+    program: Callable[[str], Project], ec2: EmbeddedEC2, instance: LaunchedInstance, closed_port: int
+) -> None:
+    project = program(OWN)
+    project.config = {"instance": instance.instance_id}
+    project.up().ok()
+    ec2.age([key for found in find_sets(ec2).values() for key in found.ids], seconds=3600)
+    project.env["AWS_ENDPOINT_URL_EC2"] = f"http://127.0.0.1:{closed_port}"
+    away = project.up().failed()
+    assert "UnreachableError" in away.text
+    assert "no longer" not in away.text
+
+
+def test_restored_volumes_keep_their_devices_through_renames_and_a_tag_that_leaves_gives_back_the_snapshots(
+    program: Callable[[str], Project], ec2: EmbeddedEC2, instance: LaunchedInstance, snapset: CommandLine
+) -> None:
+    target = ec2.launch().instance_id
+    taken = [
+        json.loads(
+            snapset("backup", instance.instance_id, "--change-id", change, "--copy-tags", "--json").ok().stdout
+        )
+        for change in ("1", "2")
+    ]
+    first, second = (document["sets"][0]["set_id"] for document in taken)
+    project = program(RESTORED)
+    project.config = {"name": "old", "set": first, "to": target, "tags": {"Name": "mine"}}
+    project.up().ok()
+    project.config |= {"name": "new", "tags": {}}
+    project.up().ok()
+    [volume] = restored_in(ec2)
+    assert volume["Name"] == "data"
+    assert volume["snapset:restored-for"].endswith("::new")
+    project.config["set"] = second
+    project.up().ok()
+    [volume] = restored_in(ec2)
+    assert volume["snapset:restored-from"] == second
+
+
+@pytest.mark.parametrize("stack", ["app_server", "guarded_server"])
+def test_an_attachment_of_a_stack_can_be_replaced(project: Project, stack: str) -> None:
+    aws_plugin.install(project.env)
+    project.config = {"program": stack}
+    project.up().ok()
+    resources = project.state()["deployment"]["resources"]
+    urns = [resource["urn"] for resource in resources if resource["type"].endswith(":VolumeAttachment")]
+    assert urns
+    project.up(*(word for urn in urns for word in ("--replace", urn))).ok()
+
+
+def restored_in(ec2: EmbeddedEC2) -> list[dict[str, str]]:
+    volumes = ec2.ec2().describe_volumes(Filters=[{"Name": "tag-key", "Values": ["snapset:restored-from"]}])
+    return [{tag["Key"]: tag["Value"] for tag in volume["Tags"]} for volume in volumes["Volumes"]]
