@@ -141,7 +141,7 @@ def test_the_action_takes_the_sets_and_a_rerun_prints_the_same(
     assert {snapshot["Description"] for snapshot in there} == {NASTY}
     for snapshot in there:
         tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
-        assert (tags["app"], tags["note"], tags["snapset:change"]) == ("shop", NASTY, "github-run-4711")
+        assert (tags["app"], tags["note"], tags["snapset:change"]) == ("shop", NASTY, "github-run-4711-deploy-3")
     assert not list(tmp_path.rglob("hacked"))
 
     outputs = github.outputs()

@@ -108,23 +108,28 @@ def test_one_name_under_two_types_is_two_sets_and_each_goes_by_its_own_word(
     assert [set_id in left for set_id in old] == [True, False]
 
 
-@pytest.mark.parametrize("rename", ["alias", "alias and force", "stack"])
+@pytest.mark.parametrize("rename", ["alias", "stack", "stack and force"])
 def test_a_set_that_the_program_wants_to_keep_stays_after_a_rename(
-    program: Callable[[str], Project], ec2: EmbeddedEC2, instance: LaunchedInstance, rename: str
+    program: Callable[[str], Project],
+    ec2: EmbeddedEC2,
+    instance: LaunchedInstance,
+    rename: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     project = program(RENAMED)
     project.config = {"instance": instance.instance_id, "name": "old", "onDelete": "delete", "triggers": "1"}
     project.up().ok()
     [old] = set_ids(project)
     project.config["onDelete"] = "retain"
-    if rename == "stack":
-        project.pulumi("stack", "rename", "other", "--stack", "test").ok()
-        project.pulumi("stack", "rename", "test", "--stack", "other").ok()
-    else:
+    if rename == "alias":
         project.config["name"] = "new"
-    if rename == "alias and force":
-        urn = project.sets()[0]["urn"].replace("old", "new")
-        project.up("--replace", urn).ok()
+    else:
+        project.pulumi("stack", "rename", "other", "--stack", "test").ok()
+        monkeypatch.setattr("support.project.STACK", "other")
+        project.config_file = project.cwd / "Pulumi.other.yaml"
+        project.state_file = project.state_file.with_name("other.json")
+    if rename == "stack and force":
+        project.up("--replace", project.sets()[0]["urn"]).ok()
     else:
         project.config["triggers"] = "2"
         project.up().ok()

@@ -91,8 +91,13 @@ def test_restored_volumes_in_a_stack_need_exactly_the_permissions_of_their_row(
 def backup(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     instance = ec2.launch([(20, "/dev/sdf", {})]).instance_id
     ec2.clear_calls()
-    snapset("backup", instance, "--preview").ok()
     snapset("backup", "--filter", f"instance-id={instance}").ok()
+
+
+def preview_backup(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    instance = ec2.launch([(20, "/dev/sdf", {})]).instance_id
+    ec2.clear_calls()
+    snapset("backup", instance, "--preview", "--change-id", "c").ok()
 
 
 def read(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
@@ -125,6 +130,7 @@ def doctor(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
 
 COMMANDS: dict[str, Callable[[CommandLine, EmbeddedEC2], None]] = {
     "taking sets: in a stack, with a guard, `snapset backup`": backup,
+    "… `snapset backup --preview`": preview_backup,
     "`snapset list`, `show`, `wait`": read,
     "`snapset prune`": prune,
     "`snapset restore`": restore,
@@ -135,8 +141,8 @@ COMMANDS: dict[str, Callable[[CommandLine, EmbeddedEC2], None]] = {
 @pytest.mark.parametrize("way", COMMANDS)
 def test_a_command_needs_exactly_the_permissions_of_its_row(snapset: CommandLine, ec2: EmbeddedEC2, way: str) -> None:
     COMMANDS[way](snapset, ec2)
-    # CreateVolume with tags needs ec2:CreateTags too, without a call of it.
-    implied = {"CreateTags"} if ec2.calls("CreateVolume") else set()
+    # CreateVolume and CreateSnapshots with tags need ec2:CreateTags too, without a call of it.
+    implied = {"CreateTags"} if ec2.calls("CreateVolume") or ec2.calls("CreateSnapshots") else set()
     assert called(ec2) | implied == allowed(way)
 
 

@@ -191,7 +191,7 @@ def test_waiting_for_a_failed_or_incomplete_set_exits_with_4(
     assert "Given key ID is not accessible. There is no backup: take a new set" in run.stderr
     run = snapset("wait", partly, "--json").failed()
     assert run.code == 4
-    assert "1 of its 3 snapshots no longer exist" in run.stderr
+    assert "2 of 3 snapshots are left. There is no backup" in run.stderr
     assert [record["state"] for record in document(run)["sets"]] == ["incomplete"]
 
 
@@ -208,7 +208,10 @@ def test_an_interrupt_during_the_wait_exits_at_once_and_prints_the_set(
         stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert time.monotonic() - began < 8  # well under a second on an idle machine
-    assert stderr.splitlines() == [f"{set_id}: 0 of 3 snapshots completed, 0%"]
+    assert stderr.splitlines() == [
+        f"{set_id}: 0 of 3 snapshots completed, 0%",
+        "snapset: interrupted: run it again to go on.",
+    ]
     assert [record["set_id"] for record in json.loads(stdout)["sets"]] == [set_id]
 
 

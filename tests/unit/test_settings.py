@@ -165,8 +165,8 @@ def test_proxies_and_certificates_are_used() -> None:
     client: Any = make_ec2_client(settings, retries=False)
     assert client.meta.config.proxies == {"https": "http://127.0.0.1:9"}
     bundled = from_config(region="us-east-1", customCaBundle="/nonexistent/ca.pem", **SECRETS)
-    with pytest.raises(errors.InputError, match=r"/nonexistent/ca\.pem"):
-        Ec2(bundled).find_snapshots({})
+    with_bundle: Any = make_ec2_client(bundled, retries=False)
+    assert with_bundle._endpoint.http_session._verify == "/nonexistent/ca.pem"
 
 
 @pytest.mark.parametrize("name", ["assumeRoleWithWebIdentity", "noProxy"])

@@ -6,6 +6,7 @@ Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.ht
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -55,6 +56,7 @@ SERVER_FAULT_CODES = frozenset(
     {"InternalError", "InternalFailure", "ServerInternal", "ServiceUnavailable", "Unavailable"}
 )
 _HTTP_SERVER_ERROR = 500
+_LONGEST_CAUSE = 400
 _ENCODED = "Encoded authorization failure message"
 
 
@@ -124,9 +126,10 @@ def _from_failure(error: Exception, doing: str) -> errors.SnapsetError:
             errors.UnreachableError,
             "Check the network, the Region's name and AWS_ENDPOINT_URL_EC2",
         ),
-        ((json.JSONDecodeError, OSError), errors.InputError, files),
         ((botocore.ReadTimeoutError,), errors.LateAnswerError, ""),
         ((botocore.HTTPClientError, botocore.ConnectionError, ResponseParserError), errors.NoAnswerError, ""),
+        # Last: some of botocore's are OSErrors, too.
+        ((json.JSONDecodeError, OSError), errors.InputError, files),
     ]
     if isinstance(error, (botocore.NoCredentialsError, botocore.PartialCredentialsError)):
         advice = "Set AWS_PROFILE, AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, or aws:profile in the stack"
@@ -180,4 +183,5 @@ def _sentence(text: str) -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return clean(" ".join(str(error).split())).rstrip(".")
+    # An answer that can't be parsed is quoted whole.
+    return textwrap.shorten(clean(str(error)), _LONGEST_CAUSE, placeholder=" …").rstrip(".")

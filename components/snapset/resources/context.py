@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import difflib
+import inspect
 import signal
 import sys
 import threading
@@ -53,11 +55,85 @@ async def scope_of(name: str, type_: str, opts: pulumi.ResourceOptions | None) -
 
 def refuse_unknown(given: Mapping[str, Any], args: type, *, of: str) -> None:
     """Raise a `RunError`, which Pulumi shows in one line, if an input is not among those of the TypedDict `args`."""
-    known = args.__annotations__
-    if unknown := ", ".join(sorted(given.keys() - known.keys())):
-        raise pulumi.RunError(
-            f"InputError: reading {of}: there is no input {unknown}. Use {', '.join(sorted(known))}."
-        )
+    known = sorted(args.__annotations__)
+    for name in sorted(given.keys() - set(known)):
+        near = [*difflib.get_close_matches(name, known, n=1), *(each for each in known if name.startswith(each))]
+        hint = f"Did you mean {near[0]}?" if near else f"Use {', '.join(known)}."
+        raise pulumi.RunError(f"InputError: reading {of}: there is no input {name}. {hint}")
+
+
+def gather_inputs(
+    args: Mapping[str, Any] | None, inputs: Mapping[str, Any], kind: type, *, of: str, needs: str
+) -> dict[str, Any]:
+    """Return the inputs of a component, given as one value, as keywords, or both; a keyword wins.
+
+    Args:
+        args: the one value.
+        inputs: the keywords.
+        kind: the TypedDict that has all of them.
+        of: the component's class, for messages.
+        needs: the input that must be there.
+
+    Raises:
+        RunError: `args` is no mapping, an input is not known, or the needed one is missing. Shown in one line.
+    """
+    if args is not None and not isinstance(args, Mapping):
+        raise pulumi.RunError(f"InputError: reading {of}: the inputs are keywords. Write {of}(name, {needs}=...).")
+    given = {**(args or {}), **inputs}
+    refuse_unknown(given, kind, of=of)
+    if given.get(needs) is None:
+        raise pulumi.RunError(f"InputError: reading {of}: {needs} is missing. Write {of}(name, {needs}=...).")
+    if not isinstance(given[needs], (pulumi.Resource, pulumi.Output)) and hasattr(given[needs], "id"):
+        kind_of_it = type(given[needs]).__name__
+        raise pulumi.RunError(f"InputError: reading {of}: {needs} is of type {kind_of_it}. Give the id in it.")
+    return given
+
+
+def ignored_of(opts: pulumi.ResourceOptions | None, **renamed: str) -> list[str] | None:
+    """Return what `ignore_changes` of a component means for the resource inside: Pulumi does not hand it down.
+
+    Args:
+        opts: the component's.
+        renamed: what an input of the component is called inside, where it differs.
+    """
+    return [renamed.get(name, name) for name in (opts and opts.ignore_changes) or []] or None
+
+
+def plain(value: Any, *, name: str) -> Any:
+    """Return the value of an input, checked as far as it is known by now, and later as a whole.
+
+    Raises:
+        RunError: it, or something in it, can't be a part of the state, or could not be read from there again.
+    """
+    check = partial(plain, name=name)
+    if isinstance(value, pulumi.Output):
+        return value.apply(check)
+    if isinstance(value, Mapping):
+        return {key: check(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [check(item) for item in value]
+    if isinstance(value, (pulumi.Asset, pulumi.Archive)):
+        advice = "Give a hash of the content, such as hashlib.sha256(data).hexdigest()."
+        raise pulumi.RunError(f"InputError: reading {name}: a Pulumi asset can't be kept in the state. {advice}")
+    if value is None or isinstance(value, (str, bool, int, float, pulumi.Resource)) or inspect.isawaitable(value):
+        return value
+    kind = type(value).__name__
+    raise pulumi.RunError(f"InputError: reading {name}: a value of type {kind} can't be kept. Give a string.")
+
+
+async def secrets_among(given: Mapping[str, Any]) -> list[str]:
+    """Return the names of the inputs that are secret, so that no message shows their values."""
+    return [name for name, value in given.items() if await _is_secret(value)]
+
+
+async def _is_secret(value: Any) -> bool:
+    if isinstance(value, pulumi.Output):
+        return await value.is_secret()
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return any([await _is_secret(item) for item in value])
+    return False
 
 
 def end_quietly_on_interrupt() -> None:

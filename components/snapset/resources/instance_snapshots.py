@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pulumi
 from typing_extensions import Required, Unpack
 
 from snapset import errors
 from snapset.resources.aws_provider import find_provider
 from snapset.resources.claim_and_wait import claim_and_wait
-from snapset.resources.context import refuse_unknown
+from snapset.resources.context import gather_inputs, ignored_of
 from snapset.resources.snapshot_set import SetArgs, SnapshotSet
 from snapset.retry import parse_duration
 from snapset.sets.model import SnapshotRecord
@@ -68,13 +66,13 @@ class InstanceSnapshots(pulumi.ComponentResource):
             inputs: the inputs as keywords; see `InstanceSnapshotsArgs`.
 
         Raises:
-            RunError: an input's name is unknown, or `wait_timeout` is not a duration.
+            RunError: an input is unknown or missing, or has a value that none of its kind can have.
         """
         super().__init__("snapset:index:InstanceSnapshots", name, {}, opts)
-        given: dict[str, Any] = {**(args or {}), **inputs}  # type: ignore[dict-item]
-        refuse_unknown(given, InstanceSnapshotsArgs, of=type(self).__name__)
-        instance = given.pop("instance")
-        wait: bool = given.pop("wait", None) is not False
+        given = gather_inputs(args, inputs, InstanceSnapshotsArgs, of=type(self).__name__, needs="instance")
+        instance, wait = given.pop("instance"), given.pop("wait", None)
+        if wait not in (None, True, False):
+            raise pulumi.RunError("InputError: reading wait: it is neither True nor False.")
         try:
             timeout = parse_duration(given.pop("wait_timeout", None) or DEFAULT_TIMEOUT, name="wait_timeout")
         except errors.InputError as error:
@@ -84,14 +82,19 @@ class InstanceSnapshots(pulumi.ComponentResource):
             given["region"] = given.get("region") or getattr(instance, "region", None)
             instance = instance.id
         self.set: SnapshotSet = SnapshotSet(
-            name, instance_id=instance, **given, opts=pulumi.ResourceOptions(parent=self, provider=provider)
+            name,
+            instance_id=instance,
+            **given,
+            opts=pulumi.ResourceOptions(
+                parent=self, provider=provider, ignore_changes=ignored_of(opts, instance="instance_id")
+            ),
         )
         self.set_id = self.set.set_id
         self.snapshot_ids = self.set.snapshot_ids
         self.region = self.set.region
         self.owner_id = self.set.owner_id
         self.start_time = self.set.start_time
-        self.finished = claim_and_wait(self.set, wait=wait, timeout=timeout)
+        self.finished = claim_and_wait(self.set, wait=wait is not False, timeout=timeout)
         self.snapshots = self.finished.apply(lambda finished: finished.set.records())
         self.completed = self.finished.apply(lambda finished: finished.completed)
         outputs = ("set_id", "snapshot_ids", "snapshots", "region", "owner_id", "start_time", "completed")

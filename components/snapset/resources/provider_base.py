@@ -57,11 +57,12 @@ class SnapsetProvider(ResourceProvider):
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Refuse bad inputs, and inputs that do not fit what EC2 has now."""
         olds, news = with_sentinels(olds), with_sentinels(news)
+        hidden = [text for name in news.pop("secrets", None) or [] for text in _texts_in(news.get(name))]
         failures = self._follow_provider(news)
         problems = [] if failures else self._find_problems(news)
         if not failures and not problems and self._preflight and not has_unknown(news):
             problems = self._find_obstacles(olds, news)
-        failures += [CheckFailure(problem.property, problem.reason) for problem in problems]
+        failures += [CheckFailure(problem.property, _hide(problem.reason, hidden)) for problem in problems]
         return CheckResult(news, failures)
 
     @abstractmethod
@@ -109,6 +110,21 @@ class SnapsetProvider(ResourceProvider):
         except errors.SnapsetError as error:
             return [CheckFailure("region", errors.show(error))]
         return []
+
+
+def _hide(reason: str, secrets: list[str]) -> str:
+    for secret in secrets:
+        reason = reason.replace(secret, "[secret]")
+    return reason
+
+
+def _texts_in(value: Any) -> list[str]:
+    """Return the strings in a value, the longest first."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return sorted((text for item in value for text in _texts_in(item)), key=len, reverse=True)
+    return [str(value)] if value not in (None, "", UNKNOWN, True, False) else []
 
 
 def with_sentinels(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing_extensions import Required, TypedDict, Unpack
 
 from snapset import errors
 from snapset.resources.aws_provider import find_provider, inputs_of
-from snapset.resources.context import end_quietly_on_interrupt, refuse_unknown, scope_of
+from snapset.resources.context import end_quietly_on_interrupt, plain, refuse_unknown, scope_of, secrets_among
 from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
 from snapset.restore import inputs as restore_inputs
 from snapset.restore import plan
@@ -165,15 +165,17 @@ class RestoredSet(Resource, module="snapset", name="RestoredSet"):
         """
         refuse_unknown(inputs, RestoredSetArgs, of=type(self).__name__)
         end_quietly_on_interrupt()
+        checked = {key: plain(value, name=key) for key, value in inputs.items()}
         more = {
             "scope": scope_of(name, TYPE, opts),
             "aws": inputs_of(find_provider(opts)),
             "volume_ids": None,
+            "secrets": secrets_among(inputs),
             "volumes": None,
         }
         # A forced replacement calls no diff(), and would find the old volumes in place of new ones.
         first = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(delete_before_replace=True), opts)
-        super().__init__(RestoredSetProvider(), name, {"region": None, **inputs, **more}, first)
+        super().__init__(RestoredSetProvider(), name, {"region": None, **checked, **more}, first)
 
 
 def _outputs(records: Sequence[VolumeRecord]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing_extensions import Required, Unpack
 
 from snapset.resources.aws_provider import find_provider
 from snapset.resources.claim_and_wait import claim_and_wait
-from snapset.resources.context import refuse_unknown
+from snapset.resources.context import gather_inputs, ignored_of
 from snapset.resources.instance_snapshots import DEFAULT_TIMEOUT, InstanceSnapshots
 from snapset.resources.restored_set import RestoreArgs, RestoredSet
 from snapset.resources.snapshot_set import SnapshotSet
@@ -62,11 +62,10 @@ class RestoredVolumes(pulumi.ComponentResource):
             inputs: the inputs as keywords; see `RestoredVolumesArgs`.
 
         Raises:
-            RunError: an input's name is unknown.
+            RunError: an input is unknown or missing.
         """
         super().__init__("snapset:index:RestoredVolumes", name, {}, opts)
-        given: dict[str, Any] = {**(args or {}), **inputs}
-        refuse_unknown(given, RestoredVolumesArgs, of=type(self).__name__)
+        given = gather_inputs(args, inputs, RestoredVolumesArgs, of=type(self).__name__, needs="source")
         source, instance = given.pop("source"), given.pop("instance", None)
         taken = source.set if isinstance(source, InstanceSnapshots) else source
         provider = find_provider(opts, instance, taken)
@@ -82,7 +81,11 @@ class RestoredVolumes(pulumi.ComponentResource):
             set_id=source,
             instance_id=instance,
             **given,
-            opts=pulumi.ResourceOptions(parent=self, provider=provider),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                provider=provider,
+                ignore_changes=ignored_of(opts, source="set_id", instance="instance_id"),
+            ),
         )
         self.set_id = self.restored.set_id
         self.volume_ids = self.restored.volume_ids

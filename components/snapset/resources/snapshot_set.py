@@ -23,7 +23,7 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR
 from snapset.resources.aws_provider import find_provider, inputs_of
-from snapset.resources.context import end_quietly_on_interrupt, refuse_unknown, scope_of
+from snapset.resources.context import end_quietly_on_interrupt, plain, refuse_unknown, scope_of, secrets_among
 from snapset.resources.provider_base import SnapsetProvider, engine_is_there, one_line_errors, say, with_sentinels
 from snapset.rules import Problem
 from snapset.sets import inputs as set_inputs
@@ -269,15 +269,17 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
         """
         refuse_unknown(inputs, SnapshotSetArgs, of=type(self).__name__)
         end_quietly_on_interrupt()
+        checked = {key: plain(value, name=key) for key, value in inputs.items()}
         more = {
             "scope": scope_of(name, TYPE, opts),
             "on_delete": inputs.get("on_delete") or "retain",
             "aws": inputs_of(find_provider(opts)),
-            # For check(), which can't know it otherwise, and takes it out again.
+            # For check(), which can't know them otherwise, and takes them out again.
             "is_preview": pulumi.runtime.is_dry_run(),
+            "secrets": secrets_among(inputs),
         }
         # Pulumi tracks each property on its own, for as long as the program runs.
-        given = {key: value for key, value in {**inputs, **more}.items() if value is not None}
+        given = {key: value for key, value in {**checked, **more}.items() if value is not None}
         outputs = (
             "set_id",
             "snapshot_ids",
