@@ -61,6 +61,8 @@ def run_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, s
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         "PULUMI_HOME": str(folder / "home"),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # The engine asks pip what is installed, in every run.
+        "PYTHONPATH": str(REPOSITORY / "tests/support/quick"),
         "XDG_STATE_HOME": str(folder / "state-home"),
         **environment,
     }
