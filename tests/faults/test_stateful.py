@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 from collections import defaultdict
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from snapset.aws import clock
 from snapset.aws.ec2 import connect
 from snapset.sets import tags, wait
 from support.accidents import (
@@ -33,7 +35,7 @@ from support.accidents import (
     killed,
     unseen,
 )
-from support.engine_model import RECORDED, Engine, Run
+from support.engine_model import RECORDED, Engine, Resource, Run
 from support.sets import SetInEC2, find_sets, find_taken, wait_for_calls
 
 if TYPE_CHECKING:
@@ -77,6 +79,18 @@ accidents = st.one_of(
 )
 
 
+class ClockAhead:
+    """This machine's clock as a test sets it."""
+
+    seconds = 0.0
+
+    def read(self) -> datetime.datetime:
+        return datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=self.seconds)
+
+
+clock_ahead = ClockAhead()
+
+
 class OneSet(RuleBasedStateMachine):
     """A stack with one set: what its user and others do, and what must hold after each run.
 
@@ -88,6 +102,7 @@ class OneSet(RuleBasedStateMachine):
     def __init__(self, ec2: EmbeddedEC2, setenv: Callable[[str, str], None]) -> None:
         super().__init__()
         self.ec2, self.setenv = ec2, setenv
+        clock_ahead.seconds = 0
         ec2.reset()
         instance = ec2.launch([(1, DATA, {})])
         ec2.clear_calls()
@@ -96,6 +111,7 @@ class OneSet(RuleBasedStateMachine):
         self.engine = Engine({**config, "aws:accessKey": "testing", "aws:secretKey": "testing"})
         self.program: dict[str, Any] = {"instance_id": instance.instance_id, **DELETE}
         self.scope = "org/project/stack/backup"
+        self.exported: list[Resource] = []
         # The sets in EC2 after the last step.
         self.sets: dict[str, SetInEC2] = {}
         # Whether the last `up` failed, and whether it was a forced replacement.
@@ -123,6 +139,22 @@ class OneSet(RuleBasedStateMachine):
     def rename(self, name: str = "renamed") -> None:
         """An alias, or the stack's new name: the resource in the state is the same, its next scope another."""
         self.scope = f"org/project/stack/{name}"
+
+    @rule(seconds=st.sampled_from([-3600, -60, 0, 60, 7200]))
+    def set_this_machines_clock(self, seconds: float = 3600) -> None:
+        """From now on, this machine's clock is ahead of AWS's by so much."""
+        clock_ahead.seconds = seconds
+
+    @rule()
+    def export(self) -> None:
+        """`pulumi stack export`, and every backup of a state."""
+        self.exported = list(self.engine.state)
+
+    @precondition(lambda self: self.exported)
+    @rule()
+    def import_(self) -> None:
+        """`pulumi stack import` of an older state, whose sets may be gone by now."""
+        self.engine.state = list(self.exported)
 
     @precondition(lambda self: self.failed)
     @rule()
@@ -305,6 +337,7 @@ def machine(embedded_ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("SNAPSET_DEBUG", "1")
     monkeypatch.setenv("SNAPSET_READ_SECONDS", "1" if THOROUGH else "20")
     monkeypatch.setattr(wait, "_SHORTEST_PAUSE", 0.05)
+    monkeypatch.setattr(clock, "_here", clock_ahead.read)
     connect.cache_clear()
     yield partial(OneSet, embedded_ec2, monkeypatch.setenv)
     connect.cache_clear()

@@ -19,7 +19,7 @@ class _Seen:
 
 def now() -> datetime.datetime:
     """Return the time by AWS's clock, in UTC; by this machine's before the first answer of AWS."""
-    return datetime.datetime.now(datetime.timezone.utc) + _Seen.ahead
+    return _here() + _Seen.ahead
 
 
 def age_of(start_time: str) -> float:
@@ -34,6 +34,10 @@ def set_by(answer: Mapping[str, Any]) -> None:
         theirs = parsedate_to_datetime(date)
     except (TypeError, ValueError):
         return
-    difference = theirs - datetime.datetime.now(theirs.tzinfo)
+    difference = theirs - _here()
     # The header has whole seconds, and an answer takes a moment: what is nearer than that is no difference.
     _Seen.ahead = difference if abs(difference) > datetime.timedelta(seconds=2) else datetime.timedelta()
+
+
+def _here() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
