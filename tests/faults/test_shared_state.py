@@ -95,7 +95,7 @@ def test_the_lock_of_a_killed_pipeline_is_reported_with_its_holder_and_can_be_cl
     ec2.complete()
     taken = {snapshot["SnapshotId"] for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
 
-    locked = snapset(*backup).failed()
+    locked = snapset(*backup, "--lock-timeout", "1s").failed()
     assert locked.code == 5
     message = locked.stderr.splitlines()[-1]
     assert f"{os.uname().nodename} (pid {pid}) holds it since " in message

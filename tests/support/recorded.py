@@ -110,20 +110,22 @@ def ids_by_device(what: str, ids: Mapping[str, str]) -> dict[str, str]:
 
 def _take_set(ec2: EmbeddedEC2, tags: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, str]:
     """Take snapshots that have exactly these tags, by device."""
-    client, tags = ec2.ec2(), fill_in(tags, ids)
+    client = ec2.ec2()
     devices = {volume_id: device for device, volume_id in ids_by_device("VOLUME", ids).items()}
     common = dict(set.intersection(*(set(of_one.items()) for of_one in tags.values())))
+    common = {key: value for key, value in common.items() if "@SNAPSHOT:" not in value}
     taken = client.create_snapshots(
         InstanceSpecification={
             "InstanceId": ids["@INSTANCE@"],
             "ExcludeBootVolume": ROOT not in tags,
             "ExcludeDataVolumeIds": [key for key, device in devices.items() if device not in {ROOT, *tags}],
         },
-        TagSpecifications=[{"ResourceType": "snapshot", "Tags": _tag_list(common)}],
+        TagSpecifications=[{"ResourceType": "snapshot", "Tags": _tag_list(fill_in(common, ids))}],
     )["Snapshots"]
     made = {f"@SNAPSHOT:{devices[snapshot['VolumeId']]}@": snapshot["SnapshotId"] for snapshot in taken}
-    for device, snapshot_id in ids_by_device("SNAPSHOT", made).items():
-        client.create_tags(Resources=[snapshot_id], Tags=_tag_list(tags[device]))
+    # A snapshot's own id is among its tags.
+    for device, of_one in fill_in(tags, {**ids, **made}).items():
+        client.create_tags(Resources=[made[f"@SNAPSHOT:{device}@"]], Tags=_tag_list(of_one))
     ec2.age(made.values(), seconds=AGE_SECONDS)
     [first, *_] = client.describe_snapshots(SnapshotIds=list(made.values()))["Snapshots"]
     started = first["StartTime"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
