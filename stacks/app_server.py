@@ -1,14 +1,16 @@
 """An instance with two data volumes, and a backup that leaves one of them out.
 
 The backup waits for the attachments, so that the set has the data volume. A new instance gets a new set; the old set
-stays.
+stays. With `restoreSet`, the data volume is replaced by one that is made from that set; the old volume stays in AWS.
+Without the key, later, the volume is left as it is.
 
 pulumi config set program app_server && pulumi up
+pulumi config set restoreSet set-0123456789abcdef0 && pulumi up
 """
 
 import pulumi
 import pulumi_aws as aws
-from snapset import InstanceSnapshots
+from snapset import InstanceSnapshots, get_snapshots
 
 config = pulumi.Config()
 # The zone is fixed: the instance's own zone is unknown while it is replaced, and would replace the volumes too.
@@ -23,8 +25,16 @@ server = aws.ec2.Instance(
     # A volume can be attached to one instance at a time, so the old instance must be deleted first.
     opts=pulumi.ResourceOptions(delete_before_replace=True),
 )
+restore_set = config.get("restoreSet")
 volumes = {
-    "data": aws.ebs.Volume("data", availability_zone=zone, size=20),
+    "data": aws.ebs.Volume(
+        "data",
+        availability_zone=zone,
+        size=20,
+        snapshot_id=get_snapshots(set_id=restore_set).by_device["/dev/sdf"] if restore_set else None,
+        # What was written to it is not lost when it is replaced, or when the stack is destroyed.
+        opts=pulumi.ResourceOptions(retain_on_delete=True),
+    ),
     "scratch": aws.ebs.Volume("scratch", availability_zone=zone, size=100),
 }
 attachments = [

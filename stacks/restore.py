@@ -22,6 +22,8 @@ restored = RestoredVolumes(
     throughput=config.get_int("throughput") or None,
     encrypted=config.get_bool("encrypted"),
     kms_key_id=config.get("kmsKeyId") or None,
+    volume_initialization_rate=config.get_int("volumeInitializationRate") or None,
+    allow_incomplete=config.get_bool("allowIncomplete"),
     tags=config.get_object("tags"),
 )
 

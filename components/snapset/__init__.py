@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snapset.resources.get_snapshots import GetSnapshotsResult, get_snapshots, get_snapshots_output
     from snapset.resources.guard import backup_before_change
     from snapset.resources.instance_snapshots import InstanceSnapshots, InstanceSnapshotsArgs
     from snapset.resources.restored_volumes import RestoredVolumes, RestoredVolumesArgs
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from snapset.sets.model import SnapshotRecord
 
 __all__ = [
+    "GetSnapshotsResult",
     "InstanceSnapshots",
     "InstanceSnapshotsArgs",
     "RestoredVolumes",
@@ -25,9 +27,12 @@ __all__ = [
     "SnapshotSet",
     "VolumeRecord",
     "backup_before_change",
+    "get_snapshots",
+    "get_snapshots_output",
 ]
 
 _HOMES = {
+    "GetSnapshotsResult": "snapset.resources.get_snapshots",
     "InstanceSnapshots": "snapset.resources.instance_snapshots",
     "InstanceSnapshotsArgs": "snapset.resources.instance_snapshots",
     "RestoredVolumes": "snapset.resources.restored_volumes",
@@ -36,6 +41,8 @@ _HOMES = {
     "SnapshotSet": "snapset.resources.snapshot_set",
     "VolumeRecord": "snapset.restore.volumes",
     "backup_before_change": "snapset.resources.guard",
+    "get_snapshots": "snapset.resources.get_snapshots",
+    "get_snapshots_output": "snapset.resources.get_snapshots",
 }
 
 

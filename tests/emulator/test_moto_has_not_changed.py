@@ -22,9 +22,14 @@ PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 SURFACE = {
     "moto.ec2.models:EC2Backend": {
         "all_instances": ["self", "filters"],
+        "attach_volume": ["self", "volume_id", "instance_id", "device_path", "delete_on_termination"],
         "copy_snapshot": ["self", "source_snapshot_id", "source_region", "description", "kms_key_id"],
         "create_snapshot": ["self", "volume_id", "description", "owner_id", "from_ami"],
         "create_tags": ["self", "resource_ids", "tags"],
+        "create_volume": [
+            *("self", "size", "zone_name", "snapshot_id", "encrypted", "kms_key_id", "volume_type", "iops"),
+            *("throughput", "multi_attach_enabled"),
+        ],
         "delete_snapshot": ["self", "snapshot_id"],
         "delete_tags": ["self", "resource_ids", "tags"],
         "describe_availability_zones": ["self", "filters", "zone_names", "zone_ids"],
@@ -36,6 +41,8 @@ SURFACE = {
         "get_volume": ["self", "volume_id"],
         "get_zone_by_name": ["self", "name"],
         "register_image": ["self", "name", "description"],
+        "start_instances": ["self", "instance_ids"],
+        "stop_instances": ["self", "instance_ids"],
         "run_instances": ["self", "image_id", "count", "user_data", "security_group_names", "kwargs"],
     },
     "moto.ec2.responses:EC2Response": {
@@ -58,7 +65,10 @@ SURFACE = {
         "detach_volume": ["self"],
         "dispatch": ["args", "kwargs"],
         "error_on_dryrun": ["self"],
+        "modify_instance_attribute": ["self"],
         "register_image": ["self"],
+        "start_instances": ["self"],
+        "stop_instances": ["self"],
         "serialized": ["self", "action_result"],
     },
     "moto.ec2.models.elastic_block_store:Snapshot": {
@@ -67,6 +77,9 @@ SURFACE = {
             *("encrypted", "kms_key_id", "owner_id", "from_ami"),
         ],
         "get_tags": ["self"],
+    },
+    "moto.ec2.models.elastic_block_store:VolumeAttachment": {
+        "__init__": ["self", "volume", "instance", "device", "status"],
     },
     "moto.ec2.models.availability_zones_and_regions:Zone": {
         "__init__": ["self", "name", "region_name", "zone_id", "zone_type"],

@@ -55,7 +55,12 @@ def test_it_prints_one_line_and_ends_cleanly_on_a_signal(start: Any, number: int
     assert answers(line["endpoint"])
     with urlopen(f"{line['endpoint']}/_snapset/settings", timeout=30) as answer:
         settings = json.load(answer)
-    assert settings == {"snapshot_seconds": "forever", "visibility_seconds": 1.5, "volume_seconds": {}}
+    assert settings == {
+        "snapshot_seconds": "forever",
+        "visibility_seconds": 1.5,
+        "instance_seconds": 0.0,
+        "volume_seconds": {},
+    }
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "", "")
@@ -145,7 +150,8 @@ def test_a_reset_forgets_everything(ec2_server: EmbeddedEC2, ec2: Any) -> None:
     ec2_server.reset()
     assert ec2_server.calls() == []
     assert ec2_server.faults_left() == []
-    assert ec2_server.settings() == {"snapshot_seconds": 0.0, "visibility_seconds": 0.0, "volume_seconds": {}}
+    initial = {"snapshot_seconds": 0.0, "visibility_seconds": 0.0, "instance_seconds": 0.0, "volume_seconds": {}}
+    assert ec2_server.settings() == initial
     assert ec2.describe_instances()["Reservations"] == []
     assert ec2.describe_snapshots()["Snapshots"] == []
 

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
 
 CHECKS = ["engine", "plugins", "state", "region", "credentials"]
-PERMISSIONS = ["ec2:DescribeInstances", "ec2:DescribeSnapshots", "ec2:CreateSnapshots", "ec2:CreateTags"]
+PERMISSIONS = [
+    "ec2:DescribeInstances",
+    "ec2:DescribeSnapshots",
+    "ec2:DescribeVolumes",
+    "ec2:CreateSnapshots",
+    "ec2:CreateTags",
+]
 SYSTEM = "/usr/bin:/bin"
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from support.command_line import CommandLine
 from support.project import REPOSITORY, Project, run_environment
-from support.restores import launch_source, take_set
+from support.restores import DATA, launch_source, take_set
+from support.rollbacks import deploy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from snapset.emulator.client import EmbeddedEC2
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 README = (REPOSITORY / "README.md").read_text()
 ROWS = dict(re.findall(r"^\| (.+?) \| (.*`(?:ec2|sts):.+) \|$", README, re.MULTILINE))
@@ -67,8 +68,16 @@ def test_a_set_in_a_stack_needs_exactly_the_permissions_of_its_row(
     assert called(ec2) == allowed(row)
 
 
+def source_of(ec2: EmbeddedEC2) -> LaunchedInstance:
+    """An instance one of whose data volumes goes with it."""
+    source = launch_source(ec2)
+    mapping: Any = {"DeviceName": DATA, "Ebs": {"DeleteOnTermination": True}}
+    ec2.ec2().modify_instance_attribute(InstanceId=source.instance_id, BlockDeviceMappings=[mapping])
+    return source
+
+
 def restore_in_a_stack(project: Project, ec2: EmbeddedEC2) -> None:
-    set_id, target = take_set(ec2, launch_source(ec2)), ec2.launch().instance_id
+    set_id, target = take_set(ec2, source_of(ec2)), ec2.launch().instance_id
     ec2.clear_calls()
     restored = {"program": "restore", "setId": set_id, "excludeBootVolume": True}
     project.config = {**restored, "availabilityZone": "us-east-1a", "tags": {"a": "b"}}
@@ -92,11 +101,6 @@ def backup(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     instance = ec2.launch([(20, "/dev/sdf", {})]).instance_id
     ec2.clear_calls()
     snapset("backup", "--filter", f"instance-id={instance}").ok()
-
-
-def preview_backup(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
-    instance = ec2.launch([(20, "/dev/sdf", {})]).instance_id
-    ec2.clear_calls()
     snapset("backup", instance, "--preview", "--change-id", "c").ok()
 
 
@@ -117,10 +121,35 @@ def prune(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
 
 
 def restore(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
-    set_id, target = take_set(ec2, launch_source(ec2)), ec2.launch().instance_id
+    set_id, target = take_set(ec2, source_of(ec2)), ec2.launch().instance_id
     ec2.clear_calls()
     snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
     snapset("restore", set_id, "--availability-zone", "us-east-1a").ok()
+
+
+def pin(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    prune(snapset, ec2)
+    [taken, *_] = ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    set_id = next(tag["Value"] for tag in taken["Tags"] if tag["Key"] == "snapset:set")
+    snapset("prune", "--pin", set_id).ok()
+
+
+def check(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    take_set(ec2, ec2.launch())
+    ec2.clear_calls()
+    snapset("check").ok()
+
+
+def roll_back(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    deployed = deploy(ec2)
+    ec2.clear_calls()
+    snapset("rollback", deployed.instance_id, "--yes").ok()
+
+
+def roll_back_and_delete(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    deployed = deploy(ec2)
+    ec2.clear_calls()
+    snapset("rollback", deployed.instance_id, "--delete-replaced", "--yes").ok()
 
 
 def doctor(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
@@ -130,10 +159,13 @@ def doctor(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
 
 COMMANDS: dict[str, Callable[[CommandLine, EmbeddedEC2], None]] = {
     "taking sets: in a stack, with a guard, `snapset backup`": backup,
-    "… `snapset backup --preview`": preview_backup,
-    "`snapset list`, `show`, `wait`": read,
+    "`snapset list`, `show`, `wait`, `get_snapshots`": read,
+    "`snapset check`": check,
     "`snapset prune`": prune,
+    "… with `--pin`": pin,
     "`snapset restore`": restore,
+    "`snapset rollback`": roll_back,
+    "… with `--delete-replaced`": roll_back_and_delete,
     "`snapset doctor`": doctor,
 }
 
@@ -151,7 +183,8 @@ def called(ec2: EmbeddedEC2) -> set[str]:
 
 
 def test_every_row_has_a_test() -> None:
-    tried = [*COMMANDS, *IN_STACKS, "`RestoredVolumes` in a stack"]
+    # The embedded EC2 knows no requests of Spot Instances.
+    tried = [*COMMANDS, *IN_STACKS, "`RestoredVolumes` in a stack", "… of a Spot Instance"]
     assert [row for row in ROWS if not any(row.startswith(way) for way in tried)] == []
 
 

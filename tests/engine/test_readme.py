@@ -67,6 +67,22 @@ def check_back_again(example: str, make_project: MakeProject, ec2: EmbeddedEC2, 
     assert {volume.attached_to for volume in restored_in(ec2)} == {(target, device) for device in attached}
 
 
+def check_my_deploy_failed(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
+    set_id = take_set(ec2, launch_source(ec2))
+    project = make_project(example)
+    project.up().ok()
+    empty = project.outputs()["volumeId"]
+    project.config["restoreSet"] = set_id
+    project.up().ok()
+    [restored] = [volume.volume_id for volume in restored_in(ec2)]
+    assert project.outputs()["volumeId"] == restored
+    del project.config["restoreSet"]
+    project.up().ok()
+    assert project.outputs()["volumeId"] == restored
+    there = {volume["VolumeId"] for volume in ec2.ec2().describe_volumes()["Volumes"]}
+    assert {empty, restored} <= there
+
+
 def check_testing_your_stack(example: str, _make_project: MakeProject, _ec2: EmbeddedEC2, folder: Path) -> None:
     ran = run_unit_test(folder, example).ok()
     assert "1 passed" in ran.stdout
@@ -77,6 +93,7 @@ CASES = {
     "In a stack": check_in_a_stack,
     "As a guard": check_as_a_guard,
     "Back again": check_back_again,
+    "My deploy failed": check_my_deploy_failed,
     "Testing your stack": check_testing_your_stack,
 }
 

@@ -151,6 +151,7 @@ def test_a_changed_volume_property_replaces_the_volumes_and_deletes_the_old_ones
         *["DetachVolume", "DeleteVolume"] * 2,
         *["CreateVolume"] * 2,
         *["AttachVolume"] * 2,
+        "CreateTags",
     ]
     assert all(volume.raw["VolumeType"] == "gp3" or volume.raw["Encrypted"] for volume in restored_in(ec2))
 

@@ -150,6 +150,7 @@ def test_a_rerun_without_the_root_volume_attaches_the_data_volumes(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
 ) -> None:
     ec2.fault(action="AttachVolume", kind="error", code="InvalidParameterValue", message="not here")
+    ec2.ec2().stop_instances(InstanceIds=[target])
     ec2.ec2().detach_volume(VolumeId=root_of(ec2, target))
     assert "not here" in snapset("restore", set_id, "--to", target).failed().stderr
     snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
@@ -213,7 +214,7 @@ def test_a_set_without_device_tags_can_only_be_restored_in_a_zone(
         (["{set}", "--availability-zone", "us-east-1q"], "there is no zone us-east-1q"),
         (["set-00000000000000000", "--availability-zone", ZONE], "no snapshot in us-east-1"),
         (["{set}", "--availability-zone", ZONE, "--volume-type", "gp9"], "'gp9' is not one of gp3, "),
-        (["{set}", "--availability-zone", ZONE, "--iops", "4000"], "gp2, AWS's default, takes none"),
+        (["{set}", "--availability-zone", ZONE, "--iops", "4000"], "is gp2, which takes none"),
         (["{set}", "--availability-zone", ZONE, "--volume-type", "io2"], "io2 needs it, 100 to 256000"),
         (["{set}", "--availability-zone", ZONE, "--volume-type", "gp3", "--iops", "5"], "5 does not fit gp3"),
         (
@@ -242,18 +243,46 @@ def test_a_terminated_target_is_refused(snapset: CommandLine, ec2: EmbeddedEC2, 
     assert f"{target} is terminated: no volume can be attached to it" in run.stderr
 
 
-def test_a_restored_volume_that_was_moved_since_is_not_made_again(
+def test_volumes_that_may_have_been_used_since_are_not_handed_out_again(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
+) -> None:
+    first = document(snapset("restore", set_id, "--availability-zone", ZONE, "--json").ok())
+    used = [volume["volume_id"] for volume in first["volumes"]]
+    ec2.ec2().attach_volume(VolumeId=used[1], InstanceId=target, Device="/dev/sdx")
+    run = snapset("restore", set_id, "--availability-zone", ZONE, "--json").ok()
+    again = [volume["volume_id"] for volume in document(run)["volumes"]]
+    assert not set(used) & set(again)
+    assert f"an earlier restore made {', '.join(sorted(used))}, which may have been used since" in run.stderr
+    assert snapset("restore", set_id, "--availability-zone", ZONE, "--json").ok().stdout.count(again[0]) == 1
+    assert len(restored_in(ec2)) == 6
+
+
+def test_after_a_while_volumes_that_are_attached_nowhere_count_as_used(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str
+) -> None:
+    first = document(snapset("restore", set_id, "--availability-zone", ZONE, "--json").ok())
+    long_ago: Any = [{"Key": "snapset:restored-at", "Value": "2026-11-01T00:00:00Z"}]
+    ec2.ec2().create_tags(Resources=[volume["volume_id"] for volume in first["volumes"]], Tags=long_ago)
+    again = document(snapset("restore", set_id, "--availability-zone", ZONE, "--json").ok())
+    assert not {volume["volume_id"] for volume in first["volumes"]} & {
+        volume["volume_id"] for volume in again["volumes"]
+    }
+
+
+def test_a_volume_that_was_moved_since_makes_the_others_stand_in_the_way(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
 ) -> None:
     snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
-    moved = next(volume for volume in restored_in(ec2) if volume.attached_to == (target, DATA))
-    elsewhere = ec2.launch().instance_id
-    ec2.ec2().detach_volume(VolumeId=moved.volume_id)
-    ec2.ec2().attach_volume(VolumeId=moved.volume_id, InstanceId=elsewhere, Device="/dev/sdz")
+    there = {volume.attached_to: volume.volume_id for volume in restored_in(ec2)}
+    ec2.ec2().detach_volume(VolumeId=there[target, DATA])
     run = snapset("restore", set_id, "--to", target, "--exclude-boot").failed()
     assert run.code == 2
-    assert f"{moved.volume_id} (at /dev/sdz of {elsewhere})" in run.stderr
-    assert len(restored_in(ec2)) == 2
+    assert f"are occupied: {SCRATCH} by {there[target, SCRATCH]}; detach what is there" in run.stderr
+    ec2.ec2().detach_volume(VolumeId=there[target, SCRATCH])
+    snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
+    again = {volume.attached_to: volume.volume_id for volume in restored_in(ec2) if volume.attached_to}
+    assert again.keys() == there.keys()
+    assert not set(again.values()) & set(there.values())
 
 
 def test_volumes_that_were_deleted_are_made_again(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str) -> None:

@@ -53,6 +53,11 @@ def test_every_document_matches_the_schema(snapset: CommandLine, ec2: EmbeddedEC
     run("wait", second["set_id"])
     run("restore", first["set_id"], "--availability-zone", "us-east-1a")
     run("restore", SET, "--availability-zone", "us-east-1a", code=2)
+    run("check")
+    run("check", "--max-age", "1s", code=6)
+    run("rollback", instance, "--preview")
+    run("rollback", instance, "--set", SET, "--yes", code=2)
+    run("rollback", instance, "--change-id", "first", "--yes")
     run("prune", "--keep-last", "1", code=2)
     ec2.lock(first["snapshot_ids"][:1])
     assert [record["result"] for record in run("prune", "--keep-last", "1", "--yes")["sets"]] == ["partly deleted"]

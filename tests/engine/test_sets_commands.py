@@ -234,6 +234,35 @@ def test_prune_deletes_the_old_sets_of_every_instance_and_nothing_else(
     assert snapset("prune", "--keep-last", "1", "--yes").ok().stdout == "There is nothing to delete.\n"
 
 
+def test_prune_keeps_what_is_pinned_and_looks_at_what_has_the_tag(
+    snapset: CommandLine, ec2: EmbeddedEC2, take: Take
+) -> None:
+    pinned, old, tagged = take(hours=90), take(hours=80), take(hours=70, tags={"app": "till"})
+    newest = take(hours=1)
+    assert snapset("prune", "--pin", pinned).ok().stdout == "Done.\n"
+    # Of those with the tag, it is the newest.
+    assert ids_in(snapset("prune", "--keep-last", "1", "--tag", "app=till", "--yes", "--json").ok()) == []
+    assert ids_in(snapset("prune", "--keep-daily", "1", "--yes", "--json").ok()) == [old, tagged]
+    assert ids_in(snapset("prune", "--unpin", pinned, "--keep-last", "1", "--yes", "--json").ok()) == [pinned]
+    assert left(ec2) == set(snapshots_of(ec2, newest))
+
+
+def test_list_shows_what_is_asked_for(snapset: CommandLine, ec2: EmbeddedEC2, take: Take) -> None:
+    first, second = take(hours=3, change_id="release-*"), take(hours=2, change_id="release-42", tags={"app": "till"})
+    ec2.settings(snapshot_seconds=float("inf"))
+    third = take(hours=1, change_id="release-42")
+    asked: list[tuple[list[str], list[str]]] = [
+        ([], [third, second, first]),
+        (["--change-id", "release-42"], [third, second]),
+        (["--change-id", "release-*"], [first]),
+        (["--state", "completed"], [second, first]),
+        (["--tag", "app=till"], [second]),
+        (["--tag", "app=till", "--state", "pending"], []),
+    ]
+    for options, expected in asked:
+        assert ids_in(snapset("list", *options, "--json").ok()) == expected
+
+
 def test_prune_of_one_instance_keeps_the_sets_of_others(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, take: Take
 ) -> None:

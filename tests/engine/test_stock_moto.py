@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from support.command_line import CommandLine
 from support.project import Project, changes, run_environment
 
 if TYPE_CHECKING:
@@ -79,3 +80,23 @@ def test_the_command_prints_the_ids_that_describe_snapshots_returns(
     filters = [{"Name": "tag:app", "Values": ["stock"]}, {"Name": "description", "Values": ["before 42"]}]
     found = client(stock).describe_snapshots(Filters=filters)["Snapshots"]
     assert {snapshot["SnapshotId"] for snapshot in found} == set(taken["snapshot_ids"])
+
+
+def test_a_rollback_puts_the_instance_back_twice_in_a_row(
+    stock: dict[str, str], instance_id: str, tmp_path: Path
+) -> None:
+    snapset = CommandLine(run_environment(tmp_path, {**stock, "SNAPSET_CONSISTENCY_SECONDS": "2"}), tmp_path)
+    snapset("backup", instance_id, "--no-wait", "--change-id", "42").ok()
+    seen: list[dict[str, str]] = [devices_in(stock, instance_id)]
+    for _ in range(2):
+        snapset("rollback", instance_id, "--change-id", "42", "--yes").ok()
+        seen.append(devices_in(stock, instance_id))
+    assert [set(devices) for devices in seen] == [{"/dev/sda1", "/dev/sdf"}] * 3
+    assert len({volume_id for devices in seen for volume_id in devices.values()}) == 6
+    described = client(stock).describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+    assert described["State"]["Name"] == "running"
+
+
+def devices_in(stock: dict[str, str], instance_id: str) -> dict[str, str]:
+    described = client(stock).describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+    return {mapping["DeviceName"]: mapping["Ebs"]["VolumeId"] for mapping in described["BlockDeviceMappings"]}

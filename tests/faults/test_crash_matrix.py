@@ -27,8 +27,9 @@ check  0 DescribeInstances             b       .      b       b         b   b   
 create 1 DescribeSnapshots             b       .      b       b         b   b      a    b
 create 2 CreateSnapshots              ba       b     ba       b         b  ba     ba   ba
 claim  3 DescribeSnapshots             b       b      b       b         b   b      a    b
-claim  4 CreateTags                    b       b      b       b         b  ba      a    b
-claim  5 CreateTags                    b       b      a       b         b   a      a    a
+claim  4 DescribeVolumes               b       b      b       b         b   b      a    b
+claim  5 CreateTags                    b       b      b       b         b  ba      a    b
+claim  6 CreateTags                    b       b      a       b         b   a      a    a
 """
 COMMAND = """
                                  command
@@ -36,8 +37,9 @@ check  0 DescribeInstances             b
 create 1 DescribeSnapshots             b
 create 2 CreateSnapshots              ba
 claim  3 DescribeSnapshots             b
-claim  4 CreateTags                    b
+claim  4 DescribeVolumes               b
 claim  5 CreateTags                    b
+claim  6 CreateTags                    b
 """
 DESTROY = """
                                 provider engine refused throttled 500 closed late
@@ -45,13 +47,13 @@ delete 0 DescribeSnapshots             b      b       b         b   b      a    
 delete 1 DeleteSnapshot                b      a       b         b  ba      a    b
 delete 2 DeleteSnapshot                a      b       b         b   b      b    a
 """
-# The engine checks a replacement twice, so the delete comes after seven calls. It makes the same calls as `destroy`;
+# The engine checks a replacement twice, so the delete comes after eight calls. It makes the same calls as `destroy`;
 # these cases test that the new set stays.
 REPLACE = """
                                 provider engine throttled 500 closed
-delete 7 DescribeSnapshots             .      b         .   b      .
-delete 8 DeleteSnapshot                a      b         b   a      .
-delete 9 DeleteSnapshot                b      a         .   .      a
+delete  8 DescribeSnapshots            .      b         .   b      .
+delete  9 DeleteSnapshot               a      b         b   a      .
+delete 10 DeleteSnapshot               b      a         .   .      a
 """
 # The engine adds these lines to snapset's one error line.
 ENGINES_OWN = (

@@ -126,7 +126,7 @@ def test_the_lock_of_a_killed_up_is_reported_and_pulumi_cancel_clears_it(
     scene.assert_exactly_one_set()
 
 
-@pytest.mark.parametrize("step", [ENGINE_KILLED, Case("claim", 4, "CreateTags", "engine", "before")])
+@pytest.mark.parametrize("step", [ENGINE_KILLED, Case("claim", 5, "CreateTags", "engine", "before")])
 def test_a_command_whose_engine_is_killed_fails_with_one_line(
     scene_of_command: Callable[..., Scene], step: Case
 ) -> None:

@@ -148,6 +148,7 @@ def test_a_rerun_completes_a_run_that_was_killed_during_a_call(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, action: str, nth: int
 ) -> None:
     target = ec2.launch().instance_id
+    ec2.ec2().stop_instances(InstanceIds=[target])
     ec2.ec2().detach_volume(VolumeId=root_of(ec2, target))
     ec2.fault(action=action, kind="delay_after", seconds=2, skip=nth)
     with snapset.start("restore", set_id, "--to", target) as process:

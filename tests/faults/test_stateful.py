@@ -205,7 +205,10 @@ class OneSet(RuleBasedStateMachine):
         news = {"scope": self.scope, **self.program}
         if "exclude" in news:
             news["exclude_data_volume_ids"] = [self.volumes[device] for device in news.pop("exclude")]
-        shape = json.dumps({name: value for name, value in news.items() if name != "on_delete"}, sort_keys=True)
+        shaping = {name: value for name, value in news.items() if name != "on_delete"}
+        if "change_id" in shaping:
+            shaping = {name: shaping[name] for name in ("change_id", "instance_id", "scope")}
+        shape = json.dumps(shaping, sort_keys=True)
         wanted, before = force or self._wants_another(news), self.sets
         if accident.hidden and (not wanted or self._has_unclaimed(shape)):
             # Only a set that this run itself takes may be hidden from it.
@@ -314,7 +317,9 @@ class OneSet(RuleBasedStateMachine):
             if call["carried_out"]:
                 self.gone.add(snapshot_id)
         for resource in run.deleted:
-            if resource.outputs["on_delete"] == "delete" and (not program or program["on_delete"] == "delete"):
+            if {resource.outputs["on_delete"], resource.outputs["deletable"]} == {"delete", True} and (
+                not program or program["on_delete"] == "delete"
+            ):
                 assert resource.claim not in self._now(resource.id).claims, "not deleted"
 
     def _judge_marks(self) -> None:

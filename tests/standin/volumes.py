@@ -95,8 +95,7 @@ class Volume(Resource):
             "encrypted": volume["Encrypted"],
             "iops": volume.get("Iops", 0),
             "kmsKeyId": volume.get("KmsKeyId", ""),
-            # The embedded EC2 does not record the Outpost of a new volume.
-            "outpostArn": volume.get("OutpostArn") or state.get("outpostArn", ""),
+            "outpostArn": volume.get("OutpostArn") or "",
             "region": state.get("region") or cloud.region,
             "size": volume["Size"],
             "snapshotId": volume.get("SnapshotId") or "",

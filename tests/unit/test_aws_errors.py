@@ -159,6 +159,66 @@ CALLS: list[tuple[str, Call, str, str]] = [
         "DetachVolume",
         "ec2:DetachVolume",
     ),
+    (
+        f"checking the tags of {SNAPSHOT}",
+        lambda aws, inputs: aws.check_remove_tags([SNAPSHOT], ["a"]),
+        "DeleteTags",
+        "ec2:DeleteTags",
+    ),
+    (
+        f"checking the detachment of {VOLUME}",
+        lambda aws, inputs: aws.check_swap(VOLUME, instance_id=inputs.instance_id, device="/dev/sdf"),
+        "DetachVolume",
+        "ec2:DetachVolume",
+    ),
+    (
+        "checking the attachment at /dev/sdf",
+        lambda aws, inputs: aws.check_swap(VOLUME, instance_id=inputs.instance_id, device="/dev/sdf"),
+        "AttachVolume",
+        "ec2:AttachVolume",
+    ),
+    (
+        "setting DeleteOnTermination of /dev/sdf of {}",
+        lambda aws, inputs: aws.set_delete_on_termination(inputs.instance_id, ["/dev/sdf"]),
+        "ModifyInstanceAttribute",
+        "ec2:ModifyInstanceAttribute",
+    ),
+    (
+        "stopping {}",
+        lambda aws, inputs: aws.stop_instance(inputs.instance_id),
+        "StopInstances",
+        "ec2:StopInstances",
+    ),
+    (
+        "starting {}",
+        lambda aws, inputs: aws.start_instance(inputs.instance_id),
+        "StartInstances",
+        "ec2:StartInstances",
+    ),
+    (
+        "checking the stop of {}",
+        lambda aws, inputs: aws.check_stop_and_start(inputs.instance_id),
+        "StopInstances",
+        "ec2:StopInstances",
+    ),
+    (
+        "checking the start of {}",
+        lambda aws, inputs: aws.check_stop_and_start(inputs.instance_id),
+        "StartInstances",
+        "ec2:StartInstances",
+    ),
+    (
+        "describing stop protection of {}",
+        lambda aws, inputs: aws.is_stop_protected(inputs.instance_id),
+        "DescribeInstanceAttribute",
+        "ec2:DescribeInstanceAttribute",
+    ),
+    (
+        "describing the request of {}",
+        lambda aws, inputs: aws.has_persistent_spot_request(inputs.instance_id),
+        "DescribeSpotInstanceRequests",
+        "ec2:DescribeSpotInstanceRequests",
+    ),
     (f"deleting {VOLUME}", lambda aws, inputs: aws.delete_volume(VOLUME), "DeleteVolume", "ec2:DeleteVolume"),
 ]
 CALLS_NOTHING = {"prepare", "recall_instance"}

@@ -16,6 +16,7 @@ from snapset.sets import tags
 from snapset.sets.claim import announce_claim, claim_set, delete_set, delete_snapshots, find_other_claims
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
+from snapset.sets.volume import VolumeAttributes
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -72,12 +73,18 @@ def test_a_claim_marks_every_snapshot_with_its_device_its_own_id_and_the_count_a
     before = look()
     devices = dict(zip(taken, [DATA, SCRATCH, ""], strict=True))
     claim_set(aws, replace(unclaimed, devices=devices), claim="mine", retry=SHORT)
+    volumes = {
+        volume.volume_id: VolumeAttributes.of(volume).text()
+        for volume in aws.describe_volumes(list(unclaimed.volume_ids))
+    }
     for snapshot_id, snapshot in look().items():
         assert snapshot.tags == {
             **before[snapshot_id].tags,
             "snapset:claim": "mine",
             "snapset:count": "3",
             "snapset:device": devices[snapshot_id],
+            "snapset:devices": "sdf,sdg",
+            "snapset:volume": volumes[snapshot.volume_id],
             "snapset:snapshot": snapshot_id,
         }
 

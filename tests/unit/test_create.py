@@ -50,6 +50,10 @@ def test_a_set_is_taken_whole_and_carries_its_marks(
             "snapset:claim": "",
             "snapset:device": "",
             "snapset:snapshot": "",
+            "snapset:volume": "",
+            "snapset:devices": "",
+            "snapset:on-delete": "retain",
+            "snapset:pinned": "",
         }
 
 

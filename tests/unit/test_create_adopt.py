@@ -40,7 +40,12 @@ def leave_behind(client: EC2Client, inputs: SetInputs) -> LeaveBehind:
 
     def take(*, token: str = inputs.token, exclude_boot: bool = False) -> list[str]:
         tags = own_tags(
-            set_id=OLD_SET, token=token, instance_id=inputs.instance_id, change_id=inputs.change_id, count=None
+            set_id=OLD_SET,
+            token=token,
+            instance_id=inputs.instance_id,
+            change_id=inputs.change_id,
+            count=None,
+            on_delete="retain",
         )
         answer = client.create_snapshots(
             InstanceSpecification={"InstanceId": inputs.instance_id, "ExcludeBootVolume": exclude_boot},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -22,15 +21,17 @@ from snapset.sets.create import create_set
 from snapset.sets.find import find_sets
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet, group
-from snapset.sets.prune import choose, is_refusal, prune
+from snapset.sets.prune import Rule, choose, is_refusal, pin, prune
 
 INSTANCES = ["i-0123456789abcdef0", "i-0fedcba9876543210", "i-00000000000000001"]
 HOUR = 3600.0
 
 RETRY = Retry()
 
+
 # Everything here is claimed, or older than a rerun would look for, unless a test says otherwise.
-choose_now = partial(choose, adoption=HOUR)
+def choose_now(sets: Sequence[SnapshotSet], *, adoption: float = HOUR, **rule: Any) -> list[SnapshotSet]:
+    return choose(sets, Rule(**rule), adoption=adoption)
 
 
 @dataclass(frozen=True)
@@ -268,3 +269,53 @@ def test_no_answer_and_no_connection_are_no_refusals() -> None:
     assert not is_refusal(errors.NoAnswerError("", code="InternalError"))
     assert not is_refusal(errors.UnreachableError(""))
     assert not is_refusal(errors.ThrottledError("", code="RequestLimitExceeded"))
+
+
+GFS: list[tuple[dict[str, Any], list[int]]] = [
+    # By age in hours, at noon: two today, one on each of the three days before.
+    ({"keep_daily": 2}, [4, 3, 1]),
+    ({"keep_daily": 9}, [1]),
+    ({"keep_last": 2, "keep_daily": 2}, [4, 3]),
+    ({"keep_weekly": 1}, [4, 3, 2, 1]),
+    ({"keep_monthly": 9, "keep_last": 3}, [4, 3]),
+    ({"keep_daily": 2, "older_than": 60 * HOUR}, [4]),
+]
+
+
+@pytest.mark.parametrize(("rule", "numbers"), GFS)
+def test_of_each_day_week_and_month_the_newest_is_kept(
+    rule: dict[str, Any], numbers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A Friday in the middle of a month.
+    noon = datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.timezone.utc)
+    monkeypatch.setattr("snapset.aws.clock._here", lambda: noon)
+    made = [Made(age=age) for age in (1, 5, 25, 49, 73)]
+    sets = sets_of(made)
+    shift = datetime.datetime.now(datetime.timezone.utc) - noon
+    moved = [
+        replace(snapshot, start_time=(datetime.datetime.fromisoformat(snapshot.start_time) - shift).isoformat())
+        for found in sets
+        for snapshot in found.snapshots
+    ]
+    assert [int(found.set_id.removeprefix("set-"), 16) for found in choose_now(group(moved), **rule)] == numbers
+
+
+def test_a_pinned_set_is_never_chosen(aws: Ec2, inputs: SetInputs) -> None:
+    taken = []
+    for number in range(2):
+        made = create_set(aws, replace(inputs, triggers=number), volumes=None, retry=RETRY).set
+        claim_set(aws, made, claim=tags.new_claim(), retry=RETRY)
+        taken.append(made.set_id)
+    older = find_sets(aws, {}, retry=RETRY)[-1].set_id
+
+    def chosen_now() -> list[str]:
+        return [found.set_id for found in choose_now(find_sets(aws, {}, retry=RETRY), keep_last=1)]
+
+    assert chosen_now() == [older]
+    pin(aws, [older], pinned=True, retry=RETRY)
+    assert chosen_now() == []
+    pin(aws, [older], pinned=False, retry=RETRY)
+    assert chosen_now() == [older]
+    with pytest.raises(errors.NotFoundError):
+        pin(aws, [older, "set-00000000000000000"], pinned=True, retry=RETRY)
+    assert chosen_now() == [older]

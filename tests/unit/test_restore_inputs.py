@@ -10,9 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snapset.aws.records import Snapshot
 from snapset.errors import InputError
-from snapset.restore.inputs import OWN_KEYS, RestoreInputs, find_changes, find_problems, parse
+from snapset.restore.inputs import (
+    FINISHED,
+    OWN_KEYS,
+    RestoreInputs,
+    Source,
+    client_token,
+    find_changes,
+    find_problems,
+    parse,
+)
 from snapset.rules import UNKNOWN
 from snapset.sets import tags
+from snapset.sets.volume import VolumeAttributes
 
 SET = "set-0123456789abcdef0"
 INSTANCE = "i-0123456789abcdef0"
@@ -60,12 +70,13 @@ INVALID: list[tuple[str, Any, str]] = [
     ("tags", {"snapset:x": "y"}, "tag key 'snapset:x'"),
     ("tags", ["app=shop"], "is not a map of tags"),
     ("region", "here", "'here' is not a Region"),
+    ("volume_initialization_rate", 99, "99 is not a rate of 100 to 300 MiB/s"),
+    ("volume_initialization_rate", 150.5, "150.5 is not a rate of 100 to 300 MiB/s"),
+    ("allow_incomplete", "yes", "'yes' is neither true nor false"),
 ]
 
 # The kind of the volumes, the property that is blamed, and what is said of it.
 UNFIT: list[tuple[dict[str, Any], str, str]] = [
-    ({"volume_type": "io1"}, "iops", "io1 needs it, 100 to 64000"),
-    ({"volume_type": "io2"}, "iops", "io2 needs it, 100 to 256000"),
     ({"volume_type": "io1", "iops": 64_001}, "iops", "64001 does not fit io1, which takes 100 to 64000"),
     ({"volume_type": "gp3", "iops": 2999.0}, "iops", "2999 does not fit gp3, which takes 3000 to 80000"),
     ({"volume_type": "gp3", "throughput": 124}, "throughput", "124 does not fit gp3, which takes 125 to 2000"),
@@ -76,8 +87,6 @@ UNFIT: list[tuple[dict[str, Any], str, str]] = [
         "st1 takes none; leave it out, or set volume_type to gp3 or io1 or",
     ),
     ({"volume_type": "io2", "iops": 500, "throughput": 500}, "throughput", "io2 takes none; leave it out, or set"),
-    ({"iops": 3000}, "iops", "gp2, AWS's default, takes none; leave it out, or set volume_type to gp3 or io1 or io2"),
-    ({"throughput": 500}, "throughput", "gp2, AWS's default, takes none; leave it out, or set volume_type to gp3"),
 ]
 FIT: list[dict[str, Any]] = [
     {},
@@ -89,6 +98,10 @@ FIT: list[dict[str, Any]] = [
     {"volume_type": "", "iops": "", "throughput": ""},
     {"volume_type": UNKNOWN, "iops": 1},
     {"volume_type": "io1", "iops": UNKNOWN},
+    # Of what type each volume was is looked up later.
+    {"volume_type": "io2"},
+    {"iops": 5},
+    {"throughput": 5},
     {"volume_type": "gp3", "throughput": UNKNOWN},
 ]
 
@@ -103,6 +116,13 @@ SNAPSHOT = Snapshot(
     owner_id="123456789012",
     tags={"app": "till", "Name": "data", tags.SET: SET, tags.DEVICE: "/dev/old", "aws:backup:source": "x"},
 )
+
+
+WAS = VolumeAttributes(volume_type="io2", iops=4000, multi_attach=True, tags={"Name": "db"})
+
+
+def source(*, device: str = "/dev/sdf", was: VolumeAttributes | None = None) -> Source:
+    return Source(snapshot=SNAPSHOT, device=device, was=was)
 
 
 def props(**given_inputs: Any) -> dict[str, Any]:
@@ -242,9 +262,9 @@ def test_the_token_names_the_restore_and_not_what_a_failed_one_is_corrected_with
 
 def test_a_volume_has_the_snapshots_tags_the_users_and_snapsets_own() -> None:
     inputs = parsed(tags={"app": "shop", "team": "ops"})
-    assert inputs.tags_of(SNAPSHOT, device="/dev/sdf") == {
+    assert inputs.tags_of(source(was=WAS)) == {
         "app": "shop",
-        "Name": "data",
+        "Name": "db",
         "team": "ops",
         "snapset:restored-from": SET,
         "snapset:restored-for": "org/shop/prod/web",
@@ -252,9 +272,10 @@ def test_a_volume_has_the_snapshots_tags_the_users_and_snapsets_own() -> None:
         "snapset:restored-snapshot": SNAPSHOT.snapshot_id,
         "snapset:restored-device": "/dev/sdf",
     }
-    assert "snapset:restored-device" not in inputs.tags_of(SNAPSHOT, device="")
-    assert len(OWN_KEYS) == 5
-    assert set(OWN_KEYS) == {key for key in inputs.tags_of(SNAPSHOT, device="d") if key.startswith(tags.PREFIX)}
+    assert inputs.tags_of(source())["Name"] == "data"
+    assert "snapset:restored-device" not in inputs.tags_of(source(device=""))
+    assert len(OWN_KEYS) == 6
+    assert set(OWN_KEYS) - {FINISHED} == {key for key in inputs.tags_of(source()) if key.startswith(tags.PREFIX)}
 
 
 def test_a_long_scope_is_cut_to_what_a_tag_takes_and_stays_apart_from_others() -> None:
@@ -266,26 +287,64 @@ def test_a_long_scope_is_cut_to_what_a_tag_takes_and_stays_apart_from_others() -
 
 def test_the_request_has_what_is_given_and_nothing_else() -> None:
     inputs = parsed()
-    wanted = [{"Key": key, "Value": value} for key, value in inputs.tags_of(SNAPSHOT, device="/dev/sdf").items()]
+    wanted = [{"Key": key, "Value": value} for key, value in inputs.tags_of(source()).items()]
     plain = {
         "SnapshotId": SNAPSHOT.snapshot_id,
         "AvailabilityZone": "us-east-1b",
         "TagSpecifications": [{"ResourceType": "volume", "Tags": wanted}],
     }
-    assert inputs.request(SNAPSHOT, device="/dev/sdf", zone="us-east-1b") == plain
+    assert inputs.request(source(), zone="us-east-1b") == plain
     kind = {"volume_type": "gp3", "iops": 3500, "throughput": 250, "encrypted": True, "kms_key_id": "alias/backup"}
-    request = parsed(**kind).request(SNAPSHOT, device="/dev/sdf", zone="us-east-1b")
+    more = {**kind, "volume_initialization_rate": 200.0}
+    request = parsed(**more).request(source(), zone="us-east-1b", outpost_arn="arn")
     assert {name: value for name, value in request.items() if name not in plain} == {
         "VolumeType": "gp3",
         "Iops": 3500,
         "Throughput": 250,
         "Encrypted": True,
         "KmsKeyId": "alias/backup",
+        "OutpostArn": "arn",
+        "VolumeInitializationRate": 200,
     }
 
 
+WHAT_WAS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"VolumeType": "io2", "Iops": 4000, "MultiAttachEnabled": True}),
+    ({"iops": 500}, {"VolumeType": "io2", "Iops": 500, "MultiAttachEnabled": True}),
+    ({"volume_type": "io2"}, {"VolumeType": "io2", "Iops": 4000, "MultiAttachEnabled": True}),
+    ({"volume_type": "gp3"}, {"VolumeType": "gp3"}),
+    ({"volume_type": "gp3", "throughput": 250}, {"VolumeType": "gp3", "Throughput": 250}),
+]
+
+
+@pytest.mark.parametrize(("given", "sent"), WHAT_WAS)
+def test_a_volume_is_as_it_was_where_the_inputs_do_not_say_else(given: dict[str, Any], sent: dict[str, Any]) -> None:
+    request = parsed(**given).request(source(was=WAS), zone="us-east-1b")
+    always = {"SnapshotId", "AvailabilityZone", "TagSpecifications"}
+    assert {name: value for name, value in request.items() if name not in always} == sent
+    assert parsed(**given).find_kind_problem(source(was=WAS)) is None
+
+
+MISFITS: list[tuple[dict[str, Any], VolumeAttributes | None, str]] = [
+    ({"volume_type": "io1"}, WAS, "io1 needs it, 100 to 64000"),
+    ({"volume_type": "io2"}, None, "io2 needs it, 100 to 256000"),
+    ({"iops": 5}, WAS, "5 does not fit io2, which takes 100 to 256000"),
+    ({"throughput": 500}, WAS, f"the volume of {SNAPSHOT.snapshot_id} is io2, which takes none; leave it out, or"),
+    ({"iops": 3000}, None, f"the volume of {SNAPSHOT.snapshot_id} is gp2, which takes none; leave it out, or"),
+]
+
+
+@pytest.mark.parametrize(("given", "was", "said"), MISFITS)
+def test_what_does_not_fit_a_volume_as_it_was_is_found_before_anything_is_made(
+    given: dict[str, Any], was: VolumeAttributes | None, said: str
+) -> None:
+    problem = parsed(**given).find_kind_problem(source(was=was))
+    assert problem
+    assert problem.reason.startswith(said)
+
+
 def test_a_key_implies_encryption() -> None:
-    request = parsed(kms_key_id="alias/backup").request(SNAPSHOT, device="", zone="us-east-1a")
+    request = parsed(kms_key_id="alias/backup").request(source(device=""), zone="us-east-1a")
     assert (request["Encrypted"], request["KmsKeyId"]) == (True, "alias/backup")
 
 
@@ -293,9 +352,9 @@ def test_a_client_token_is_the_same_for_the_same_request_only() -> None:
     inputs = parsed(tags={"a": "1", "b": "2"})
 
     def token(inputs: RestoreInputs = inputs, *, device: str = "/dev/sdf", salt: str = "1.0") -> str:
-        return inputs.client_token(SNAPSHOT, device=device, salt=salt)
+        return client_token(inputs.request(source(device=device), zone="us-east-1a"), salt=salt)
 
-    assert token() == token(replace(inputs, tags={"b": "2", "a": "1"}))
+    assert token() == token(replace(inputs))
     assert len(token()) <= 64
     others = [token(salt="1.1"), token(device="/dev/sdg"), token(replace(inputs, tags={"a": "1"}))]
     assert len({token(), *others}) == 4

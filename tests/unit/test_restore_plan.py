@@ -57,7 +57,7 @@ def test_a_plan_has_every_snapshot_the_roots_first_then_by_device(
 ) -> None:
     plan = make_plan(aws, in_zone, retry=RETRY)
     assert plan.problems == ()
-    assert [snapshot.snapshot_id for snapshot in plan.snapshots] == claimed.snapshot_ids
+    assert list(plan.devices) == claimed.snapshot_ids
     assert list(plan.devices.values()) == [ROOT, DATA, SCRATCH]
     assert (plan.zone, plan.volumes) == (ZONE, {})
 
@@ -67,7 +67,7 @@ def test_a_plan_for_an_instance_is_in_its_zone_without_the_excluded_root(
 ) -> None:
     plan = make_plan(aws, attached, retry=RETRY)
     assert plan.problems == ()
-    assert [snapshot.snapshot_id for snapshot in plan.snapshots] == claimed.snapshot_ids[1:]
+    assert list(plan.devices) == claimed.snapshot_ids[1:]
     assert (plan.zone, list(plan.devices.values())) == ("us-east-1b", [DATA, SCRATCH])
 
 
@@ -78,7 +78,8 @@ def test_a_set_of_which_a_snapshot_is_gone_is_refused(
     with pytest.raises(errors.InputError) as caught:
         make_plan(aws, in_zone, retry=RETRY)
     assert str(caught.value) == (
-        f"restoring {claimed.set_id}: 2 of its 3 snapshots are left. Restore a set that is whole."
+        f"restoring {claimed.set_id}: 2 of its 3 snapshots are left; {DATA} is missing. Restore a set that is whole, "
+        "or allow an incomplete one (--allow-incomplete)."
     )
     [problem] = find_problems(aws, in_zone, retry=RETRY)
     assert (problem.property, problem.reason) == ("set_id", f"InputError: {caught.value}")
@@ -88,9 +89,10 @@ def test_a_snapshot_that_the_resource_knows_and_ec2_does_not_is_named(
     aws: Ec2, client: EC2Client, claimed: SnapshotSet, in_zone: RestoreInputs
 ) -> None:
     gone = claimed.snapshot_ids[1]
-    change_tags(client, claimed.snapshot_ids, drop="snapset:count")
+    for key in ("snapset:count", "snapset:devices"):
+        change_tags(client, claimed.snapshot_ids, drop=key)
     client.delete_snapshot(SnapshotId=gone)
-    with pytest.raises(errors.InputError, match=f"{gone} of it can't be found. Restore a set that is whole."):
+    with pytest.raises(errors.InputError, match=f"{gone} of it can't be found. Restore a set that is whole,"):
         make_plan(aws, replace(in_zone, devices=dict(claimed.devices)), retry=RETRY)
 
 
@@ -101,7 +103,7 @@ def test_copies_with_all_tags_of_their_snapshots_are_left_out(
         copied = client.copy_snapshot(SourceSnapshotId=snapshot.snapshot_id, SourceRegion="us-east-1")["SnapshotId"]
         change_tags(client, [copied], add=dict(snapshot.tags))
     plan = make_plan(aws, in_zone, retry=RETRY)
-    assert [snapshot.snapshot_id for snapshot in plan.snapshots] == claimed.snapshot_ids
+    assert list(plan.devices) == claimed.snapshot_ids
 
 
 def test_copies_do_not_make_a_set_whole_again(
@@ -137,7 +139,7 @@ def test_a_set_that_has_not_completed_is_refused_with_how_far_it_is(
         ],
     )
     with pytest.raises(
-        errors.InputError, match=r"not completed yet: snap-\w+ \(0%\), snap-\w+ \(0%\), snap-\w+ \(0%\)\."
+        errors.InputError, match=r"not completed yet: snap-\w+ \(pending 0%\), snap-\w+ \(pending 0%\), snap-"
     ):
         make_plan(aws, replace(in_zone, set_id="set-0fedcba9876543210"), retry=RETRY)
 
@@ -225,7 +227,7 @@ def test_more_tags_than_a_volume_can_have_are_refused(
     aws: Ec2, client: EC2Client, claimed: SnapshotSet, in_zone: RestoreInputs
 ) -> None:
     change_tags(client, claimed.snapshot_ids[:1], add={"theirs": "x"})
-    tags = {f"k{number}": "v" for number in range(45)}
+    tags = {f"k{number}": "v" for number in range(44)}
     [problem] = make_plan(aws, replace(in_zone, tags=tags), retry=RETRY).problems
     assert (problem.property, problem.reason) == (
         "tags",
@@ -242,28 +244,27 @@ def test_an_earlier_attempts_volumes_are_found_and_their_devices_are_free(aws: E
     }
 
 
-def test_volumes_that_were_moved_since_are_named(
+def test_what_was_used_since_is_set_aside_and_stands_in_the_way_where_it_is(
     aws: Ec2, ec2: EmbeddedEC2, client: EC2Client, attached: RestoreInputs
 ) -> None:
-    first, _ = restore_set(aws, attached, retry=RETRY)
+    first, second = restore_set(aws, attached, retry=RETRY)
     client.detach_volume(VolumeId=first["volume_id"])
-    other = ec2.launch(zone="us-east-1b").instance_id
-    client.attach_volume(VolumeId=first["volume_id"], InstanceId=other, Device="/dev/sdz")
-    [problem] = make_plan(aws, attached, retry=RETRY).problems
-    assert (problem.property, problem.reason) == (
-        "instance_id",
-        f"restored earlier, but moved since: {first['volume_id']} (at /dev/sdz of {other}); "
-        "detach them, or delete them",
-    )
+    plan = make_plan(aws, attached, retry=RETRY)
+    assert plan.volumes == {}
+    assert plan.set_aside == {record["snapshot_id"]: (record["volume_id"],) for record in (first, second)}
+    [problem] = plan.problems
+    assert f"are occupied: {SCRATCH} by {second['volume_id']}; detach what is there" in problem.reason
+    client.detach_volume(VolumeId=second["volume_id"])
+    assert make_plan(aws, attached, retry=RETRY).problems == ()
 
 
 def test_of_two_volumes_of_one_snapshot_it_is_always_the_oldest(aws: Ec2, in_zone: RestoreInputs) -> None:
-    [first, *_] = make_plan(aws, in_zone, retry=RETRY).snapshots
-    request = in_zone.request(first, device=ROOT, zone=ZONE)
+    [source, *_] = make_plan(aws, in_zone, retry=RETRY).sources
+    request = in_zone.request(source, zone=ZONE)
     made = [aws.create_volume(request, client_token=token) for token in ("one", "two", "three")]
     volumes = aws.describe_volumes(made)
     oldest = min(volumes, key=lambda volume: (volume.create_time, volume.volume_id))
-    assert make_plan(aws, in_zone, retry=RETRY).volumes == {first.snapshot_id: oldest}
+    assert make_plan(aws, in_zone, retry=RETRY).volumes == {source.snapshot.snapshot_id: oldest}
 
 
 def test_a_check_passes_what_ec2_takes_and_creates_nothing(

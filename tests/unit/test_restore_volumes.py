@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from snapset import errors
+from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Volume
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.restore.inputs import RestoreInputs
+from snapset.restore.plan import make_plan
 from snapset.restore.volumes import VolumeRecord, delete_volumes, restore_set
 from snapset.retry import Retry
 from snapset.sets.model import SnapshotSet
@@ -65,9 +67,10 @@ def test_every_snapshot_becomes_a_volume_in_the_zone(aws: Ec2, claimed: Snapshot
     assert {key: volume.volume_id for key, volume in volumes.items()} == dict(
         zip(claimed.snapshot_ids, ids_of(made), strict=True)
     )
-    for snapshot in claimed.snapshots:
-        device = claimed.devices[snapshot.snapshot_id]
-        assert volumes[snapshot.snapshot_id].tags == in_zone.tags_of(snapshot, device=device)
+    for source in make_plan(aws, in_zone, retry=RETRY).sources:
+        theirs = dict(volumes[source.snapshot.snapshot_id].tags)
+        assert clock.age_of(theirs.pop("snapset:restored-at")) < 60
+        assert theirs == in_zone.tags_of(source)
 
 
 def test_the_volumes_are_attached_where_they_were(
@@ -117,7 +120,7 @@ def test_a_restore_that_is_done_again_takes_up_its_volumes_and_says_so(
     said: list[str] = []
     assert restore_set(aws, attached, retry=RETRY.saying(said.append)) == made
     [text] = said
-    assert text.startswith(f"{attached.set_id}: going on with vol-")
+    assert text.startswith(f"{attached.set_id}: restored at 2")
     assert text.endswith(", which an earlier run made")
     assert all(volume_id in text for volume_id in ids_of(made))
     assert [ec2.calls(action) for action in ("CreateVolume", "AttachVolume", "CreateTags")] == [[], [], []]
@@ -127,8 +130,9 @@ def test_a_restore_that_was_interrupted_makes_what_is_missing_and_attaches_what_
     aws: Ec2, client: EC2Client, attached: RestoreInputs
 ) -> None:
     first, second = restore_set(aws, attached, retry=RETRY)
-    client.detach_volume(VolumeId=first["volume_id"])
-    client.detach_volume(VolumeId=second["volume_id"])
+    for volume_id in (first["volume_id"], second["volume_id"]):
+        client.detach_volume(VolumeId=volume_id)
+        client.delete_tags(Resources=[volume_id], Tags=[{"Key": "snapset:restored-at"}])
     client.delete_volume(VolumeId=second["volume_id"])
     again = restore_set(aws, attached, retry=RETRY)
     assert ids_of(again)[0] == first["volume_id"]

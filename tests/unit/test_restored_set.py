@@ -124,7 +124,8 @@ def test_a_check_refuses_a_set_that_is_not_whole(
     [failure] = provider.check({}, props).failures
     assert failure.property == "set_id"
     assert failure.reason == (
-        f"InputError: restoring {claimed.set_id}: 2 of its 3 snapshots are left. Restore a set that is whole."
+        f"InputError: restoring {claimed.set_id}: 2 of its 3 snapshots are left; /dev/sdf is missing. "
+        "Restore a set that is whole, or allow an incomplete one (--allow-incomplete)."
     )
 
 
@@ -132,7 +133,7 @@ def test_a_failed_restore_is_shown_as_its_name_and_its_message(
     provider: RestoredSetProvider, client: EC2Client, props: dict[str, Any], claimed: SnapshotSet
 ) -> None:
     client.delete_snapshot(SnapshotId=claimed.snapshot_ids[1])
-    with pytest.raises(Exception, match=r"^restoring set-\w+: 2 of its 3 snapshots are left\. ") as caught:
+    with pytest.raises(Exception, match=r"^restoring set-\w+: 2 of its 3 snapshots are left; ") as caught:
         provider.create(props)
     assert (type(caught.value).__module__, type(caught.value).__name__) == ("builtins", "InputError")
 

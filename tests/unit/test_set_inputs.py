@@ -20,7 +20,7 @@ VALID: dict[str, list[Any]] = {
     "exclude_boot_volume": [True, False],
     "exclude_data_volume_ids": [[], ["vol-01234567"], ("vol-0123456789abcdef0",), VOLUMES[:40]],
     "description": ["", "before release 42", "ü" * 255],
-    "tags": [{}, {"app": "shop", "empty": "", "Snapset": "x", "aws": "x"}, {f"k{n}": "v" for n in range(38)}],
+    "tags": [{}, {"app": "shop", "empty": "", "Snapset": "x", "aws": "x"}, {f"k{n}": "v" for n in range(35)}],
     "copy_tags_from_source": ["volume"],
     "outpost_arn": [
         OUTPOST,

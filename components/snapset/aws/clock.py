@@ -22,6 +22,11 @@ def now() -> datetime.datetime:
     return _here() + _Seen.ahead
 
 
+def stamp() -> str:
+    """Return the time by AWS's clock, ISO 8601 UTC, in whole seconds."""
+    return now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def age_of(start_time: str) -> float:
     """Return the seconds since an ISO 8601 start time of AWS's."""
     return (now() - datetime.datetime.fromisoformat(start_time.replace("Z", "+00:00"))).total_seconds()

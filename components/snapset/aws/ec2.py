@@ -6,6 +6,7 @@ API reference: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
@@ -84,6 +85,42 @@ class Ec2:
             reservations = [reservation for page in pages for reservation in page["Reservations"]]
         return sorted(item["InstanceId"] for reservation in reservations for item in reservation["Instances"])
 
+    def stop_instance(self, instance_id: str) -> None:
+        """Begin to stop the instance. Safe to repeat.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StopInstances.html
+        """
+        with calling_aws(f"stopping {instance_id}", needs="ec2:StopInstances"):
+            self._client.stop_instances(InstanceIds=[instance_id])
+
+    def start_instance(self, instance_id: str) -> None:
+        """Begin to start the instance. Safe to repeat."""
+        with calling_aws(f"starting {instance_id}", needs="ec2:StartInstances"):
+            self._client.start_instances(InstanceIds=[instance_id])
+
+    def check_stop_and_start(self, instance_id: str) -> None:
+        """Ask AWS, by dry runs, whether the instance could be stopped and started. Changes nothing."""
+        with dry_run(f"checking the stop of {instance_id}", needs="ec2:StopInstances"):
+            self._client.stop_instances(InstanceIds=[instance_id], DryRun=True)
+        with dry_run(f"checking the start of {instance_id}", needs="ec2:StartInstances"):
+            self._client.start_instances(InstanceIds=[instance_id], DryRun=True)
+
+    def is_stop_protected(self, instance_id: str) -> bool:
+        """Tell whether the instance refuses to be stopped.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-stop-protection.html
+        """
+        with calling_aws(f"describing stop protection of {instance_id}", needs="ec2:DescribeInstanceAttribute"):
+            answer = self._client.describe_instance_attribute(InstanceId=instance_id, Attribute="disableApiStop")
+        return bool(answer["DisableApiStop"]["Value"])
+
+    def has_persistent_spot_request(self, instance_id: str) -> bool:
+        """Tell whether the Spot Instance belongs to a persistent request, so that it can be stopped and started."""
+        filters = _filter_list({"instance-id": [instance_id]})
+        with calling_aws(f"describing the request of {instance_id}", needs="ec2:DescribeSpotInstanceRequests"):
+            answer = self._client.describe_spot_instance_requests(Filters=filters)
+        return any(request.get("Type") == "persistent" for request in answer["SpotInstanceRequests"])
+
     def describe_zone_type(self, zone: str) -> str | None:
         """Return `availability-zone`, `local-zone` or `wavelength-zone`, or None if the Region has no such zone."""
         with calling_aws(f"describing zone {zone}", needs="ec2:DescribeAvailabilityZones"):
@@ -160,6 +197,11 @@ class Ec2:
         with calling_aws(f"removing tags of {', '.join(resource_ids)}", needs="ec2:DeleteTags"):
             self._client.delete_tags(Resources=list(resource_ids), Tags=[{"Key": key} for key in keys])
 
+    def check_remove_tags(self, resource_ids: Sequence[str], keys: Iterable[str]) -> None:
+        """Ask AWS, by a dry run, whether the tags could be removed. Removes nothing."""
+        with dry_run(f"checking the tags of {', '.join(resource_ids)}", needs="ec2:DeleteTags"):
+            self._client.delete_tags(Resources=list(resource_ids), Tags=[{"Key": key} for key in keys], DryRun=True)
+
     # Volumes.
 
     def describe_volumes(self, volume_ids: Sequence[str]) -> list[Volume]:
@@ -202,10 +244,27 @@ class Ec2:
         with calling_aws(f"attaching {volume_id} to {instance_id} at {device}", needs="ec2:AttachVolume"):
             self._client.attach_volume(VolumeId=volume_id, InstanceId=instance_id, Device=device)
 
+    def check_swap(self, volume_id: str, *, instance_id: str, device: str) -> None:
+        """Ask AWS, by dry runs, whether a volume could be detached and another attached. Changes nothing."""
+        with dry_run(f"checking the detachment of {volume_id}", needs="ec2:DetachVolume"):
+            self._client.detach_volume(VolumeId=volume_id, InstanceId=instance_id, DryRun=True)
+        with dry_run(f"checking the attachment at {device}", needs="ec2:AttachVolume"):
+            self._client.attach_volume(VolumeId=volume_id, InstanceId=instance_id, Device=device, DryRun=True)
+
     def detach_volume(self, volume_id: str, *, instance_id: str) -> None:
         """Begin to detach a volume. Not safe to repeat: AWS refuses if it is detached already."""
         with calling_aws(f"detaching {volume_id} from {instance_id}", needs="ec2:DetachVolume"):
             self._client.detach_volume(VolumeId=volume_id, InstanceId=instance_id)
+
+    def set_delete_on_termination(self, instance_id: str, devices: Sequence[str]) -> None:
+        """Let the volumes at these devices be deleted when the instance is terminated. Safe to repeat.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceAttribute.html
+        """
+        mappings: Any = [{"DeviceName": device, "Ebs": {"DeleteOnTermination": True}} for device in devices]
+        doing = f"setting DeleteOnTermination of {', '.join(devices)} of {instance_id}"
+        with calling_aws(doing, needs="ec2:ModifyInstanceAttribute"):
+            self._client.modify_instance_attribute(InstanceId=instance_id, BlockDeviceMappings=mappings)
 
     def delete_volume(self, volume_id: str) -> None:
         """Delete one volume. Safe to repeat.
@@ -221,6 +280,11 @@ class Ec2:
 def connect(settings: AwsSettings) -> Ec2:
     """Return the EC2 that everything in this process with the same settings shares."""
     return Ec2(settings)
+
+
+def literal(value: str) -> str:
+    r"""Return the value as a filter of EC2 has to spell it, where `*` and `?` are wildcards, and `\` quotes them."""
+    return re.sub(r"([\\*?])", r"\\\1", value)
 
 
 def tag_list(tags: Mapping[str, str]) -> list[Any]:

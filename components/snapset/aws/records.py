@@ -11,6 +11,14 @@ PENDING = "pending"
 COMPLETED = "completed"
 ERROR = "error"
 
+# Where a snapshot is kept: https://docs.aws.amazon.com/ebs/latest/userguide/snapshot-archive.html
+ARCHIVE = "archive"
+
+# Of an instance: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceState.html
+RUNNING = "running"
+STOPPING = "stopping"
+STOPPED = "stopped"
+
 # Of a volume, and of its attachment: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Volume.html
 CREATING = "creating"
 AVAILABLE = "available"
@@ -20,7 +28,14 @@ ATTACHED = "attached"
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """An instance. `devices` maps each attached volume's id to its device."""
+    """An instance.
+
+    Attributes:
+        devices: the device of each attached volume, by volume id.
+        deleted_with_it: the volumes that are deleted when it is terminated.
+        is_spot: whether it is a Spot Instance, which can be stopped only if its request says so.
+        has_instance_store_root: whether its root is no EBS volume, so that it can't be stopped.
+    """
 
     instance_id: str
     state: str
@@ -28,18 +43,30 @@ class Instance:
     devices: Mapping[str, str]
     availability_zone: str
     outpost_arn: str | None
+    deleted_with_it: frozenset[str] = frozenset()
+    is_spot: bool = False
+    has_instance_store_root: bool = False
+    public_ip: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, item: Any) -> Instance:
         """Read an item of DescribeInstances."""
-        mappings = item.get("BlockDeviceMappings", [])
+        mappings = [mapping for mapping in item.get("BlockDeviceMappings", []) if "Ebs" in mapping]
         return cls(
             instance_id=item["InstanceId"],
             state=item["State"]["Name"],
             root_device_name=item.get("RootDeviceName"),
-            devices={mapping["Ebs"]["VolumeId"]: mapping["DeviceName"] for mapping in mappings if "Ebs" in mapping},
+            devices={mapping["Ebs"]["VolumeId"]: mapping["DeviceName"] for mapping in mappings},
             availability_zone=item["Placement"]["AvailabilityZone"],
             outpost_arn=item.get("OutpostArn") or None,
+            deleted_with_it=frozenset(
+                mapping["Ebs"]["VolumeId"] for mapping in mappings if mapping["Ebs"].get("DeleteOnTermination")
+            ),
+            is_spot=item.get("InstanceLifecycle") == "spot",
+            has_instance_store_root=item.get("RootDeviceType") == "instance-store",
+            public_ip=item.get("PublicIpAddress") or "",
+            tags=_tags_of(item),
         )
 
     @property
@@ -69,6 +96,9 @@ class Snapshot:
     start_time: str
     owner_id: str
     state_message: str = ""
+    kms_key_id: str = ""
+    outpost_arn: str = ""
+    is_archived: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -85,13 +115,16 @@ class Snapshot:
             start_time=item["StartTime"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
             owner_id=item["OwnerId"],
             state_message=item.get("StateMessage") or "",
+            kms_key_id=item.get("KmsKeyId") or "",
+            outpost_arn=item.get("OutpostArn") or "",
+            is_archived=item.get("StorageTier") == ARCHIVE,
             tags=_tags_of(item),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Volume:
-    """A volume. `size_gib` in GiB.
+    """A volume. `size_gib` in GiB, `throughput` in MiB/s; `iops` and `throughput` are 0 where its type has none.
 
     `instance_id`, `device_name` and `attachment` (its state) are empty where it is attached to none.
     """
@@ -105,6 +138,12 @@ class Volume:
     instance_id: str = ""
     device_name: str = ""
     attachment: str = ""
+    deleted_with_instance: bool = False
+    volume_type: str = ""
+    iops: int = 0
+    throughput: int = 0
+    multi_attach: bool = False
+    outpost_arn: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -121,6 +160,12 @@ class Volume:
             instance_id=attachment.get("InstanceId") or "",
             device_name=attachment.get("Device") or "",
             attachment=attachment.get("State") or "",
+            deleted_with_instance=bool(attachment.get("DeleteOnTermination")),
+            volume_type=item.get("VolumeType") or "",
+            iops=item.get("Iops") or 0,
+            throughput=item.get("Throughput") or 0,
+            multi_attach=bool(item.get("MultiAttachEnabled")),
+            outpost_arn=item.get("OutpostArn") or "",
             tags=_tags_of(item),
         )
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.errors import calling_aws, encoded_message_of, no_region
+from snapset.aws.model import make_loader
 from snapset.aws.settings import AwsSettings, Role
 from snapset.retry import read_seconds
 
@@ -122,6 +123,7 @@ def _session(settings: AwsSettings) -> Any:
     from botocore.session import Session
 
     core = Session(profile=settings.profile)
+    core.register_component("data_loader", make_loader())
     profile = settings.profile or core.get_config_variable("profile") or "default"
     variables = {
         "config_file": _file_with(profile, settings.config_files),

@@ -10,7 +10,7 @@ from typing import Annotated, TextIO, cast
 import typer
 
 from snapset import errors
-from snapset.cli import backup, doctor, list_, prune, restore, schema, show, unlock, wait
+from snapset.cli import backup, check, doctor, list_, prune, restore, rollback, schema, show, unlock, wait
 from snapset.process import end_now
 
 app = typer.Typer(
@@ -21,10 +21,12 @@ app = typer.Typer(
 )
 app.command("backup", epilog=backup.EXIT_CODES)(backup.backup)
 app.command("restore", epilog=restore.EXIT_CODES)(restore.restore)
+app.command("rollback", epilog=rollback.EXIT_CODES)(rollback.rollback)
 app.command("list", epilog=list_.EXIT_CODES)(list_.list_)
 app.command("show", epilog=show.EXIT_CODES)(show.show)
 app.command("wait", epilog=wait.EXIT_CODES)(wait.wait)
 app.command("prune", epilog=prune.EXIT_CODES)(prune.prune)
+app.command("check", epilog=check.EXIT_CODES)(check.check)
 app.command("unlock", epilog=unlock.EXIT_CODES)(unlock.unlock)
 app.command("doctor", epilog=doctor.EXIT_CODES)(doctor.doctor)
 app.command("schema")(schema.schema)

@@ -56,7 +56,7 @@ def backup(
         list[str] | None, typer.Option(metavar="VOL", help="Leave this data volume out; repeatable, at most 40.")
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="Tag every snapshot; repeatable, at most 38.")
+        list[str] | None, typer.Option(metavar="K=V", help="Tag every snapshot; repeatable, at most 35.")
     ] = None,
     copy_tags: Annotated[bool, typer.Option("--copy-tags", help="Copy each volume's tags to its snapshot.")] = False,
     description: Annotated[str | None, typer.Option(help="Description of every snapshot.")] = None,

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any
+from enum import Enum
+from typing import Annotated, Any
 
-from snapset.cli.options import Instances, Json, Profile, Region, parse_instances
+import typer
+
+from snapset.cli.options import Instances, Json, Profile, Region, WithTags, parse_instances, parse_tags
 
 EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad usage or input; 3 not permitted."
 
 
-def list_(instance: Instances = None, region: Region = None, profile: Profile = None, json_: Json = False) -> None:
+class State(str, Enum):
+    """How a set stands."""
+
+    COMPLETED = "completed"
+    PENDING = "pending"
+    INCOMPLETE = "incomplete"
+    ERROR = "error"
+
+
+def list_(
+    instance: Instances = None,
+    change_id: Annotated[str | None, typer.Option(metavar="ID", help="Only sets taken for this change.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only sets that stand so.")] = None,
+    tag: WithTags = None,
+    region: Region = None,
+    profile: Profile = None,
+    json_: Json = False,
+) -> None:
     """List the sets in a Region, the newest first.
 
-    Example: snapset list --instance i-0123456789abcdef0
+    Example: snapset list --instance i-0123456789abcdef0 --state completed
     """
     from snapset.cli.context import connect_to, one_document
     from snapset.cli.output import print_list, progress
     from snapset.retry import Retry
     from snapset.sets.find import find_sets
+    from snapset.sets.tags import MAX_VALUE_LENGTH
 
     document: dict[str, Any] = {"sets": []}
     with one_document(document, as_json=json_), progress("looking for sets") as say:
-        filters = parse_instances(instance or [])
+        filters, wanted = parse_instances(instance or []), parse_tags(tag or [])
         ec2 = connect_to(region, profile)
-        found = find_sets(ec2, filters, retry=Retry.from_environment(say))
-        document["sets"] = [snapshot_set.record(region=str(ec2.settings.region)) for snapshot_set in found]
+        document["sets"] = [
+            found.record(region=str(ec2.settings.region))
+            for found in find_sets(ec2, filters, retry=Retry.from_environment(say))
+            if found.has_tags(wanted)
+            and (change_id is None or found.change_id == change_id[:MAX_VALUE_LENGTH])
+            and (state is None or found.state == state.value)
+        ]
     if not json_:
         print_list(document["sets"])

@@ -14,6 +14,14 @@ SetId = Annotated[str, typer.Argument(metavar="SET_ID", help="Id of the set, suc
 Instances = Annotated[
     list[str] | None, typer.Option("--instance", metavar="I", help="Only sets of this instance; repeatable.")
 ]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option("--filter", metavar="NAME=V", help="Instances that this filter matches: tag:app=web; repeatable."),
+]
+WithTags = Annotated[
+    list[str] | None,
+    typer.Option("--tag", metavar="K=V", help="Only sets whose snapshots all have this tag; repeatable."),
+]
 ExcludeBoot = Annotated[bool, typer.Option("--exclude-boot", help="Leave the root volume out.")]
 Timeout = Annotated[str, typer.Option("--timeout", help="How long to wait: 90s, 30m, 2h.")]
 Region = Annotated[
@@ -29,11 +37,11 @@ def check(name: str, value: str, rule: rules.Rule) -> None:
         raise InputError(f"reading {name}: {reason}.")
 
 
-def check_set_id(set_id: str) -> None:
+def check_set_id(set_id: str, *, name: str = "SET_ID") -> None:
     """Raise an `InputError` if it is not the id of a set."""
     from snapset.sets.tags import SET_ID
 
-    check("SET_ID", set_id, rules.matches(SET_ID, "the id of a set", "set-0123456789abcdef0"))
+    check(name, set_id, rules.matches(SET_ID, "the id of a set", "set-0123456789abcdef0"))
 
 
 def parse_tags(pairs: Sequence[str]) -> dict[str, str]:

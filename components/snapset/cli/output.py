@@ -19,21 +19,34 @@ from snapset.text import clean
 
 if TYPE_CHECKING:
     from snapset.pipeline.preview import PlannedSet
+    from snapset.restore.rollback import Rollback, RollbackRecord
     from snapset.restore.volumes import VolumeRecord
+    from snapset.sets.check import CheckRecord
     from snapset.sets.model import SetRecord
 
 _STYLES = {"completed": "green", "pending": "yellow", "error": "red", "incomplete": "red"}
 
 
 @contextmanager
-def progress(first: str) -> Iterator[Say]:
-    """Show progress on stderr: one live line on a terminal, plain lines elsewhere."""
+def progress(first: str, *, keep_lines: bool = False) -> Iterator[Say]:
+    """Show progress on stderr: one live line on a terminal, plain lines elsewhere.
+
+    Args:
+        first: what is shown at first.
+        keep_lines: on a terminal, too, leave each line in place.
+    """
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda text: console.print(Text(clean(text)), soft_wrap=True)
         return
     with console.status(Text(first)) as status:
-        yield lambda text: status.update(Text(clean(text)))
+
+        def say(text: str) -> None:
+            if keep_lines:
+                console.print(Text(clean(text)), soft_wrap=True)
+            status.update(Text(clean(text)))
+
+        yield say
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -111,6 +124,53 @@ def print_volumes(set_id: str, instance_id: str | None, volumes: Sequence[Volume
         for volume in volumes
     ]
     console.print(_table(("volume", "snapshot", "device", "GiB", "state"), rows))
+
+
+def print_check(records: Iterable[CheckRecord]) -> None:
+    """Print how each instance stands as a table that fits 80 columns, those without a fresh set first."""
+    table = _table(("instance", "backup", "newest set", "age"), ())
+    for record in sorted(records, key=lambda record: (record["ok"], record["instance_id"])):
+        word, style = ("fresh", "green") if record["ok"] else ("old" if record["set_id"] else "none", "red")
+        table.add_row(
+            record["instance_id"],
+            Text(word, style=style),
+            record["set_id"] or "-",
+            _age(record["start_time"]) if record["start_time"] else "-",
+        )
+    Console(highlight=False).print(table)
+
+
+def print_rollback(record: RollbackRecord, plan: Rollback, *, is_done: bool, stderr: bool = False) -> None:
+    """Print a rollback as a table of devices: what is planned, or, once it is done, what became of it."""
+    console = Console(highlight=False, stderr=stderr)
+    instance_id = record["instance_id"]
+    if is_done:
+        title = f"{instance_id} is {record['state']}, on the volumes of {record['set_id']}"
+    else:
+        title = f"{instance_id} ({record['state']}) would go back to {record['set_id']}"
+    console.print(Text(clean(title), style="bold"), soft_wrap=True)
+    rows = [
+        (
+            device["device_name"],
+            device["old_volume_id"] or "-",
+            device["new_volume_id"] or "new",
+            device["snapshot_id"],
+            _age(device["start_time"]),
+        )
+        for device in record["devices"]
+    ]
+    console.print(_table(("device", "volume before", "volume after", "snapshot", "age"), rows))
+    lines = [f"{device}: {volume_id} stays as it is" for device, volume_id in plan.stays.items()]
+    if record["safety_set_id"]:
+        lines.append(f"safety set of what was there: {record['safety_set_id']}")
+    if record["deleted_volume_ids"]:
+        lines.append(f"deleted: {', '.join(record['deleted_volume_ids'])}")
+    if not is_done and plan.was_running:
+        lines.append(f"{instance_id} is stopped and started for it")
+        if plan.instance.public_ip:
+            lines.append(f"its address {plan.instance.public_ip} changes then, unless it is an Elastic IP")
+    for line in lines:
+        console.print(Text(clean(line)), soft_wrap=True)
 
 
 def print_error(text: str) -> None:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapset import errors
-from snapset.cli.options import Instances, Json, Profile, Region, parse_instances
+from snapset.cli.options import (
+    Instances,
+    Json,
+    Profile,
+    Region,
+    WithTags,
+    check_set_id,
+    parse_instances,
+    parse_tags,
+)
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
@@ -24,52 +33,89 @@ def prune(
     keep_last: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Keep the N newest completed sets of every instance.")
     ] = None,
+    keep_daily: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="And the newest of each of the last N days with one.")
+    ] = None,
+    keep_weekly: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="And the newest of each of the last N weeks with one.")
+    ] = None,
+    keep_monthly: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="And the newest of each of the last N months with one."),
+    ] = None,
     older_than: Annotated[
-        str | None, typer.Option(metavar="30d", help="Or: delete what was taken longer ago than this.")
+        str | None, typer.Option(metavar="30d", help="Delete only what was taken longer ago than this.")
     ] = None,
     instance: Instances = None,
+    tag: WithTags = None,
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SET", help="Keep this set, whatever a rule says; repeatable."),
+    ] = None,
+    unpin: Annotated[list[str] | None, typer.Option(metavar="SET", help="No longer keep it; repeatable.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     region: Region = None,
     profile: Profile = None,
     json_: Json = False,
 ) -> None:
-    """Delete old sets; the newest completed set of every instance is always kept.
+    """Delete the sets that no rule keeps; the newest completed set of every instance is always kept.
 
-    Pending sets are kept too, and so is what an image uses or a lock protects. Shows what would be deleted, and asks.
+    Pinned and pending sets are kept too, and so is what an image uses or a lock protects. Shows what would be
+    deleted, and asks. With --pin or --unpin and no rule, nothing is deleted.
 
-    Example: snapset prune --keep-last 7 --instance i-0123456789abcdef0 --yes
+    Example: snapset prune --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --yes
     """
     from snapset.cli.context import connect_to, one_document
     from snapset.cli.output import progress
     from snapset.retry import Retry, parse_duration
+    from snapset.sets import prune as pruning
     from snapset.sets.find import find_sets
-    from snapset.sets.prune import choose
 
     document: dict[str, Any] = {"sets": []}
     with one_document(document, as_json=json_):
-        if (keep_last is None) == (older_than is None):
-            raise errors.InputError("reading the rule: give one of --keep-last and --older-than.")
         age = parse_duration(older_than, name="--older-than", bare_seconds=False) if older_than is not None else None
-        filters = parse_instances(instance or [])
+        rule = pruning.Rule(
+            keep_last=keep_last,
+            keep_daily=keep_daily,
+            keep_weekly=keep_weekly,
+            keep_monthly=keep_monthly,
+            older_than=age,
+        )
+        has_rule = rule != pruning.Rule()
+        _check_pins(pin or [], unpin or [], has_rule=has_rule)
+        filters, wanted = parse_instances(instance or []), parse_tags(tag or [])
         retry = Retry.from_environment()
 
         def choice(sets: Iterable[SnapshotSet]) -> list[SnapshotSet]:
-            return choose(sets, adoption=retry.adoption, keep_last=keep_last, older_than=age)
+            narrowed = [found for found in sets if found.has_tags(wanted)]
+            return pruning.choose(narrowed, rule, adoption=retry.adoption)
 
         ec2 = connect_to(region, profile)
         with progress("looking for sets") as say:
-            chosen = choice(find_sets(ec2, filters, retry=retry.saying(say)))
+            pruning.pin(ec2, pin or [], pinned=True, retry=retry.saying(say))
+            pruning.pin(ec2, unpin or [], pinned=False, retry=retry.saying(say))
+            chosen = choice(find_sets(ec2, filters, retry=retry.saying(say))) if has_rule else []
         records = {
             found.set_id: {**found.record(region=str(ec2.settings.region)), **_result_of(None)} for found in chosen
         }
         document["sets"] = list(records.values())
         if not chosen:
             if not json_:
-                typer.echo("There is nothing to delete.")
+                typer.echo("There is nothing to delete." if has_rule else "Done.")
             return
         if not yes:
             _ask(list(records.values()))
         _delete(ec2, chosen, records, choice=choice, retry=retry, as_json=json_)
+
+
+def _check_pins(pins: Sequence[str], unpins: Sequence[str], *, has_rule: bool) -> None:
+    for name, set_ids in (("--pin", pins), ("--unpin", unpins)):
+        for set_id in set_ids:
+            check_set_id(set_id, name=name)
+    if both := set(pins) & set(unpins):
+        raise errors.InputError(f"reading --pin: {', '.join(sorted(both))} is in --unpin too.")
+    if not has_rule and not pins and not unpins:
+        raise errors.InputError("reading the rule: give --keep-last, --keep-daily, --older-than or another one.")
 
 
 def _ask(records: Sequence[Mapping[str, Any]]) -> None:

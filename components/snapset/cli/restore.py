@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from snapset.cli.options import ExcludeBoot, Json, Profile, Region, SetId, parse_tags
+from snapset import errors, rules
+from snapset.cli.options import ExcludeBoot, Json, Profile, Region, check, check_set_id, parse_tags
 
 EXIT_CODES = (
     "Exit codes: 0 the volumes are there; 1 failed; 2 bad usage or input; 3 not permitted; 4 the set failed or the "
@@ -17,7 +18,14 @@ SCOPE = "snapset restore"
 
 
 def restore(
-    set_id: SetId,
+    set_id: Annotated[str | None, typer.Argument(metavar="[SET_ID]", help="Id of the set.")] = None,
+    latest: Annotated[
+        bool, typer.Option("--latest", help="Instead of SET_ID: the newest whole, completed set; with --of.")
+    ] = False,
+    of: Annotated[str | None, typer.Option(metavar="INSTANCE", help="What the set was taken of.")] = None,
+    change_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="Instead of SET_ID: the set that was taken for this change.")
+    ] = None,
     to: Annotated[
         str | None, typer.Option(metavar="INSTANCE", help="Attach the volumes to it, at the devices they had.")
     ] = None,
@@ -26,12 +34,18 @@ def restore(
     ] = None,
     exclude_boot: ExcludeBoot = False,
     volume_type: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="Type of every volume: gp3, io2, …; else AWS's default.")
+        str | None, typer.Option(metavar="TYPE", help="Type of every volume: gp3, io2, …; else as each was.")
     ] = None,
     iops: Annotated[int | None, typer.Option(metavar="N", help="IOPS of every volume: io1, io2, gp3.")] = None,
     throughput: Annotated[int | None, typer.Option(metavar="N", help="MiB/s of every volume: gp3.")] = None,
     encrypted: Annotated[bool, typer.Option("--encrypted", help="Encrypt every volume.")] = False,
     kms_key_id: Annotated[str | None, typer.Option(metavar="KEY", help="The key to encrypt with.")] = None,
+    initialization_rate: Annotated[
+        int | None, typer.Option(metavar="N", help="MiB/s at which AWS loads the data beforehand: 100 to 300.")
+    ] = None,
+    allow_incomplete: Annotated[
+        bool, typer.Option("--allow-incomplete", help="Restore what is left of a set that is not whole.")
+    ] = False,
     tag: Annotated[
         list[str] | None,
         typer.Option(metavar="K=V", help="Tag every volume, beside its snapshot's tags; repeatable."),
@@ -40,9 +54,10 @@ def restore(
     profile: Profile = None,
     json_: Json = False,
 ) -> None:
-    """Make volumes from a set, and attach them where they were; a repetition makes nothing new.
+    """Make volumes from a set as they were, and attach them where they were.
 
-    Needs neither the instance that the set was taken of, nor the Pulumi state, nor an engine.
+    Run again, it goes on where it was cut off; volumes that may have been used since are not handed out again. Needs
+    neither the instance that the set was taken of, nor the Pulumi state, nor an engine.
 
     Example: snapset restore set-0123456789abcdef0 --to i-0123456789abcdef0 --exclude-boot
     """
@@ -52,12 +67,15 @@ def restore(
     from snapset.restore.volumes import restore_set
     from snapset.retry import Retry
     from snapset.rules import refuse
+    from snapset.sets.find import find_latest
 
     document: dict[str, Any] = {"set_id": set_id, "instance_id": to, "volumes": []}
     with one_document(document, as_json=json_):
+        _check_choice(set_id, latest=latest, of=of, change_id=change_id)
         inputs = {
             "scope": SCOPE,
-            "set_id": set_id,
+            # Until it is looked up; any will do for the check of the others.
+            "set_id": set_id or "set-00000000000000000",
             "instance_id": to,
             "availability_zone": availability_zone,
             "exclude_boot_volume": exclude_boot,
@@ -66,14 +84,35 @@ def restore(
             "throughput": throughput,
             "encrypted": encrypted,
             "kms_key_id": kms_key_id,
+            "volume_initialization_rate": initialization_rate,
+            "allow_incomplete": allow_incomplete,
             "tags": parse_tags(tag or []),
             "region": region,
         }
         refuse(find_problems(inputs))
         ec2 = connect_to(region, profile)
-        # With the Region known, the zone can be held against it.
-        wanted = parse({**inputs, "region": ec2.settings.region})
-        with progress(f"restoring {set_id}") as say:
-            document["volumes"] = restore_set(ec2, wanted, retry=Retry.from_environment(say))
+        with progress("looking for the set") as say:
+            retry = Retry.from_environment(say)
+            if set_id is None:
+                set_id = find_latest(ec2, instance_id=of, change_id=change_id, retry=retry).set_id
+                document["set_id"] = set_id
+            # With the Region known, the zone can be held against it.
+            wanted = parse({**inputs, "set_id": set_id, "region": ec2.settings.region})
+            say(f"restoring {set_id}")
+            document["volumes"] = restore_set(ec2, wanted, retry=retry)
     if not json_:
-        print_volumes(set_id, to, document["volumes"])
+        print_volumes(str(set_id), to, document["volumes"])
+
+
+def _check_choice(set_id: str | None, *, latest: bool, of: str | None, change_id: str | None) -> None:
+    """Raise an `InputError` unless it is said in one way which set is meant."""
+    if [set_id is not None, latest, change_id is not None].count(True) != 1:
+        raise errors.InputError("reading the set: give one of SET_ID, --latest with --of INSTANCE, and --change-id.")
+    if set_id is not None:
+        check_set_id(set_id)
+        if of is not None:
+            raise errors.InputError("reading --of: SET_ID says which set. Leave --of out.")
+    if latest and of is None:
+        raise errors.InputError("reading --latest: of which instance? Add --of INSTANCE.")
+    if of is not None:
+        check("--of", of, rules.instance_id)

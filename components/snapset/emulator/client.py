@@ -165,10 +165,24 @@ class EmbeddedEC2:
         self._ask("POST", "snapshots/age", {"snapshot_ids": list(snapshot_ids), "seconds": seconds})
 
     def place(
-        self, instance_id: str, *, outpost_arn: str | None = None, availability_zone: str | None = None
+        self,
+        instance_id: str,
+        *,
+        outpost_arn: str | None = None,
+        availability_zone: str | None = None,
+        auto_scaling_group: str | None = None,
+        root_device_type: str | None = None,
     ) -> None:
-        """Move an instance and its volumes to this Outpost, or to this Availability or Local Zone."""
-        body = {"outpost_arn": outpost_arn, "availability_zone": availability_zone}
+        """Move an instance and its volumes to this Outpost, Availability or Local Zone, or Auto Scaling group.
+
+        root_device_type: `ebs` or `instance-store`.
+        """
+        body = {
+            "outpost_arn": outpost_arn,
+            "availability_zone": availability_zone,
+            "auto_scaling_group": auto_scaling_group,
+            "root_device_type": root_device_type,
+        }
         self._ask("POST", f"instances/{instance_id}", body)
 
     def reset(self) -> None:

@@ -2,12 +2,13 @@
 
     POST   faults                  a fault, or a list of them (see `faults`); GET lists those left, DELETE clears
     GET    calls[?action=A]        the log (see `calls`); DELETE clears it
-    POST   settings                {snapshot_seconds, visibility_seconds, volume_seconds}; a number may be "forever"
+    POST   settings                {snapshot_seconds, visibility_seconds, instance_seconds, volume_seconds}; a number
+                                   may be "forever"
     POST   snapshots/complete      {snapshot_ids}; without it, all pending snapshots
     POST   snapshots/fail          {snapshot_ids, message}, or {next: true, message, after_seconds}
     POST   snapshots/lock          {snapshot_ids}; snapshots/unlock likewise
     POST   snapshots/age           {snapshot_ids, seconds}: set the start time to so many seconds ago
-    POST   instances/ID            {outpost_arn, availability_zone}
+    POST   instances/ID            {outpost_arn, availability_zone, auto_scaling_group, root_device_type}
     POST   reset                   restore the initial state
 
 Answers are JSON: the result, or `{"error": "..."}` with 400 or 404.

@@ -3,6 +3,7 @@
 from moto.ec2.models import EC2Backend, ec2_backends
 
 from .images import ImagesBackend
+from .power import PowerBackend
 from .snapshots import SnapshotsBackend
 from .storage import VolumesBackend
 from .tags import TagsBackend
@@ -12,6 +13,7 @@ from .zones import ZonesBackend, add_local_zones
 class StrictEC2Backend(
     SnapshotsBackend,
     VolumesBackend,
+    PowerBackend,
     ImagesBackend,
     TagsBackend,
     ZonesBackend,

@@ -76,12 +76,9 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
         request = dict(self._get_params())
         if made := self.ec2_backend.find_made(request):
             return ActionResult(made)
-        self.params["Size"] = self.ec2_backend.check_new_volume(
-            zone=self._get_param("AvailabilityZone"),
-            size=self._get_param("Size"),
-            snapshot_id=self._get_param("SnapshotId"),
-        )
+        self.params.update(self.ec2_backend.check_new_volume(request))
         result = super().create_volume()
+        result.result.outpost_arn = request.get("OutpostArn")
         self.ec2_backend.remember_made(request, result.result)
         return result
 
@@ -108,8 +105,33 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
         self._check_param_id(rules.VOLUME, "VolumeId")
         self.error_on_dryrun()
         attachment = self.ec2_backend.find_attachment(self._get_param("VolumeId"))
+        self.ec2_backend.check_detachment(self._get_param("VolumeId"))
         self.params.setdefault("InstanceId", attachment.instance_id)
         return super().detach_volume()
+
+    def modify_instance_attribute(self) -> ActionResult:
+        """ModifyInstanceAttribute."""
+        self._check_param_id(rules.INSTANCE, "InstanceId")
+        self.error_on_dryrun()
+        devices = [mapping.get("DeviceName") for mapping in self._get_param("BlockDeviceMappings") or []]
+        self.ec2_backend.check_delete_on_termination(self._get_param("InstanceId"), devices)
+        return super().modify_instance_attribute()
+
+    def stop_instances(self) -> ActionResult:
+        """StopInstances."""
+        return self._with_states(super().stop_instances(), "StoppingInstances")
+
+    def start_instances(self) -> ActionResult:
+        """StartInstances."""
+        return self._with_states(super().start_instances(), "StartingInstances")
+
+    def _with_states(self, result: ActionResult, name: str) -> ActionResult:
+        """Let the answer show the state of what did not change; moto shows each as changing."""
+        for item in result.result[name]:
+            state = self.ec2_backend.get_instance(item["InstanceId"]).instance_state
+            if item["PreviousState"].name == state.name:
+                item["CurrentState"] = state
+        return result
 
     def create_tags(self) -> ActionResult:
         """CreateTags: either all resources get the tags, or none does."""

@@ -4,12 +4,33 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from . import errors
+from moto.ec2.models.elastic_block_store import VolumeAttachment
+
+from . import errors, rules
 
 # These do not describe the volume. Requests that differ only in them count as the same request.
 _ENVELOPE = ("ClientToken", "DryRun")
 
+# Defaults and limits: https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
+_GP3_THROUGHPUT = 125
+_GP2_IOPS_PER_GIB = 3
+_GP2_IOPS = (100, 16_000)
+_INITIALIZATION_RATE = (100, 300)
+
 _ATTACHABLE_STATES = ("running", "stopped", "stopping")
+
+
+ARCHIVE = "archive"
+
+
+class StrictAttachment(VolumeAttachment):  # type: ignore[misc]
+    """A volume's attachment. moto's serializer reads the attributes by their snake_case names."""
+
+    @property
+    def delete_on_termination(self) -> bool:
+        """Whether the volume is deleted when its instance is terminated."""
+        block = self.instance.block_device_mapping.get(self.device)
+        return bool(block and block.delete_on_termination)
 
 
 class VolumesBackend:
@@ -23,6 +44,25 @@ class VolumesBackend:
     def __init__(self, region_name: str, account_id: str) -> None:
         super().__init__(region_name, account_id)  # type: ignore[call-arg]
         self._made: dict[str, tuple[dict[str, Any], Any]] = {}
+
+    def create_volume(self, size: int, zone_name: str, *args: Any, **kwargs: Any) -> Any:
+        """Make a volume that has the IOPS and the throughput of its type, which moto leaves out."""
+        volume = super().create_volume(size, zone_name, *args, **kwargs)  # type: ignore[misc]
+        if volume.volume_type == "gp2":
+            low, high = _GP2_IOPS
+            volume.iops = max(low, min(high, _GP2_IOPS_PER_GIB * volume.size))
+        if volume.volume_type == "gp3":
+            volume.throughput = volume.throughput or _GP3_THROUGHPUT
+        return volume
+
+    def attach_volume(
+        self, volume_id: str, instance_id: str, device_path: str, delete_on_termination: bool = False
+    ) -> Any:
+        """Attach a volume; its attachment shows DeleteOnTermination, which moto leaves out."""
+        super().attach_volume(volume_id, instance_id, device_path, delete_on_termination)  # type: ignore[misc]
+        volume = self.get_volume(volume_id)
+        volume.attachment = StrictAttachment(volume, volume.attachment.instance, device_path, "attached")
+        return volume.attachment
 
     def find_made(self, request: Mapping[str, Any]) -> Any | None:
         """The volume that an earlier request with this ClientToken made, even if it was deleted since; else None.
@@ -58,23 +98,57 @@ class VolumesBackend:
         unique = list(dict.fromkeys(volume_ids or []))
         return super().describe_volumes(unique, filters)  # type: ignore[misc,no-any-return]
 
-    def check_new_volume(self, *, zone: str | None, size: int | None, snapshot_id: str | None) -> int:
-        """Refuse a volume that EC2 would not make; return the size in GiB that it will have."""
+    def check_new_volume(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Refuse a volume that EC2 would not make; return size, encryption and key, as they will be."""
+        zone, size, snapshot_id = (params.get(name) for name in ("AvailabilityZone", "Size", "SnapshotId"))
+        outpost_arn, rate = params.get("OutpostArn"), params.get("VolumeInitializationRate")
         if not zone:
             raise errors.missing("availabilityZone")
         self.check_zone(zone)
+        if outpost_arn:
+            rules.check_outpost_arn(outpost_arn)
+        if rate is not None and not (snapshot_id and _INITIALIZATION_RATE[0] <= rate <= _INITIALIZATION_RATE[1]):
+            # assumption: the reference gives the limits, and that it is for snapshots only, but no code.
+            raise errors.invalid_value(f"Value ({rate}) for parameter volumeInitializationRate is invalid.")
         if snapshot_id is None:
             if size is None:
                 raise errors.missing("size/snapshot")
-            return size
+            return {"Size": size}
         snapshot = self.get_snapshot(snapshot_id)
         snapshot.check_completed()
+        if snapshot.storage_tier == ARCHIVE:
+            # assumption: the user guide says that an archived snapshot can't be used; no code is documented.
+            raise errors.EC2Error("IncorrectState", f"Snapshot '{snapshot_id}' is archived.")
+        if snapshot.outpost_arn and snapshot.outpost_arn != outpost_arn:
+            # assumption: a snapshot on an Outpost is usable there only; no code is documented.
+            raise errors.invalid_value(f"The snapshot '{snapshot_id}' is stored on {snapshot.outpost_arn}.")
         if size is not None and size < snapshot.volume_size:
             raise errors.invalid_value(
                 f"Volume of size {size}GB is smaller than snapshot '{snapshot_id}', "
                 f"expect size >= {snapshot.volume_size}GB"
             )
-        return size or snapshot.volume_size
+        found: dict[str, Any] = {"Size": size or snapshot.volume_size}
+        if snapshot.encrypted:
+            found |= {"Encrypted": True, "KmsKeyId": params.get("KmsKeyId") or snapshot.kms_key_id}
+        return found
+
+    def check_detachment(self, volume_id: str) -> None:
+        """Refuse to detach the root volume of an instance that is not stopped."""
+        attachment = self.find_attachment(volume_id)
+        instance = attachment.instance
+        if attachment.device == instance.root_device_name and instance.state != "stopped":
+            raise errors.EC2Error(
+                "OperationNotPermitted",
+                f"Unable to detach root volume '{volume_id}' from instance '{instance.id}'",
+            )
+
+    def check_delete_on_termination(self, instance_id: str, devices: list[str]) -> None:
+        """Refuse to change a device that the instance does not have."""
+        instance = self.get_instance(instance_id)
+        for device in devices:
+            if device not in instance.block_device_mapping:
+                # assumption: the code that EC2 answers with elsewhere for an unknown device.
+                raise errors.EC2Error("InvalidInstanceAttributeValue", f"No device is currently mapped at {device}")
 
     def find_attachment(self, volume_id: str) -> Any:
         """The attachment of an attached volume."""
@@ -94,6 +168,12 @@ class VolumesBackend:
             raise errors.EC2Error(
                 "InvalidVolume.ZoneMismatch",
                 f"The volume '{volume_id}' is not in the same availability zone as instance '{instance_id}'",
+            )
+        if getattr(volume, "outpost_arn", None) != getattr(instance, "outpost_arn", None):
+            # assumption: a volume is attached to instances of its own Outpost only; no code is documented.
+            raise errors.EC2Error(
+                "InvalidVolume.ZoneMismatch",
+                f"The volume '{volume_id}' is not on the same Outpost as instance '{instance_id}'",
             )
         if device in instance.block_device_mapping:
             raise errors.invalid_value(

@@ -15,11 +15,13 @@ class Settings:
 
     snapshot_seconds: how long snapshots stay pending; may be `life.FOREVER`.
     visibility_seconds: how long DescribeSnapshots omits a new snapshot (eventual consistency).
+    instance_seconds: how long an instance takes to stop, and to start.
     volume_seconds: snapshot_seconds of single volumes, by volume id.
     """
 
     snapshot_seconds: float = 0.0
     visibility_seconds: float = 0.0
+    instance_seconds: float = 0.0
     volume_seconds: dict[str, float] = field(default_factory=dict)
 
 

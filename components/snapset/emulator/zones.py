@@ -40,6 +40,7 @@ class ZonesBackend:
     """The part of one region's backend that knows zones and places instances."""
 
     region_name: str
+    tags: dict[str, dict[str, str]]
     get_instance: Any
     get_subnet: Any
     get_volume: Any
@@ -72,9 +73,15 @@ class ZonesBackend:
             raise errors.EC2Error("InvalidZone.NotFound", f"The zone '{name}' does not exist.")
 
     def place_instance(
-        self, instance_id: str, *, outpost_arn: str | None = None, availability_zone: str | None = None
+        self,
+        instance_id: str,
+        *,
+        outpost_arn: str | None = None,
+        availability_zone: str | None = None,
+        auto_scaling_group: str | None = None,
+        root_device_type: str | None = None,
     ) -> None:
-        """Move an instance and its volumes to this Outpost, or to this zone."""
+        """Move an instance and its volumes to this Outpost, zone or Auto Scaling group, or change its root's type."""
         instance = self.get_instance(instance_id)
         volumes = [self.get_volume(block.volume_id) for _, block in instance.get_block_device_mapping]
         if outpost_arn is not None:
@@ -82,6 +89,10 @@ class ZonesBackend:
         if availability_zone is not None:
             self.check_zone(availability_zone)
             instance.placement.zone = availability_zone
+        if auto_scaling_group:
+            # Only AWS itself sets such a tag.
+            self.tags.setdefault(instance_id, {})["aws:autoscaling:groupName"] = auto_scaling_group
+        instance.root_device_type = root_device_type or instance.root_device_type
         for resource in [instance, *volumes]:
             resource.outpost_arn = outpost_arn or getattr(resource, "outpost_arn", None)
         for volume in volumes:

@@ -23,6 +23,7 @@ _PLUGINS = ("pulumi-language-python", "pulumi-resource-pulumi-python")
 
 # Ids that nothing has. assumption: AWS holds a caller's permission against the policies before it looks an id up.
 _NO_INSTANCE = "i-00000000000000000"
+_NO_VOLUME = "vol-00000000000000000"
 _NO_SNAPSHOT = "snap-00000000000000000"
 
 
@@ -99,6 +100,7 @@ def _permissions(ec2: Ec2, instance_id: str | None) -> Iterator[Finding]:
     asked: dict[str, Callable[[], object]] = {
         "ec2:DescribeInstances": partial(ec2.describe_instance, inputs.instance_id),
         "ec2:DescribeSnapshots": partial(ec2.describe_snapshots, [_NO_SNAPSHOT]),
+        "ec2:DescribeVolumes": partial(ec2.describe_volumes, [_NO_VOLUME]),
         "ec2:CreateSnapshots": partial(ec2.check_create_snapshots, inputs.request(set_id=new_set_id())),
         "ec2:CreateTags": partial(ec2.check_add_tags, [_NO_SNAPSHOT], {"snapset:doctor": "dry run"}),
     }

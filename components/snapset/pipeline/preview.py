@@ -12,8 +12,8 @@ from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.session import find_region
 from snapset.pipeline.request import BackupRequest
 from snapset.retry import Retry
-from snapset.sets import preflight, tags
-from snapset.sets.find import find_sets
+from snapset.sets import preflight
+from snapset.sets.find import find_sets_of
 from snapset.sets.inputs import SetInputs, parse
 
 
@@ -92,6 +92,5 @@ def _find_sizes(ec2: Ec2, volume_ids: list[str], *, retry: Retry) -> dict[str, i
 
 
 def _find_served(ec2: Ec2, inputs: SetInputs, *, retry: Retry) -> str | None:
-    filters = {f"tag:{tags.INSTANCE}": [inputs.instance_id], f"tag:{tags.CHANGE}": [inputs.change_id or ""]}
-    sets = find_sets(ec2, filters, retry=retry)
+    sets = find_sets_of(ec2, instance_id=inputs.instance_id, change_id=inputs.change_id, retry=retry)
     return next((found.set_id for found in sets if found.is_whole and found.claims), None)

@@ -71,7 +71,7 @@ def backup_before_change(
         exclude_boot_volume: leave the root volume out.
         exclude_data_volume_ids: data volumes to leave out, at most 40.
         description: for every snapshot, at most 255 characters; the change if left out.
-        tags: for every snapshot, at most 38.
+        tags: for every snapshot, at most 35.
         copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
         provider: the instance's `aws.Provider`, if it has one of its own; the options give it to the instance, too.
 

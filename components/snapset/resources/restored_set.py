@@ -107,17 +107,21 @@ class RestoreArgs(TypedDict, total=False):
     exclude_boot_volume: pulumi.Input[bool] | None
     """Leave the root volume's snapshot out."""
     volume_type: pulumi.Input[Literal["gp3", "gp2", "io2", "io1", "st1", "sc1", "standard"]] | None
-    """Of every volume, such as `gp3`; AWS's default if left out."""
+    """Of every volume, such as `gp3`; if left out, each is as it was."""
     iops: pulumi.Input[int] | None
-    """I/O operations per second of every volume; for `io1`, `io2` and `gp3`."""
+    """I/O operations per second of every volume; for `io1`, `io2` and `gp3`; if left out, as it was."""
     throughput: pulumi.Input[int] | None
-    """Of every volume, in MiB/s; for `gp3`."""
+    """Of every volume, in MiB/s; for `gp3`; if left out, as it was."""
     encrypted: pulumi.Input[bool] | None
     """Encrypt every volume; those of encrypted snapshots are in any case."""
     kms_key_id: pulumi.Input[str] | None
-    """The key to encrypt with, which implies `encrypted`."""
+    """The key to encrypt with, which implies `encrypted`; if left out, the snapshot's own."""
+    volume_initialization_rate: pulumi.Input[int] | None
+    """MiB/s at which AWS loads the data of every volume beforehand: 100 to 300, at a charge."""
+    allow_incomplete: pulumi.Input[bool] | None
+    """Restore what is left of a set that is not whole."""
     tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None
-    """For every volume, beside those that its snapshot has."""
+    """For every volume, beside those that it had and that its snapshot has, at most 40."""
     region: pulumi.Input[str] | None
     """Where the set is; the source's Region, or the stack's `aws:region`, if left out."""
 

@@ -105,6 +105,7 @@ class SnapshotSetProvider(SnapsetProvider):
             "start_time": taken.set.start_time,
             "claim": claim,
             "outcome": taken.outcome,
+            "deletable": taken.outcome == "created" or taken.set.is_deletable,
         }
         return CreateResult(taken.set.set_id, {**props, **outputs})
 
@@ -137,6 +138,9 @@ class SnapshotSetProvider(SnapsetProvider):
         if id_ in self._adopted:
             # A forced replacement may adopt the very set that the old resource holds, if that was never claimed.
             say(f"{id_} stays: the resource that replaces this one has adopted it")
+            return
+        if props.get("deletable") is False:
+            say(f"{id_} stays: the run that took it said that it is to be retained")
             return
         if {props["on_delete"], self._present_word(id_, props)} != {"delete"}:
             say(f"{id_} stays: {', '.join(props['snapshot_ids'])} (on_delete is retain)")
@@ -200,7 +204,7 @@ class SetArgs(TypedDict, total=False):
     description: pulumi.Input[str] | None
     """For every snapshot, at most 255 characters."""
     tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None
-    """For every snapshot, at most 38; `aws:` and `snapset:` keys are reserved."""
+    """For every snapshot, at most 35; `aws:` and `snapset:` keys are reserved."""
     copy_tags_from_source: pulumi.Input[Literal["volume"]] | None
     """`volume` copies each volume's own tags to its snapshot."""
     outpost_arn: pulumi.Input[str] | None

@@ -6,6 +6,7 @@ Limits: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from snapset.aws.ec2 import tag_list
 from snapset.aws.records import Snapshot
 from snapset.rules import Problem, Rule, has_unknown, is_unset
 from snapset.sets import tags as tag_rules
+from snapset.sets.volume import VOLUME_TYPES, VolumeAttributes
 
 # Applied atomically by CreateVolume itself. None is a key of a set: CopyTagsFromSource copies them to snapshots.
 RESTORED_FROM = "snapset:restored-from"
@@ -24,15 +26,16 @@ RESTORED_FOR = "snapset:restored-for"
 RESTORE = "snapset:restored-by"
 SNAPSHOT = "snapset:restored-snapshot"
 DEVICE = "snapset:restored-device"
-OWN_KEYS = (RESTORED_FROM, RESTORED_FOR, RESTORE, SNAPSHOT, DEVICE)
+# When the restore was finished, in AWS's time; of a volume that was handed out nobody knows what was done with it.
+FINISHED = "snapset:restored-at"
+OWN_KEYS = (RESTORED_FROM, RESTORED_FOR, RESTORE, SNAPSHOT, DEVICE, FINISHED)
 # Of AWS's 50, beside the user's own.
 RESERVED_TAGS = 10
-
-VOLUME_TYPES = ("gp3", "gp2", "io2", "io1", "st1", "sc1", "standard")
 
 _IOPS = {"gp3": (3000, 80_000), "io1": (100, 64_000), "io2": (100, 256_000)}
 _NEEDS_IOPS = ("io1", "io2")
 _THROUGHPUT = {"gp3": (125, 2000)}
+_INITIALIZATION_RATE = (100, 300)
 
 # Availability Zones, Local Zones and Wavelength Zones.
 _ZONE = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+([a-z]|-[a-z]+-\d+[a-z]|-wl\d+-[a-z]+-wlz-\d+)", re.ASCII)
@@ -56,6 +59,8 @@ class RestoreInputs:
     throughput: int | None = None
     encrypted: bool = False
     kms_key_id: str | None = None
+    volume_initialization_rate: int | None = None
+    allow_incomplete: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     devices: Mapping[str, str] = field(default_factory=dict)
 
@@ -73,42 +78,78 @@ class RestoreInputs:
         """The scope, as a tag has room for it."""
         return restored_for(self.scope)
 
-    def tags_of(self, snapshot: Snapshot, *, device: str) -> dict[str, str]:
-        """Return all tags of the volume of a snapshot: the snapshot's, the user's and snapset's own."""
+    def tags_of(self, source: Source) -> dict[str, str]:
+        """Return all tags of the volume of a snapshot: the volume's as it was, the user's and snapset's own."""
         copied = {
-            key: value for key, value in snapshot.tags.items() if not key.startswith(("aws:", tag_rules.PREFIX))
+            key: value
+            for key, value in source.snapshot.tags.items()
+            if not key.startswith(("aws:", tag_rules.PREFIX))
         }
         own = {
             RESTORED_FROM: self.set_id,
             RESTORED_FOR: self.restored_for,
             RESTORE: self.token,
-            SNAPSHOT: snapshot.snapshot_id,
+            SNAPSHOT: source.snapshot.snapshot_id,
         }
-        return {**copied, **self.tags, **own, **({DEVICE: device} if device else {})}
+        theirs = source.was.tags if source.was else {}
+        return {**copied, **theirs, **self.tags, **own, **({DEVICE: source.device} if source.device else {})}
 
-    def request(self, snapshot: Snapshot, *, device: str, zone: str) -> dict[str, Any]:
-        """Return the CreateVolume request for the volume of a snapshot."""
+    def request(self, source: Source, *, zone: str, outpost_arn: str = "") -> dict[str, Any]:
+        """Return the CreateVolume request for a snapshot: the volume as it was, or as the inputs say."""
+        kind, iops, throughput = self.kind_of(source)
+        was = source.was
         optional = {
-            "VolumeType": self.volume_type,
-            "Iops": self.iops,
-            "Throughput": self.throughput,
-            # A key is for encryption only.
+            "VolumeType": kind,
+            "Iops": iops,
+            "Throughput": throughput,
+            "MultiAttachEnabled": bool(was and was.multi_attach and kind == was.volume_type),
+            # A key is for encryption only. The volume of an encrypted snapshot is encrypted with the same key anyway.
             "Encrypted": self.encrypted or bool(self.kms_key_id),
             "KmsKeyId": self.kms_key_id,
+            "OutpostArn": outpost_arn,
+            "VolumeInitializationRate": self.volume_initialization_rate,
         }
-        tags = tag_list(self.tags_of(snapshot, device=device))
         return {
-            "SnapshotId": snapshot.snapshot_id,
+            "SnapshotId": source.snapshot.snapshot_id,
             "AvailabilityZone": zone,
-            "TagSpecifications": [{"ResourceType": "volume", "Tags": tags}],
+            "TagSpecifications": [{"ResourceType": "volume", "Tags": tag_list(self.tags_of(source))}],
             **{name: value for name, value in optional.items() if value},
         }
 
-    def client_token(self, snapshot: Snapshot, *, device: str, salt: str) -> str:
-        """Return the ClientToken of a CreateVolume: the same for the same request and salt, in whatever run."""
-        tags = sorted(self.tags_of(snapshot, device=device).items())
-        text = repr([self.token, snapshot.snapshot_id, tags, salt])
-        return f"snapset-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
+    def kind_of(self, source: Source) -> tuple[str | None, int | None, int | None]:
+        """Return type, IOPS and throughput of the volume of a snapshot; None where AWS's default is meant."""
+        was = source.was
+        kind = self.volume_type or (was.volume_type if was else None)
+        if was is None or kind != was.volume_type:
+            return kind, self.iops, self.throughput
+        return kind, self.iops or was.iops, self.throughput or was.throughput
+
+    def find_kind_problem(self, source: Source) -> Problem | None:
+        """Return why AWS would not make a volume of this type with these IOPS and this throughput, or None."""
+        kind, iops, throughput = self.kind_of(source)
+        given = {"volume_type": kind, "iops": iops, "throughput": throughput}
+        return next(iter(_kind_problems(given, of=source.snapshot.snapshot_id)), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A snapshot that a volume is made of.
+
+    Attributes:
+        snapshot: the snapshot.
+        device: where its volume was attached; empty if that is not known.
+        was: how its volume was, or None if that is not known.
+    """
+
+    snapshot: Snapshot
+    device: str
+    was: VolumeAttributes | None
+
+
+def client_token(request: Mapping[str, Any], *, salt: str) -> str:
+    """Return the ClientToken of a CreateVolume: the same for the same request and salt, in whatever run."""
+    text = json.dumps([request, salt], sort_keys=True)
+    return f"snapset-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
 
 
 # Every input whose change means other volumes, with its default.
@@ -141,11 +182,16 @@ def parse(props: Mapping[str, Any]) -> RestoreInputs:
         InputError: the first problem that `find_problems` finds.
     """
     rules.refuse(find_problems(props))
-    shape = _shape_of(props)
-    numbers = {name: int(shape[name]) if shape[name] is not None else None for name in ("iops", "throughput")}
+    shape = {**_shape_of(props), "volume_initialization_rate": props.get("volume_initialization_rate")}
+    # Pulumi carries every number as a float.
+    numbers = {
+        name: None if is_unset(shape[name]) else int(shape[name])
+        for name in ("iops", "throughput", "volume_initialization_rate")
+    }
     return RestoreInputs(
         **{**shape, **numbers},
         scope=props.get("scope") or "",
+        allow_incomplete=bool(props.get("allow_incomplete")),
         tags=props.get("tags") or {},
         devices=props.get("devices") or {},
     )
@@ -166,7 +212,7 @@ def find_problems(props: Mapping[str, Any]) -> list[Problem]:
             continue
         if reason := rule(value):
             found.append(Problem(property=name, reason=reason))
-    return found or [*_target_problems(props), *_kind_problems(props)]
+    return found or [*_target_problems(props), *_kind_problems(props, of="")]
 
 
 def _shape_of(props: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,27 +231,30 @@ def _target_problems(props: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-def _kind_problems(props: Mapping[str, Any]) -> list[Problem]:
-    kind, iops = props.get("volume_type") or "gp2", props.get("iops")
+def _kind_problems(props: Mapping[str, Any], *, of: str) -> list[Problem]:
+    """Return what is wrong with type, IOPS and throughput together, of a known snapshot's volume or of any."""
+    kind, iops = props.get("volume_type"), props.get("iops")
     if has_unknown([kind, iops]):
         return []
-    if kind in _NEEDS_IOPS and is_unset(iops):
+    if of and kind in _NEEDS_IOPS and is_unset(iops):
         return [Problem(property="iops", reason=f"{kind} needs it, {_range_of(_IOPS[kind])}")]
     return [
-        *_limit_problems("iops", props, kind=kind, limits=_IOPS),
-        *_limit_problems("throughput", props, kind=kind, limits=_THROUGHPUT),
+        *_limit_problems("iops", props, of=of, limits=_IOPS),
+        *_limit_problems("throughput", props, of=of, limits=_THROUGHPUT),
     ]
 
 
 def _limit_problems(
-    name: str, props: Mapping[str, Any], *, kind: str, limits: Mapping[str, tuple[int, int]]
+    name: str, props: Mapping[str, Any], *, of: str, limits: Mapping[str, tuple[int, int]]
 ) -> list[Problem]:
     value: Any = props.get(name)
-    if is_unset(value) or has_unknown(value):
+    kind: Any = props.get("volume_type") or ("gp2" if of else None)
+    # Without a type, each volume is of the type that it had.
+    if is_unset(value) or has_unknown(value) or kind is None:
         return []
     if kind not in limits:
-        default = "" if props.get("volume_type") else ", AWS's default,"
-        reason = f"{kind}{default} takes none; leave it out, or set volume_type to {' or '.join(limits)}"
+        whose = f"the volume of {of} is {kind}, which" if of else kind
+        reason = f"{whose} takes none; leave it out, or set volume_type to {' or '.join(limits)}"
         return [Problem(property=name, reason=reason)]
     low, high = limits[kind]
     if low <= value <= high:
@@ -215,6 +264,13 @@ def _limit_problems(
 
 def _range_of(limits: tuple[int, int]) -> str:
     return f"{limits[0]} to {limits[1]}"
+
+
+def _initialization_rate(value: Any) -> str | None:
+    low, high = _INITIALIZATION_RATE
+    if rules.whole_number(value) is None and low <= value <= high:
+        return None
+    return f"{value!r} is not a rate of {low} to {high} MiB/s"
 
 
 _RULES: Mapping[str, Rule] = {
@@ -227,6 +283,8 @@ _RULES: Mapping[str, Rule] = {
     "throughput": rules.whole_number,
     "encrypted": rules.boolean,
     "kms_key_id": rules.string,
+    "volume_initialization_rate": _initialization_rate,
+    "allow_incomplete": rules.boolean,
     "tags": partial(tag_rules.tag_map, most=tag_rules.MAX_TAGS - RESERVED_TAGS, resource="volume"),
     "region": rules.region,
 }

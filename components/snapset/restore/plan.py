@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from snapset import errors
+from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import COMPLETED, ERROR, Instance, Snapshot, Volume
-from snapset.restore.inputs import RESTORE, RESTORED_FOR, SNAPSHOT, RestoreInputs, restored_for
+from snapset.restore.inputs import FINISHED, RESTORE, RESTORED_FOR, SNAPSHOT, RestoreInputs, Source, restored_for
 from snapset.retry import Retry
 from snapset.rules import Problem
 from snapset.sets import tags
 from snapset.sets.find import find_set
 from snapset.sets.model import BOOT_DEVICES, SnapshotSet
+from snapset.sets.volume import VolumeAttributes
+from snapset.sets.volume import parse as parse_attributes
 
 _ATTACHABLE = ("running", "stopped", "stopping")
 _GONE = ("deleting", "deleted", "error")
+# For so long after its restore, a volume that is attached nowhere is taken to be unused.
+_UNUSED_SECONDS = 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +31,28 @@ class Plan:
 
     Attributes:
         zone: where the volumes will be.
-        snapshots: those to restore, the root volume's first, then by device.
-        devices: each snapshot's device; empty where it is not known.
+        outpost_arn: the Outpost that they will be on; empty for none.
+        sources: the snapshots to restore, the root volume's first, then by device.
+        missing_devices: the devices whose snapshots are missing from the set, as far as they are known.
         volumes: those that an earlier attempt made, by snapshot id.
+        finished_at: when an earlier run finished this restore, ISO 8601; empty if none has.
+        set_aside: the volumes that earlier restores made, and that may have been used since, by snapshot id.
         problems: what stands in the way, by the property that is to blame.
     """
 
     zone: str
-    snapshots: tuple[Snapshot, ...]
-    devices: Mapping[str, str]
+    outpost_arn: str
+    sources: tuple[Source, ...]
+    missing_devices: tuple[str, ...]
     volumes: Mapping[str, Volume]
+    finished_at: str = ""
+    set_aside: Mapping[str, tuple[str, ...]]
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def devices(self) -> dict[str, str]:
+        """The device of each snapshot's volume by snapshot id; empty where it is not known."""
+        return {source.snapshot.snapshot_id: source.device for source in self.sources}
 
 
 def find_problems(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, renamed_from: str | None = None) -> list[Problem]:
@@ -60,8 +77,7 @@ def find_problems(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, renamed_from
             retry.say(f"{unchecked}: {error}")
             return []
         if not plan.problems:
-            first = plan.snapshots[0]
-            ec2.check_create_volume(inputs.request(first, device=plan.devices[first.snapshot_id], zone=plan.zone))
+            ec2.check_create_volume(inputs.request(plan.sources[0], zone=plan.zone, outpost_arn=plan.outpost_arn))
         return list(plan.problems)
     except (errors.ThrottledError, errors.NoAnswerError) as error:
         # restore_set() retries these errors. An early check must not fail the run because of them.
@@ -71,15 +87,24 @@ def find_problems(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, renamed_from
         return [Problem(property="set_id", reason=errors.show(error))]
 
 
-def make_plan(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, replaced: Collection[str] = ()) -> Plan:
+def make_plan(
+    ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, replaced: Collection[str] = (), in_place: bool = False
+) -> Plan:
     """Look at the set, at the target, and at what an earlier attempt at the same restore has made.
+
+    Args:
+        ec2: where.
+        inputs: what to restore.
+        retry: whom to tell.
+        replaced: the scopes of earlier restores whose volumes are taken away first.
+        in_place: whatever is at the devices is taken away first.
 
     Raises:
         NotFoundError: there is no such set, or no such instance.
         SetFailedError: AWS set the set to `error`.
         InputError: the set is not whole, or has not completed.
     """
-    found = _find_whole_set(ec2, inputs, retry=retry)
+    found = _find_set(ec2, inputs, retry=retry)
     instance = ec2.describe_instance(inputs.instance_id) if inputs.instance_id else None
     boot = (*BOOT_DEVICES, instance.root_device_name if instance else None)
     kept = [
@@ -87,42 +112,151 @@ def make_plan(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, replaced: Collec
         for snapshot in found.snapshots
         if not (inputs.exclude_boot_volume and found.devices[snapshot.snapshot_id] in boot)
     ]
+    was = _find_attributes(ec2, kept, retry=retry)
     plan = Plan(
         zone=instance.availability_zone if instance else inputs.availability_zone or "",
-        snapshots=tuple(kept),
-        devices={snapshot.snapshot_id: found.devices[snapshot.snapshot_id] for snapshot in kept},
-        volumes=find_restored(ec2, inputs, kept),
+        outpost_arn=(instance.outpost_arn if instance else kept[0].outpost_arn if kept else "") or "",
+        sources=tuple(
+            Source(
+                snapshot=snapshot,
+                device=found.devices[snapshot.snapshot_id],
+                was=was.get(snapshot.snapshot_id),
+            )
+            for snapshot in kept
+        ),
+        missing_devices=tuple(found.missing_devices),
+        volumes={},
+        set_aside={},
     )
-    return replace(plan, problems=tuple(_problems_of(ec2, inputs, plan, instance, replaced)))
+    plan = _with_earlier(plan, _find_made(ec2, inputs, kept), instance)
+    problems = _problems_of(ec2, inputs, plan, instance)
+    if instance and not problems and not in_place:
+        problems = _occupied(ec2, plan, instance, replaced)
+    return replace(plan, problems=tuple(problems))
 
 
-def find_restored(ec2: Ec2, inputs: RestoreInputs, snapshots: list[Snapshot]) -> dict[str, Volume]:
-    """Return the volumes that an earlier attempt at this restore has made of these snapshots, by snapshot id."""
+def find_new(ec2: Ec2, inputs: RestoreInputs, plan: Plan, snapshot: Snapshot) -> Volume | None:
+    """Return the volume of the snapshot that an attempt of this run has made, as far as EC2 can see it."""
+    old = plan.set_aside.get(snapshot.snapshot_id, ())
+    made = [volume for volume in _find_made(ec2, inputs, [snapshot]) if volume.volume_id not in old]
+    # The oldest, in every run the same one.
+    return min(made, key=_age_order, default=None)
+
+
+def _find_made(ec2: Ec2, inputs: RestoreInputs, snapshots: Sequence[Snapshot]) -> list[Volume]:
+    """Return the volumes that any attempt at this restore has made of these snapshots."""
     wanted = {snapshot.snapshot_id for snapshot in snapshots}
-    there = [
+    return [
         volume
         for volume in ec2.find_volumes({f"tag:{RESTORE}": [inputs.token]})
         if volume.tags.get(SNAPSHOT) in wanted and volume.state not in _GONE
     ]
-    # The oldest of each, in every run the same one.
-    there.sort(key=lambda volume: (volume.create_time, volume.volume_id), reverse=True)
-    return {volume.tags[SNAPSHOT]: volume for volume in there}
 
 
-def _find_whole_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> SnapshotSet:
+def _with_earlier(plan: Plan, made: Sequence[Volume], instance: Instance | None) -> Plan:
+    """Go on with what an unfinished restore has made, or take up a finished one whose volumes nobody has used."""
+    by_finish: defaultdict[str, list[Volume]] = defaultdict(list)
+    for volume in made:
+        by_finish[volume.tags.get(FINISHED, "")].append(volume)
+    # An unfinished attempt is newer than every finished restore: it began because those could not be taken up.
+    unfinished = [
+        volume
+        for volume in by_finish.pop("", [])
+        if not volume.instance_id or _is_in_place(volume, instance, plan.devices)
+    ]
+    kept, finished_at = unfinished, ""
+    if not unfinished and by_finish:
+        newest = max(by_finish)
+        if all(_is_untouched(volume, instance, plan.devices, finished_at=newest) for volume in by_finish[newest]):
+            kept, finished_at = by_finish[newest], newest
+    volumes = {
+        volume.tags[SNAPSHOT]: volume
+        # The oldest of each, in every run the same one.
+        for volume in sorted(kept, key=_age_order, reverse=True)
+    }
+    set_aside: defaultdict[str, list[str]] = defaultdict(list)
+    for volume in sorted(made, key=_age_order):
+        if volume not in kept:
+            set_aside[volume.tags[SNAPSHOT]].append(volume.volume_id)
+    return replace(
+        plan,
+        volumes=volumes,
+        finished_at=finished_at if volumes.keys() == plan.devices.keys() else "",
+        set_aside={snapshot_id: tuple(volume_ids) for snapshot_id, volume_ids in set_aside.items()},
+    )
+
+
+def _is_in_place(volume: Volume, instance: Instance | None, devices: Mapping[str, str]) -> bool:
+    here = (volume.instance_id, volume.device_name)
+    return instance is not None and here == (instance.instance_id, devices[volume.tags[SNAPSHOT]])
+
+
+def _is_untouched(volume: Volume, instance: Instance | None, devices: Mapping[str, str], *, finished_at: str) -> bool:
+    """Tell whether a volume that was handed out is where the restore left it, and was nowhere else since.
+
+    EC2 does not tell where a detached volume was attached before: for a while it counts as unused.
+    """
+    if instance:
+        return _is_in_place(volume, instance, devices)
+    try:
+        age = clock.age_of(finished_at)
+    except ValueError:
+        # Somebody else wrote the tag.
+        return False
+    return not volume.instance_id and age < _UNUSED_SECONDS
+
+
+def _age_order(volume: Volume) -> tuple[str, str]:
+    return volume.create_time, volume.volume_id
+
+
+def _find_attributes(ec2: Ec2, snapshots: Sequence[Snapshot], *, retry: Retry) -> dict[str, VolumeAttributes]:
+    """Return how each snapshot's volume was, by snapshot id: from its tag, else from a volume that still exists."""
+    found = {
+        snapshot.snapshot_id: attributes
+        for snapshot in snapshots
+        if (attributes := parse_attributes(snapshot.tags.get(tags.VOLUME, "")))
+    }
+    if unknown := [snapshot for snapshot in snapshots if snapshot.snapshot_id not in found]:
+        volumes = {
+            volume.volume_id: volume
+            for volume in ec2.describe_volumes(sorted({snapshot.volume_id for snapshot in unknown}))
+        }
+        for snapshot in unknown:
+            if snapshot.volume_id in volumes:
+                found[snapshot.snapshot_id] = VolumeAttributes.of(volumes[snapshot.volume_id])
+    if lost := [snapshot.snapshot_id for snapshot in snapshots if snapshot.snapshot_id not in found]:
+        retry.say(f"warning: of what type the volume of {', '.join(lost)} was is not known: AWS's default is used")
+    return found
+
+
+def _find_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> SnapshotSet:
     doing = f"restoring {inputs.set_id}"
     found = find_set(ec2, inputs.set_id, retry=retry)
-    if missing := sorted(inputs.devices.keys() - set(found.snapshot_ids)):
-        raise errors.InputError(f"{doing}: {', '.join(missing)} of it can't be found. Restore a set that is whole.")
-    if not found.is_whole:
-        number = f"{len(found.snapshots)} of its {found.count or 'unknown number of'} snapshots are left"
-        raise errors.InputError(f"{doing}: {number}. Restore a set that is whole.")
+    missing = sorted(inputs.devices.keys() - set(found.snapshot_ids))
+    if missing or not found.is_whole:
+        what = f"{len(found.snapshots)} of its {found.count or 'unknown number of'} snapshots are left"
+        if found.missing_devices:
+            what += f"; {', '.join(found.missing_devices)} is missing"
+        elif missing:
+            what = f"{', '.join(missing)} of it can't be found"
+        if not inputs.allow_incomplete:
+            advice = "Restore a set that is whole, or allow an incomplete one (--allow-incomplete)."
+            raise errors.InputError(f"{doing}: {what}. {advice}")
+        retry.say(f"warning: {inputs.set_id} is not whole: {what}")
     for snapshot in found.snapshots:
         if snapshot.state == ERROR:
             cause = (snapshot.state_message or "AWS gives no reason").rstrip(".")
             raise errors.SetFailedError(f"{doing}: {snapshot.snapshot_id} is in error: {cause}. Restore another set.")
+    if archived := [snapshot.snapshot_id for snapshot in found.snapshots if snapshot.is_archived]:
+        raise errors.InputError(
+            f"{doing}: {', '.join(archived)} is in the archive. Bring it back first: aws ec2 restore-snapshot-tier "
+            f"--snapshot-id {archived[0]} --temporary-restore-days 3; that takes hours."
+        )
     pending = [
-        f"{snapshot.snapshot_id} ({snapshot.progress})" for snapshot in found.snapshots if snapshot.state != COMPLETED
+        f"{snapshot.snapshot_id} ({snapshot.state} {snapshot.progress})"
+        for snapshot in found.snapshots
+        if snapshot.state != COMPLETED
     ]
     if pending:
         raise errors.InputError(f"{doing}: not completed yet: {', '.join(pending)}. Run it again once they are.")
@@ -130,18 +264,22 @@ def _find_whole_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> Snapsho
     return SnapshotSet.of(found.snapshots, set_id=found.set_id, instance_id=found.instance_id, devices=devices)
 
 
-def _problems_of(
-    ec2: Ec2, inputs: RestoreInputs, plan: Plan, instance: Instance | None, replaced: Collection[str]
-) -> list[Problem]:
-    if not plan.snapshots:
+def _problems_of(ec2: Ec2, inputs: RestoreInputs, plan: Plan, instance: Instance | None) -> list[Problem]:
+    if not plan.sources:
         return [Problem(property="exclude_boot_volume", reason="nothing is left to restore")]
-    for snapshot in plan.snapshots:
-        number = len(inputs.tags_of(snapshot, device=plan.devices[snapshot.snapshot_id]))
-        if number > tags.MAX_TAGS:
+    for source in plan.sources:
+        snapshot = source.snapshot
+        if problem := inputs.find_kind_problem(source):
+            return [problem]
+        if (number := len(inputs.tags_of(source)) + 1) > tags.MAX_TAGS:
             reason = (
                 f"the volume of {snapshot.snapshot_id} would have {number} tags; AWS takes at most {tags.MAX_TAGS}"
             )
             return [Problem(property="tags", reason=reason)]
+        if snapshot.outpost_arn and snapshot.outpost_arn != plan.outpost_arn:
+            where = f"{instance.instance_id} is not" if instance else "the other snapshots are not"
+            reason = f"{snapshot.snapshot_id} is stored on {snapshot.outpost_arn}, where {where}"
+            return [Problem(property="instance_id" if instance else "set_id", reason=reason)]
     if instance is None:
         if ec2.describe_zone_type(plan.zone):
             return []
@@ -152,15 +290,7 @@ def _problems_of(
     if nameless := [snapshot_id for snapshot_id, device in plan.devices.items() if not device]:
         reason = f"the device of {', '.join(nameless)} is not known; tag it with {tags.DEVICE}"
         return [Problem(property="set_id", reason=reason)]
-    moved = [
-        f"{volume.volume_id} (at {volume.device_name} of {volume.instance_id})"
-        for snapshot_id, volume in plan.volumes.items()
-        if _is_elsewhere(volume, instance, plan.devices[snapshot_id])
-    ]
-    if moved:
-        reason = f"restored earlier, but moved since: {', '.join(moved)}; detach them, or delete them"
-        return [Problem(property="instance_id", reason=reason)]
-    return _occupied(ec2, plan, instance, replaced)
+    return []
 
 
 def _occupied(ec2: Ec2, plan: Plan, instance: Instance, replaced: Collection[str]) -> list[Problem]:
@@ -186,7 +316,3 @@ def _occupied(ec2: Ec2, plan: Plan, instance: Instance, replaced: Collection[str
         )
     reason = f"devices of {instance.instance_id} are occupied: {named}; {advice}"
     return [Problem(property="instance_id", reason=reason)]
-
-
-def _is_elsewhere(volume: Volume, instance: Instance, device: str) -> bool:
-    return bool(volume.instance_id) and (volume.instance_id, volume.device_name) != (instance.instance_id, device)

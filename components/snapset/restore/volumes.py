@@ -7,7 +7,7 @@ looks for the volumes of its token first, and goes on from there: it makes what 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -16,9 +16,9 @@ from typing_extensions import TypedDict
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
-from snapset.aws.records import ATTACHED, AVAILABLE, CREATING, IN_USE, Snapshot, Volume
-from snapset.restore.inputs import RestoreInputs
-from snapset.restore.plan import Plan, find_restored, make_plan
+from snapset.aws.records import ATTACHED, AVAILABLE, CREATING, IN_USE, Volume
+from snapset.restore.inputs import FINISHED, RestoreInputs, Source, client_token
+from snapset.restore.plan import Plan, find_new, make_plan
 from snapset.retry import Retry
 
 # How often CreateVolume is tried where AWS gives no answer, and how often a volume that vanished is made again.
@@ -58,24 +58,35 @@ def restore_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[Volume
     plan = retry.while_throttled(lambda: make_plan(ec2, inputs, retry=once), doing=doing)
     for problem in plan.problems:
         raise errors.InputError(f"{doing}: {problem.reason}.")
-    if plan.volumes:
-        volume_ids = ", ".join(volume.volume_id for volume in plan.volumes.values())
-        retry.say(f"{inputs.set_id}: going on with {volume_ids}, which an earlier run made")
-    for snapshot in plan.snapshots:
-        found = plan.volumes.get(snapshot.snapshot_id)
-        wanted = inputs.tags_of(snapshot, device=plan.devices[snapshot.snapshot_id])
-        if found and not wanted.items() <= found.tags.items():
+    _say_what_was_found(inputs, plan, retry=retry)
+    for source in plan.sources:
+        found = plan.volumes.get(source.snapshot.snapshot_id)
+        if found and not (wanted := inputs.tags_of(source)).items() <= found.tags.items():
             ec2.add_tags([found.volume_id], wanted)
-    made = _create_missing(ec2, inputs, plan, retry=retry)
-    if inputs.instance_id:
-        try:
-            made = _attach_all(ec2, made, devices=plan.devices, instance_id=inputs.instance_id, retry=retry)
-        except errors.InputError as error:
-            # Not bad input any more: something was made.
-            volume_ids = ", ".join(volume.volume_id for volume in made.values())
-            text = f"{error} The volumes stay: {volume_ids}. Run it again to go on."
-            raise errors.SnapsetError(text, code=error.code) from error
-    return [_record(snapshot, plan, made[snapshot.snapshot_id]) for snapshot in plan.snapshots]
+    made = create_missing(ec2, inputs, plan, retry=retry)
+    try:
+        if inputs.instance_id:
+            made = _attach_all(ec2, made, plan, instance_id=inputs.instance_id, retry=retry)
+        if not plan.finished_at:
+            finished = {FINISHED: clock.stamp()}
+            ec2.add_tags([volume.volume_id for volume in made.values()], finished)
+    except errors.InputError as error:
+        # Not bad input any more: something was made.
+        volume_ids = ", ".join(volume.volume_id for volume in made.values())
+        text = f"{error} The volumes stay: {volume_ids}. Run it again to go on."
+        raise errors.SnapsetError(text, code=error.code) from error
+    return [_record(source, made[source.snapshot.snapshot_id]) for source in plan.sources]
+
+
+def _say_what_was_found(inputs: RestoreInputs, plan: Plan, *, retry: Retry) -> None:
+    volume_ids = ", ".join(volume.volume_id for volume in plan.volumes.values())
+    if plan.finished_at:
+        retry.say(f"{inputs.set_id}: restored at {plan.finished_at} as {volume_ids}, which an earlier run made")
+    elif volume_ids:
+        retry.say(f"{inputs.set_id}: going on with {volume_ids}, which an earlier run made")
+    if plan.set_aside:
+        used = ", ".join(sorted(volume_id for volume_ids in plan.set_aside.values() for volume_id in volume_ids))
+        retry.say(f"{inputs.set_id}: an earlier restore made {used}, which may have been used since: making new ones")
 
 
 def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str | None, retry: Retry) -> None:
@@ -90,7 +101,7 @@ def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str | No
     for volume in ec2.describe_volumes(volume_ids):
         try:
             if volume.instance_id and volume.instance_id == instance_id:
-                _detach(ec2, volume, retry=retry)
+                detach(ec2, volume, retry=retry)
             delete = partial(ec2.delete_volume, volume.volume_id)
             retry.while_throttled(delete, doing=f"deleting {volume.volume_id}")
         except errors.NotFoundError:
@@ -120,14 +131,15 @@ def take_back_tags(ec2: Ec2, volumes: Sequence[VolumeRecord], keys: Collection[s
             ec2.remove_tags([volume["volume_id"]], removed)
 
 
-def _create_missing(ec2: Ec2, inputs: RestoreInputs, plan: Plan, *, retry: Retry) -> dict[str, Volume]:
+def create_missing(ec2: Ec2, inputs: RestoreInputs, plan: Plan, *, retry: Retry) -> dict[str, Volume]:
+    """Make the volumes that no earlier attempt has made, and return all, by snapshot id, once they are there."""
     salts = _salts(clock.now().timestamp())
     volume_ids = {snapshot_id: volume.volume_id for snapshot_id, volume in plan.volumes.items()}
     gone: list[str] = []
     for salt in salts:
-        for snapshot in plan.snapshots:
-            if snapshot.snapshot_id not in volume_ids:
-                volume_ids[snapshot.snapshot_id] = _create(ec2, inputs, plan, snapshot, salt=salt, retry=retry)
+        for source in plan.sources:
+            if source.snapshot.snapshot_id not in volume_ids:
+                volume_ids[source.snapshot.snapshot_id] = _create(ec2, inputs, plan, source, salt=salt, retry=retry)
         there = _wait_until_available(ec2, list(volume_ids.values()), retry=retry)
         gone = [volume_id for volume_id in volume_ids.values() if volume_id not in there]
         if not gone:
@@ -150,21 +162,21 @@ def _salts(now: float) -> list[str]:
     return [f"{first}.0", *(f"{period}.{attempt}" for attempt in range(1, _ATTEMPTS))]
 
 
-def _create(ec2: Ec2, inputs: RestoreInputs, plan: Plan, snapshot: Snapshot, *, salt: str, retry: Retry) -> str:
-    doing, device = f"creating the volume of {snapshot.snapshot_id}", plan.devices[snapshot.snapshot_id]
-    create = partial(
-        ec2.create_volume,
-        inputs.request(snapshot, device=device, zone=plan.zone),
-        client_token=inputs.client_token(snapshot, device=device, salt=salt),
-    )
+def _create(ec2: Ec2, inputs: RestoreInputs, plan: Plan, source: Source, *, salt: str, retry: Retry) -> str:
+    snapshot = source.snapshot
+    doing, old = f"creating the volume of {snapshot.snapshot_id}", plan.set_aside.get(snapshot.snapshot_id, ())
+    request = inputs.request(source, zone=plan.zone, outpost_arn=plan.outpost_arn)
+    # AWS would hand out a volume that was set aside again for the token that it was made with.
+    token = client_token(request, salt="".join([salt, *old]))
+    create = partial(ec2.create_volume, request, client_token=token)
     for unanswered in range(1, _ATTEMPTS + 1):
         try:
             return retry.while_throttled(create, doing=doing)
         except errors.NoAnswerError as error:
             # The token makes another call safe; the look is for an endpoint that does not know tokens.
             retry.say(f"{doing}: no answer from AWS: looking whether it was made")
-            if found := find_restored(ec2, inputs, [snapshot]):
-                return found[snapshot.snapshot_id].volume_id
+            if found := find_new(ec2, inputs, plan, snapshot):
+                return found.volume_id
             if unanswered == _ATTEMPTS:
                 again = "Run it again: it goes on from the volumes that exist."
                 raise type(error)(f"{error} {again}", code=error.code) from error
@@ -173,40 +185,68 @@ def _create(ec2: Ec2, inputs: RestoreInputs, plan: Plan, snapshot: Snapshot, *, 
 
 def _wait_until_available(ec2: Ec2, volume_ids: list[str], *, retry: Retry) -> dict[str, Volume]:
     """Return those of the volumes that are there, once none of them is still being created."""
-    _look_until(ec2, volume_ids, lambda seen: len(seen) == len(volume_ids), seconds=retry.consistency)
+    look_until(ec2, volume_ids, lambda seen: len(seen) == len(volume_ids), seconds=retry.consistency)
 
     def none_is_creating(seen: Mapping[str, Volume]) -> bool:
         return all(volume.state != CREATING for volume in seen.values())
 
-    seen = _look_until(ec2, volume_ids, none_is_creating, seconds=retry.volume)
+    seen = look_until(ec2, volume_ids, none_is_creating, seconds=retry.volume)
     if late := [volume.volume_id for volume in seen.values() if volume.state == CREATING]:
-        raise _too_late(late, "being created")
+        raise too_late(late, "being created")
     return {key: volume for key, volume in seen.items() if volume.state in (AVAILABLE, IN_USE)}
 
 
 def _attach_all(
-    ec2: Ec2, made: Mapping[str, Volume], *, devices: Mapping[str, str], instance_id: str, retry: Retry
+    ec2: Ec2, made: Mapping[str, Volume], plan: Plan, *, instance_id: str, retry: Retry
 ) -> dict[str, Volume]:
-    """Attach each volume at its device, wait until all are attached, and return them as they are then."""
+    """Attach each volume as it was attached, wait until all are, and return them as they are then."""
+    devices = plan.devices
     for key, volume in made.items():
         if not volume.instance_id:
-            _attach(ec2, volume.volume_id, instance_id=instance_id, device=devices[key], retry=retry)
-    volume_ids = [volume.volume_id for volume in made.values()]
+            attach(ec2, volume.volume_id, instance_id=instance_id, device=devices[key], retry=retry)
+    seen = wait_until_attached(ec2, [volume.volume_id for volume in made.values()], instance_id, retry=retry)
+    attached = {key: seen[volume.volume_id] for key, volume in made.items()}
+    was_deleted = {source.device for source in plan.sources if source.was and source.was.delete_on_termination}
+    set_delete_on_termination(ec2, attached.values(), was_deleted, instance_id=instance_id, retry=retry)
+    return attached
+
+
+def wait_until_attached(ec2: Ec2, volume_ids: Sequence[str], instance_id: str, *, retry: Retry) -> dict[str, Volume]:
+    """Wait until the volumes are attached, and return them, by id."""
 
     def all_attached(seen: Mapping[str, Volume]) -> bool:
         return len(seen) == len(volume_ids) and all(volume.attachment == ATTACHED for volume in seen.values())
 
-    seen = _look_until(ec2, volume_ids, all_attached, seconds=retry.volume)
-    late = [key for key in volume_ids if key not in seen or seen[key].attachment != ATTACHED]
-    if late:
-        raise _too_late(late, f"being attached to {instance_id}")
-    return {key: seen[volume.volume_id] for key, volume in made.items()}
+    seen = look_until(ec2, volume_ids, all_attached, seconds=retry.volume)
+    if late := [key for key in volume_ids if key not in seen or seen[key].attachment != ATTACHED]:
+        raise too_late(late, f"being attached to {instance_id}")
+    return seen
 
 
-def _attach(ec2: Ec2, volume_id: str, *, instance_id: str, device: str, retry: Retry) -> None:
-    attach = partial(ec2.attach_volume, volume_id, instance_id=instance_id, device=device)
+def set_delete_on_termination(
+    ec2: Ec2, attached: Iterable[Volume], devices: Collection[str], *, instance_id: str, retry: Retry
+) -> None:
+    """Let the volumes at these devices be deleted with the instance, as before: a volume that is attached is not.
+
+    A refusal is said: the volumes are attached, and at worst one stays after the instance.
+    """
+    to_set = [volume for volume in attached if volume.device_name in devices and not volume.deleted_with_instance]
+    if not to_set:
+        return
+    names = [volume.device_name for volume in to_set]
+    doing = f"setting DeleteOnTermination of {', '.join(names)} of {instance_id}"
     try:
-        retry.while_throttled(attach, doing=f"attaching {volume_id}")
+        retry.while_throttled(lambda: ec2.set_delete_on_termination(instance_id, names), doing=doing)
+    except errors.SnapsetError as error:
+        volume_ids = ", ".join(volume.volume_id for volume in to_set)
+        retry.say(f"warning: {volume_ids} will stay when {instance_id} is terminated: {error}")
+
+
+def attach(ec2: Ec2, volume_id: str, *, instance_id: str, device: str, retry: Retry) -> None:
+    """Begin to attach the volume, unless it is attached there already."""
+    call = partial(ec2.attach_volume, volume_id, instance_id=instance_id, device=device)
+    try:
+        retry.while_throttled(call, doing=f"attaching {volume_id}")
     except (errors.NotPermittedError, errors.UnreachableError):
         raise
     except errors.SnapsetError:
@@ -216,26 +256,26 @@ def _attach(ec2: Ec2, volume_id: str, *, instance_id: str, device: str, retry: R
             raise
 
 
-def _detach(ec2: Ec2, volume: Volume, *, retry: Retry) -> None:
+def detach(ec2: Ec2, volume: Volume, *, retry: Retry) -> None:
     """Detach the volume from the instance it is attached to, and wait until it is."""
-    detach = partial(ec2.detach_volume, volume.volume_id, instance_id=volume.instance_id)
+    call = partial(ec2.detach_volume, volume.volume_id, instance_id=volume.instance_id)
 
     def all_detached(seen: Mapping[str, Volume]) -> bool:
         return not any(volume.instance_id for volume in seen.values())
 
     try:
-        retry.while_throttled(detach, doing=f"detaching {volume.volume_id}")
+        retry.while_throttled(call, doing=f"detaching {volume.volume_id}")
     except (errors.NotPermittedError, errors.NotFoundError, errors.UnreachableError):
         raise
     except errors.SnapsetError:
         if any(found.instance_id for found in ec2.describe_volumes([volume.volume_id])):
             raise
-    seen = _look_until(ec2, [volume.volume_id], all_detached, seconds=retry.volume)
+    seen = look_until(ec2, [volume.volume_id], all_detached, seconds=retry.volume)
     if not all_detached(seen):
-        raise _too_late([volume.volume_id], f"being detached from {volume.instance_id} (unmount it there)")
+        raise too_late([volume.volume_id], f"being detached from {volume.instance_id} (unmount it there)")
 
 
-def _look_until(
+def look_until(
     ec2: Ec2, volume_ids: Collection[str], done: Callable[[Mapping[str, Volume]], bool], *, seconds: float
 ) -> dict[str, Volume]:
     """Return the volumes that EC2 can see, once `done` says so of them, or once the time is up."""
@@ -248,17 +288,18 @@ def _look_until(
         pause = min(pause * 1.5, 5.0)
 
 
-def _too_late(volume_ids: Sequence[str], what: str) -> errors.WaitTimeoutError:
+def too_late(volume_ids: Sequence[str], what: str) -> errors.WaitTimeoutError:
+    """Return the error of a wait for volumes whose time is up."""
     return errors.WaitTimeoutError(
         f"waiting for {', '.join(volume_ids)}: still {what} when the time was up. Run it again to go on."
     )
 
 
-def _record(snapshot: Snapshot, plan: Plan, volume: Volume) -> VolumeRecord:
+def _record(source: Source, volume: Volume) -> VolumeRecord:
     return VolumeRecord(
         volume_id=volume.volume_id,
-        snapshot_id=snapshot.snapshot_id,
-        device_name=volume.device_name or plan.devices[snapshot.snapshot_id],
+        snapshot_id=source.snapshot.snapshot_id,
+        device_name=volume.device_name or source.device,
         size_gib=volume.size_gib,
         availability_zone=volume.availability_zone,
         state=volume.state,

@@ -11,12 +11,13 @@ from snapset.aws.ec2 import Ec2
 from snapset.retry import Retry
 from snapset.sets import tags
 from snapset.sets.model import SnapshotSet
+from snapset.sets.volume import VolumeAttributes
 
 
 def claim_set(ec2: Ec2, taken: SnapshotSet, *, claim: str, retry: Retry, adopted: bool = False) -> None:
-    """Mark each snapshot with the claim of the resource that holds it, its device, its own id, and the count.
+    """Mark each snapshot with the claim of the resource that holds it, and with all that a restore has to know.
 
-    Safe to repeat.
+    That is its device, its own id, how its volume was, and which others there are. Safe to repeat.
 
     Args:
         ec2: where.
@@ -26,14 +27,18 @@ def claim_set(ec2: Ec2, taken: SnapshotSet, *, claim: str, retry: Retry, adopted
         adopted: another run took the set, so its claim is not overwritten.
     """
     claimed = {f"{tags.ADOPTER}{claim}": tags.HOLDS} if adopted else {tags.CLAIM: claim}
-    for snapshot_id in taken.snapshot_ids:
+    attributes = _find_attributes(ec2, taken, retry=retry)
+    for snapshot in taken.snapshots:
         wanted = {
             **claimed,
             tags.COUNT: str(taken.count),
-            tags.DEVICE: taken.devices[snapshot_id],
-            tags.SNAPSHOT: snapshot_id,
+            tags.DEVICE: taken.devices[snapshot.snapshot_id],
+            tags.DEVICES: tags.devices_text(taken.devices.values()),
+            tags.SNAPSHOT: snapshot.snapshot_id,
         }
-        _tag_new(ec2, [snapshot_id], wanted, retry=retry)
+        if snapshot.volume_id in attributes:
+            wanted[tags.VOLUME] = attributes[snapshot.volume_id].text()
+        _tag_new(ec2, [snapshot.snapshot_id], wanted, retry=retry)
 
 
 def announce_claim(ec2: Ec2, adopted: SnapshotSet, *, claim: str, retry: Retry) -> None:
@@ -84,6 +89,17 @@ def delete_snapshots(ec2: Ec2, snapshot_ids: Sequence[str], *, retry: Retry) -> 
         except errors.SnapsetError as error:
             kept[snapshot_id] = error
     return kept
+
+
+def _find_attributes(ec2: Ec2, taken: SnapshotSet, *, retry: Retry) -> dict[str, VolumeAttributes]:
+    """Return how the volumes are, by id; that some can't be described is said, and the set is marked all the same."""
+    describe = partial(ec2.describe_volumes, sorted(taken.volume_ids))
+    try:
+        volumes = retry.while_throttled(describe, doing=f"describing the volumes of {taken.instance_id}")
+    except errors.SnapsetError as error:
+        retry.say(f"warning: {taken.set_id}: the types of its volumes are not recorded: {error}")
+        return {}
+    return {volume.volume_id: VolumeAttributes.of(volume) for volume in volumes}
 
 
 def _tag_new(ec2: Ec2, snapshot_ids: Sequence[str], wanted: Mapping[str, str], *, retry: Retry) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from snapset.aws.ec2 import Ec2
-from snapset.errors import NotFoundError
+from snapset.aws.ec2 import Ec2, literal
+from snapset.aws.records import COMPLETED
+from snapset.errors import InputError, NotFoundError
 from snapset.retry import Retry
 from snapset.sets import tags
 from snapset.sets.model import SnapshotSet, group
@@ -21,6 +22,49 @@ def find_sets(ec2: Ec2, filters: Mapping[str, Iterable[str]], *, retry: Retry) -
     wanted = {"tag-key": [tags.SET], **filters}
     doing = f"describing snapshots in {ec2.settings.region}"
     return group(retry.while_throttled(lambda: ec2.find_snapshots(wanted), doing=doing))
+
+
+def find_sets_of(
+    ec2: Ec2, *, instance_id: str | None = None, change_id: str | None = None, retry: Retry
+) -> list[SnapshotSet]:
+    """Return the sets of an instance, or for a change, or both, the newest first.
+
+    Raises:
+        SnapsetError: the answer of AWS.
+    """
+    change = change_id and change_id[: tags.MAX_VALUE_LENGTH]
+    filters = {tags.INSTANCE: instance_id, tags.CHANGE: change and literal(change)}
+    return find_sets(ec2, {f"tag:{key}": [value] for key, value in filters.items() if value}, retry=retry)
+
+
+def find_latest(
+    ec2: Ec2, *, instance_id: str | None = None, change_id: str | None = None, retry: Retry
+) -> SnapshotSet:
+    """Return the newest whole and completed set of an instance, or for a change, or both.
+
+    A set that a rollback took of what it replaced is passed over.
+
+    Raises:
+        InputError: sets of several instances were taken for the change.
+        NotFoundError: there is no such set, or none of them is whole and completed.
+        SnapsetError: the answer of AWS.
+    """
+    of = f" of {instance_id}" if instance_id else ""
+    doing = f"looking for a set{of}" + (f" for change {change_id}" if change_id else "")
+    found = [
+        one
+        for one in find_sets_of(ec2, instance_id=instance_id, change_id=change_id, retry=retry)
+        if not one.is_safety_set
+    ]
+    if len(instance_ids := sorted({one.instance_id for one in found})) > 1:
+        raise InputError(f"{doing}: there are sets of {', '.join(instance_ids)}. Name the instance.")
+    for one in found:
+        if one.is_whole and one.state == COMPLETED:
+            return one
+    if found:
+        states = ", ".join(f"{one.set_id} is {one.state}" for one in found[:3])
+        raise NotFoundError(f"{doing}: none is whole and completed: {states}. Wait for it, or choose another one.")
+    raise NotFoundError(f"{doing}: there is none in {ec2.settings.region}. Check the id, the Region and the account.")
 
 
 def find_set(ec2: Ec2, set_id: str, *, retry: Retry, wait: float = 0) -> SnapshotSet:

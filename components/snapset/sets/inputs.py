@@ -28,8 +28,8 @@ _OUTPOST_ARN = re.compile(r"arn:aws[a-z-]*:outposts:[a-z0-9-]+:\d{12}:outpost/op
 class SetInputs:
     """The valid inputs of one snapshot set; `snapset.resources.snapshot_set.SnapshotSetArgs` says what each is.
 
-    `scope` is whom the set is for: organization and URN of the resource. Exclusions are sorted. `default_tags` are
-    the stack's: new sets get them, and they shape nothing.
+    `scope` is whom the set is for: organization and URN of the resource. Exclusions are sorted. `on_delete` and
+    `default_tags`, the stack's, are put on new sets, and shape nothing.
     """
 
     instance_id: str
@@ -44,6 +44,7 @@ class SetInputs:
     location: str | None = None
     triggers: Any = None
     change_id: str | None = None
+    on_delete: str = "retain"
     default_tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -69,6 +70,7 @@ class SetInputs:
             instance_id=self.instance_id,
             change_id=self.change_id,
             count=count,
+            on_delete=self.on_delete,
         )
         instance: dict[str, Any] = {"InstanceId": self.instance_id}
         if self.exclude_boot_volume:
@@ -118,7 +120,7 @@ def parse(props: Mapping[str, Any]) -> SetInputs:
     rules.refuse(find_problems(props))
     shape = shape_of(props)
     shape["exclude_data_volume_ids"] = tuple(shape["exclude_data_volume_ids"])
-    return SetInputs(**shape, scope=props.get("scope") or "")
+    return SetInputs(**shape, scope=props.get("scope") or "", on_delete=props.get("on_delete") or "retain")
 
 
 def shape_of(props: Mapping[str, Any]) -> dict[str, Any]:

@@ -164,6 +164,11 @@ class SnapshotSet:
         return min(snapshot.start_time for snapshot in self.snapshots)
 
     @property
+    def started(self) -> datetime.datetime:
+        """When it was taken."""
+        return min(map(_time_of, self.snapshots))
+
+    @property
     def age(self) -> float:
         """The seconds since it was taken, by AWS's clock."""
         return clock.age_of(self.start_time)
@@ -189,9 +194,37 @@ class SnapshotSet:
         return COMPLETED if self.is_whole else INCOMPLETE
 
     @property
+    def missing_devices(self) -> list[str]:
+        """The devices of the snapshots that are missing, as far as the tags of the others name them."""
+        taken = {
+            device for snapshot in self.snapshots for device in tags.devices_of(snapshot.tags.get(tags.DEVICES, ""))
+        }
+        return sorted(taken - set(self.devices.values()))
+
+    @property
+    def is_deletable(self) -> bool:
+        """Whether the run that took it said that it is to be deleted with its resource."""
+        return all(snapshot.tags.get(tags.ON_DELETE) == "delete" for snapshot in self.snapshots)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether somebody said that it is never to be pruned."""
+        return any(snapshot.tags.get(tags.PINNED) for snapshot in self.snapshots)
+
+    @property
     def change_id(self) -> str | None:
         """The change that it was taken for."""
         return self.snapshots[0].tags.get(tags.CHANGE) or None
+
+    @property
+    def is_safety_set(self) -> bool:
+        """Whether a rollback took it of what it replaced, which is not where to go back to."""
+        prefix, _, set_id = (self.change_id or "").partition(tags.SAFETY_CHANGE)
+        return not prefix and tags.SET_ID.fullmatch(set_id) is not None
+
+    def has_tags(self, wanted: Mapping[str, str]) -> bool:
+        """Tell whether every snapshot of it has these tags."""
+        return all(wanted.items() <= snapshot.tags.items() for snapshot in self.snapshots)
 
     def records(self) -> list[SnapshotRecord]:
         """Return the snapshots as outputs and JSON documents have them."""

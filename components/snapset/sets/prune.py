@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
@@ -12,10 +13,22 @@ from snapset.aws.records import COMPLETED, ERROR, PENDING
 from snapset.retry import Retry
 from snapset.sets import tags
 from snapset.sets.claim import delete_snapshots
-from snapset.sets.find import find_sets
+from snapset.sets.find import find_set, find_sets
 from snapset.sets.model import SnapshotSet
 
 Choice = Callable[[Sequence[SnapshotSet]], list[SnapshotSet]]
+
+
+def pin(ec2: Ec2, set_ids: Sequence[str], *, pinned: bool, retry: Retry) -> None:
+    """Let the sets be kept by every `choose` from now on, or no longer.
+
+    Raises:
+        NotFoundError: one of them does not exist; none is changed.
+    """
+    found = [find_set(ec2, set_id, retry=retry) for set_id in set_ids]
+    for one in found:
+        add = partial(ec2.add_tags, one.snapshot_ids, {tags.PINNED: "pinned" if pinned else ""})
+        retry.while_throttled(add, doing=f"tagging {one.set_id}")
 
 
 class NeededError(errors.SnapsetError):
@@ -31,19 +44,49 @@ class Pruned:
     kept: Mapping[str, errors.SnapsetError]
 
 
-def choose(
-    sets: Iterable[SnapshotSet], *, adoption: float, keep_last: int | None = None, older_than: float | None = None
-) -> list[SnapshotSet]:
-    """Return the sets that may be deleted, the oldest first. One of the two rules is given.
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What to keep, of every instance; what no part of it keeps is deleted. At least one part is given.
 
-    The newest completed set of every instance is never among them, nor one that is pending, nor one that is so new
-    that the run that took it may still record it. Where nothing newer has completed, an incomplete set stays as well.
+    Attributes:
+        keep_last: so many completed sets, the newest.
+        keep_daily: the newest completed set of each of so many days that have one, by AWS's clock in UTC.
+        keep_weekly: likewise, of weeks, which begin on Monday.
+        keep_monthly: likewise, of months.
+        older_than: what was taken less than so many seconds ago.
+    """
+
+    keep_last: int | None = None
+    keep_daily: int | None = None
+    keep_weekly: int | None = None
+    keep_monthly: int | None = None
+    older_than: float | None = None
+
+    def kept_of(self, completed: Sequence[SnapshotSet]) -> set[str]:
+        """Return the ids of the completed sets of one instance, the newest first, that are kept by their number."""
+        kept = {found.set_id for found in completed[: self.keep_last or 1]}
+        for number, form in (
+            (self.keep_daily, "%Y-%m-%d"),
+            (self.keep_weekly, "%G-%V"),
+            (self.keep_monthly, "%Y-%m"),
+        ):
+            newest: dict[str, str] = {}
+            for found in completed:
+                newest.setdefault(found.started.strftime(form), found.set_id)
+            kept |= set(list(newest.values())[: number or 0])
+        return kept
+
+
+def choose(sets: Iterable[SnapshotSet], rule: Rule, *, adoption: float) -> list[SnapshotSet]:
+    """Return the sets that may be deleted, the oldest first.
+
+    The newest completed set of every instance is never among them, nor one that is pinned or pending, nor one that is
+    so new that the run that took it may still record it. Where nothing newer has completed, an incomplete set stays.
 
     Args:
         sets: the newest first, as `group` returns them.
+        rule: what to keep.
         adoption: for how many seconds a set without a claim may still be adopted.
-        keep_last: keep this many completed sets of every instance, at least 1, and delete what is older than those.
-        older_than: delete what was taken more than so many seconds ago.
     """
     by_instance: defaultdict[str, list[SnapshotSet]] = defaultdict(list)
     for found in sets:
@@ -51,8 +94,8 @@ def choose(
     chosen = [
         found
         for sets_of_one in by_instance.values()
-        for found in _choose_of_one(sets_of_one, keep_last=keep_last, older_than=older_than)
-        if found.state != PENDING and (found.claims or found.age > adoption)
+        for found in _choose_of_one(sets_of_one, rule)
+        if found.state != PENDING and not found.is_pinned and (found.claims or found.age > adoption)
     ]
     return sorted(chosen, key=lambda found: (found.start_time, found.set_id))
 
@@ -102,16 +145,13 @@ def is_refusal(error: errors.SnapsetError) -> bool:
     return error.code is not None and not isinstance(error, about_others)
 
 
-def _choose_of_one(
-    sets: Sequence[SnapshotSet], *, keep_last: int | None, older_than: float | None
-) -> Iterator[SnapshotSet]:
+def _choose_of_one(sets: Sequence[SnapshotSet], rule: Rule) -> Iterator[SnapshotSet]:
+    kept = rule.kept_of([found for found in sets if found.state == COMPLETED])
     newer_and_completed = 0
     for found in sets:
-        superseded = newer_and_completed >= (keep_last or 1)
-        if older_than is not None:
-            # A set in error holds nothing.
-            if (superseded or found.state == ERROR) and found.age > older_than:
-                yield found
-        elif superseded:
+        superseded = newer_and_completed >= (rule.keep_last or 1)
+        # A set in error holds nothing.
+        is_wanted = found.set_id in kept or not (superseded or (rule.older_than is not None and found.state == ERROR))
+        if not is_wanted and (rule.older_than is None or found.age > rule.older_than):
             yield found
         newer_and_completed += found.state == COMPLETED

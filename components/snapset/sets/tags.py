@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 PREFIX = "snapset:"
@@ -28,15 +28,26 @@ CLAIM = "snapset:claim"
 DEVICE = "snapset:device"
 # The snapshot's own id: a copy whose tags were copied, too, has the id of another.
 SNAPSHOT = "snapset:snapshot"
+# What a snapshot does not record of its volume: see `snapset.sets.volume`.
+VOLUME = "snapset:volume"
+# The devices of all snapshots of the set, so that a missing one can be named.
+DEVICES = "snapset:devices"
+# What the run that took the set wants to become of it: `retain` or `delete`.
+ON_DELETE = "snapset:on-delete"
+# Not empty: the set is never pruned.
+PINNED = "snapset:pinned"
 # With the claim behind it: a resource that adopted the set. One key each, so that none overwrites another's.
 ADOPTER = "snapset:adopter:"
+# With a set's id behind it: the change of a set that a rollback to that one takes of what it replaces.
+SAFETY_CHANGE = "rollback to "
 ANNOUNCED = "announced"
 HOLDS = "holds"
 
-OWN_KEYS = (SET, TOKEN, INSTANCE, CHANGE, COUNT, CLAIM, DEVICE, SNAPSHOT)
+OWN_KEYS = (SET, TOKEN, INSTANCE, CHANGE, COUNT, CLAIM, DEVICE, SNAPSHOT, VOLUME, DEVICES, ON_DELETE, PINNED)
 MAX_TAGS = 50
-# Twelve of AWS's 50 are reserved for snapset; eight are in use, and one more for each adopter.
-MAX_USER_TAGS = 38
+# Fifteen of AWS's 50 are reserved for snapset; twelve are in use, and one more for each adopter.
+MAX_USER_TAGS = 35
+_DEV = "/dev/"
 MAX_KEY_LENGTH = 128
 MAX_VALUE_LENGTH = 256
 
@@ -52,7 +63,7 @@ def new_claim() -> str:
 
 
 def own_tags(
-    *, set_id: str, token: str, instance_id: str, change_id: str | None, count: int | None
+    *, set_id: str, token: str, instance_id: str, change_id: str | None, count: int | None, on_delete: str
 ) -> dict[str, str]:
     """Return all own tags as CreateSnapshots sets them, for every snapshot of the set alike."""
     known = {
@@ -61,8 +72,20 @@ def own_tags(
         INSTANCE: instance_id,
         CHANGE: (change_id or "")[:MAX_VALUE_LENGTH],
         COUNT: "" if count is None else str(count),
+        ON_DELETE: on_delete,
     }
     return {**dict.fromkeys(OWN_KEYS, ""), **known}
+
+
+def devices_text(devices: Iterable[str]) -> str:
+    """Return the devices as a tag's value, `/dev/` left out; of more than have room, the first."""
+    text = ",".join(sorted(device.removeprefix(_DEV) for device in devices if device))
+    return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH + 1].rpartition(",")[0]
+
+
+def devices_of(text: str) -> list[str]:
+    """Return the devices that `devices_text` wrote."""
+    return [f"{_DEV}{name}" for name in text.split(",") if name]
 
 
 def claims_of(snapshot_tags: Mapping[str, str]) -> set[str]:

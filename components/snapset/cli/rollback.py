@@ -1,0 +1,114 @@
+"""`snapset rollback`: an instance back on the volumes of a set, in place. No engine, and no state."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from snapset import errors, rules
+from snapset.cli.options import ExcludeBoot, Json, Profile, Region, check, check_set_id
+
+if TYPE_CHECKING:
+    from snapset.aws.ec2 import Ec2
+    from snapset.restore.rollback import Rollback, RollbackRecord
+    from snapset.retry import Retry
+
+EXIT_CODES = (
+    "Exit codes: 0 the instance has the set's volumes, and the power state that it had; 1 failed; 2 bad usage or "
+    "input, something stands in the way, or nobody to ask; 3 not permitted; 4 the set failed or the wait timed out."
+)
+
+
+def rollback(
+    instance: Annotated[str, typer.Argument(metavar="INSTANCE", help="Id of the instance.")],
+    change_id: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Back to before this change: to the set that was taken for it."),
+    ] = None,
+    set_: Annotated[
+        str | None,
+        typer.Option("--set", metavar="SET", help="Or: back to this set; else the newest completed one."),
+    ] = None,
+    exclude_boot: ExcludeBoot = False,
+    exclude_volume: Annotated[
+        list[str] | None, typer.Option(metavar="VOL", help="Leave this volume as it is; repeatable.")
+    ] = None,
+    no_safety_set: Annotated[
+        bool, typer.Option("--no-safety-set", help="Take no set of what is there now before it is replaced.")
+    ] = False,
+    delete_replaced: Annotated[
+        bool,
+        typer.Option("--delete-replaced", help="Delete the replaced volumes; else they stay, detached."),
+    ] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Only show the plan.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin without asking.")] = False,
+    timeout: Annotated[
+        str, typer.Option(help="How long to wait for the instance to stop, and to start: 90s, 30m.")
+    ] = "30m",
+    region: Region = None,
+    profile: Profile = None,
+    json_: Json = False,
+) -> None:
+    """Put an instance back on the volumes of a set; run again, it goes on where it was cut off.
+
+    New volumes are made, a safety set of what is there now is taken, the instance is stopped, the volumes are
+    swapped, and it is started if it ran. The replaced volumes stay.
+
+    Example: snapset rollback i-0123456789abcdef0 --change-id "$GIT_SHA"
+    """
+    from snapset.cli.context import connect_to, one_document
+    from snapset.cli.output import print_rollback, progress
+    from snapset.restore.rollback import RollbackInputs, plan_rollback
+    from snapset.retry import Retry, parse_duration
+
+    document: dict[str, Any] = {"rollback": None}
+    with one_document(document, as_json=json_):
+        check("INSTANCE", instance, rules.instance_id)
+        if set_ is not None:
+            check_set_id(set_, name="--set")
+        if set_ is not None and change_id is not None:
+            raise errors.InputError("reading the set: give one of --set and --change-id.")
+        wanted = RollbackInputs(
+            instance_id=instance,
+            set_id=set_,
+            change_id=change_id,
+            exclude_boot_volume=exclude_boot,
+            exclude_volume_ids=tuple(exclude_volume or []),
+            safety_set=not no_safety_set,
+            delete_replaced=delete_replaced,
+            timeout=parse_duration(timeout, name="--timeout"),
+        )
+        retry = Retry.from_environment()
+        ec2 = connect_to(region, profile)
+        with progress(f"looking at {instance}") as say:
+            plan = plan_rollback(ec2, wanted, retry=retry.saying(say))
+        document["rollback"] = plan.record(region=str(ec2.settings.region))
+        if not preview:
+            if not yes and not plan.is_done:
+                _ask(plan, document["rollback"])
+            _carry_out(ec2, plan, document, retry=retry)
+    if not json_:
+        print_rollback(document["rollback"], plan, is_done=not preview)
+
+
+def _ask(plan: Rollback, record: RollbackRecord) -> None:
+    from snapset.cli.output import print_rollback
+
+    print_rollback(record, plan, is_done=False, stderr=True)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise errors.InputError("rolling back: nobody is here to be asked. Add --yes.")
+    if not typer.confirm("Go on?", err=True):
+        raise errors.SnapsetError("rolling back: the answer was no. Nothing is changed.")
+
+
+def _carry_out(ec2: Ec2, plan: Rollback, document: dict[str, Any], *, retry: Retry) -> None:
+    from snapset.cli.output import progress
+    from snapset.restore.rollback import roll_back
+
+    def keep(record: RollbackRecord) -> None:
+        document["rollback"] = record
+
+    with progress(f"rolling back {plan.instance.instance_id}", keep_lines=True) as say:
+        roll_back(ec2, plan, retry=retry.saying(say), report=keep)

@@ -1,0 +1,151 @@
+"""`get_snapshots`: a set that exists already, with its snapshots by device, for `aws.ebs.Volume(snapshot_id=...)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+from pulumi.runtime import MockCallArgs
+from pulumi.runtime.settings import get_monitor
+
+from snapset import errors, rules
+from snapset.aws.ec2 import connect
+from snapset.aws.records import COMPLETED
+from snapset.aws.session import find_region
+from snapset.aws.settings import AwsSettings
+from snapset.resources.aws_provider import find_provider, settings_of
+from snapset.resources.context import is_mocked
+from snapset.retry import Retry
+from snapset.sets import tags
+from snapset.sets.find import find_latest, find_set
+from snapset.sets.model import SnapshotRecord, SnapshotSet
+from snapset.sets.wait import run_in_thread
+
+TOKEN = "snapset:index:getSnapshots"  # noqa: S105 - the name that a unit test's mocks know it by
+
+
+@dataclass(frozen=True, kw_only=True)
+class GetSnapshotsResult:
+    """A whole and completed set.
+
+    Attributes:
+        set_id: `set-` and 17 hex digits.
+        instance_id: the instance that it was taken of.
+        region: where it is.
+        start_time: ISO 8601 UTC; the same for the whole set.
+        change_id: the change that it was taken for, if one was named.
+        snapshot_ids: the root volume's first, then by device.
+        snapshots: one record a snapshot, in the same order.
+        by_device: the id of each snapshot, by the device of its volume, such as `/dev/sdf`.
+    """
+
+    set_id: str
+    instance_id: str = ""
+    region: str = ""
+    start_time: str = ""
+    change_id: str | None = None
+    snapshot_ids: list[str] = field(default_factory=list)
+    snapshots: list[SnapshotRecord] = field(default_factory=list)
+    by_device: Mapping[str, str] = field(default_factory=dict)
+
+
+def get_snapshots(
+    *,
+    set_id: str | None = None,
+    instance: str | None = None,
+    change_id: str | None = None,
+    latest: bool = False,
+    region: str | None = None,
+) -> GetSnapshotsResult:
+    """Return a set that exists already; the calls are made as the stack's `aws` config says.
+
+    Args:
+        set_id: the set. Or:
+        instance: the id of the instance that it was taken of, with `change_id` or `latest`.
+        change_id: the change that it was taken for; of several sets the newest that is whole and completed.
+        latest: the newest whole and completed set of the instance; those that a rollback took are passed over.
+        region: where the set is, if not in the Region of the stack.
+
+    Raises:
+        RunError: there is no such set, it is not whole or not completed, or AWS refuses; in one line.
+    """
+    settings = AwsSettings.from_config(lambda key: pulumi.runtime.get_config(f"aws:{key}"))
+    wanted = {"set_id": set_id, "instance": instance, "change_id": change_id, "latest": latest, "region": region}
+    return _find(settings, wanted)
+
+
+def get_snapshots_output(
+    *,
+    set_id: pulumi.Input[str] | None = None,
+    instance: pulumi.Input[str] | pulumi.CustomResource | None = None,
+    change_id: pulumi.Input[str] | None = None,
+    latest: pulumi.Input[bool] = False,
+    region: pulumi.Input[str] | None = None,
+    opts: pulumi.InvokeOptions | None = None,
+) -> pulumi.Output[GetSnapshotsResult]:
+    """Return the same as `get_snapshots`, for inputs that are not known yet, or with an `aws.Provider` in `opts`."""
+    given = pulumi.ResourceOptions(provider=opts.provider if opts else None, parent=opts.parent if opts else None)
+    provider = find_provider(given, instance)
+    if isinstance(instance, pulumi.CustomResource):
+        region = region or getattr(instance, "region", None)
+        instance = instance.id
+    wanted = {"set_id": set_id, "instance": instance, "change_id": change_id, "latest": latest, "region": region}
+
+    async def find(known: dict[str, Any]) -> GetSnapshotsResult:
+        settings = await settings_of(provider)
+        return await run_in_thread(lambda: _find(settings, known))
+
+    return pulumi.Output.from_input(wanted).apply(find)
+
+
+def _find(settings: AwsSettings, wanted: Mapping[str, Any]) -> GetSnapshotsResult:
+    if is_mocked():
+        monitor: Any = get_monitor()
+        return GetSnapshotsResult(**{"set_id": "", **monitor.mocks.call(MockCallArgs(TOKEN, dict(wanted), ""))})
+    try:
+        _refuse_problems(wanted)
+        region = wanted["region"] or find_region(settings)
+        return _look(settings.in_region(region), wanted, region=region)
+    except errors.SnapsetError as error:
+        raise pulumi.RunError(errors.show(error)) from None
+
+
+def _refuse_problems(wanted: Mapping[str, Any]) -> None:
+    doing = "reading get_snapshots"
+    set_id, instance, change_id, latest = (wanted[name] for name in ("set_id", "instance", "change_id", "latest"))
+    if bool(set_id) == bool(instance or change_id):
+        raise errors.InputError(f"{doing}: give set_id, or instance with latest=True, or change_id.")
+    if instance and not change_id and not latest:
+        raise errors.InputError(f"{doing}: of {instance} there may be many sets. Give change_id, or latest=True.")
+    if set_id and (reason := rules.matches(tags.SET_ID, "the id of a set", "set-0123456789abcdef0")(set_id)):
+        raise errors.InputError(f"{doing}: {reason}.")
+    if instance and (reason := rules.instance_id(instance)):
+        raise errors.InputError(f"{doing}: {reason}.")
+
+
+def _look(settings: AwsSettings, wanted: Mapping[str, Any], *, region: str) -> GetSnapshotsResult:
+    ec2, retry = connect(settings), Retry.from_environment()
+    if wanted["set_id"]:
+        found = find_set(ec2, wanted["set_id"], retry=retry)
+        if not found.is_whole or found.state != COMPLETED:
+            raise errors.InputError(
+                f"looking for {found.set_id}: it is {found.state}. Wait for it, or choose another."
+            )
+    else:
+        found = find_latest(ec2, instance_id=wanted["instance"], change_id=wanted["change_id"], retry=retry)
+    return _result_of(found, region=region)
+
+
+def _result_of(found: SnapshotSet, *, region: str) -> GetSnapshotsResult:
+    return GetSnapshotsResult(
+        set_id=found.set_id,
+        instance_id=found.instance_id,
+        region=region,
+        start_time=found.start_time,
+        change_id=found.change_id,
+        snapshot_ids=found.snapshot_ids,
+        snapshots=found.records(),
+        by_device={device: snapshot_id for snapshot_id, device in found.devices.items() if device},
+    )

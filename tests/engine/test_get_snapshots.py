@@ -1,0 +1,138 @@
+"""`get_snapshots`: a set that exists already, in a program that makes volumes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from support import aws_plugin
+from support.command_line import CommandLine
+from support.project import Project
+from support.restores import DATA, launch_source, snapshots_of, take_set
+from support.rollbacks import devices_of
+
+MakeProject = Callable[[str], Project]
+
+PROGRAM = """
+import pulumi
+from snapset import get_snapshots, get_snapshots_output
+
+config = pulumi.Config()
+by_id = get_snapshots(set_id=config.require("setId"))
+by_change = get_snapshots(change_id="release-42")
+instance = pulumi.Output.from_input(by_id.instance_id)
+newest = get_snapshots_output(instance=instance, latest=True)
+pulumi.export("byId", by_id.by_device)
+pulumi.export("byChange", by_change.set_id)
+pulumi.export("newest", newest.set_id)
+pulumi.export("data", newest.by_device["/dev/sdf"])
+pulumi.export("changeId", newest.change_id)
+pulumi.export("sizes", [snapshot["size_gib"] for snapshot in by_id.snapshots])
+"""
+
+
+def test_a_set_is_found_by_its_id_its_change_or_its_instance(program: MakeProject, ec2: EmbeddedEC2) -> None:
+    source = launch_source(ec2)
+    first = take_set(ec2, source, change_id="release-41", tags={})
+    old = list(snapshots_of(ec2, first))
+    second = take_set(ec2, source, change_id="release-42", tags={})
+    ec2.age(old, seconds=60)
+    project = program(PROGRAM)
+    project.config["setId"] = first
+    project.up().ok()
+    found = project.outputs()
+    assert found["byId"] == {item["tags"]["snapset:device"]: key for key, item in snapshots_of(ec2, first).items()}
+    assert (found["byChange"], found["newest"], found["changeId"]) == (second, second, "release-42")
+    assert snapshots_of(ec2, second)[found["data"]]["tags"]["snapset:device"] == DATA
+    assert found["sizes"] == [8, 20, 100]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            "get_snapshots()",
+            "InputError: reading get_snapshots: give set_id, or instance with latest=True, or change_id.",
+        ),
+        ("get_snapshots(set_id='set-1')", "'set-1' is not the id of a set"),
+        ("get_snapshots(instance='i-0123456789abcdef0')", "there may be many sets. Give change_id, or latest=True."),
+        ("get_snapshots(set_id='set-0123456789abcdef0')", "NotFoundError: looking for set-0123456789abcdef0: "),
+        ("get_snapshots_output(instance='i-1', latest=True)", "'i-1' is not an instance id"),
+    ],
+)
+def test_what_is_wrong_is_one_line(program: MakeProject, ec2: EmbeddedEC2, call: str, said: str) -> None:
+    project = program(f"import snapset\nfound = snapset.{call}\n")
+    run = project.preview().failed()
+    assert said in run.text
+    assert "Traceback" not in run.text
+
+
+def test_a_set_that_is_not_whole_is_refused(program: MakeProject, ec2: EmbeddedEC2) -> None:
+    set_id = take_set(ec2, launch_source(ec2))
+    ec2.ec2().delete_snapshot(SnapshotId=next(iter(snapshots_of(ec2, set_id))))
+    run = program(f"import snapset\nsnapset.get_snapshots(set_id={set_id!r})\n").preview().failed()
+    assert f"InputError: looking for {set_id}: it is incomplete. " in run.text
+
+
+def test_the_data_of_a_set_comes_back_into_a_stack_and_stays(project: Project, ec2: EmbeddedEC2) -> None:
+    aws_plugin.install(project.env)
+    project.config = {"program": "app_server"}
+    project.up().ok()
+    outputs = project.outputs()
+    client, set_id, instance_id = ec2.ec2(), outputs["setId"], outputs["instanceId"]
+
+    def at_data() -> str:
+        described = client.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+        devices = {mapping["DeviceName"]: mapping["Ebs"]["VolumeId"] for mapping in described["BlockDeviceMappings"]}
+        return devices[DATA]
+
+    before = at_data()
+    # The failed deploy.
+    project.config["instanceType"] = "t3.large"
+    project.up().ok()
+    project.config["restoreSet"] = set_id
+    planned = project.preview().ok()
+    assert "snapshotId" in planned.stdout
+    project.up().ok()
+    restored = at_data()
+    assert restored != before
+    [volume] = client.describe_volumes(VolumeIds=[restored])["Volumes"]
+    assert snapshots_of(ec2, set_id)[volume["SnapshotId"]]["tags"]["snapset:device"] == DATA
+    # What was written since is not lost.
+    [old] = client.describe_volumes(VolumeIds=[before])["Volumes"]
+    assert old["State"] == "available"
+    del project.config["restoreSet"]
+    project.up().ok()
+    assert at_data() == restored
+    assert project.outputs()["instanceId"] == instance_id
+
+
+ROLLED_BACK = """
+import pulumi
+import pulumi_aws as aws
+
+server = aws.ec2.Instance("server", ami="ami-12345678", instance_type="t3.micro", availability_zone="us-east-1a")
+data = aws.ebs.Volume("data", availability_zone="us-east-1a", size=20)
+attachment = aws.ec2.VolumeAttachment(
+    "data", device_name="/dev/sdf", instance_id=server.id, volume_id=data.id,
+    opts=pulumi.ResourceOptions(delete_before_replace=True),
+)
+pulumi.export("instanceId", server.id)
+"""
+
+
+def test_after_a_rollback_a_refresh_reports_that_the_attachment_is_gone(
+    program: MakeProject, ec2: EmbeddedEC2
+) -> None:
+    project = program(ROLLED_BACK)
+    aws_plugin.install(project.env)
+    project.up().ok()
+    instance_id = project.outputs()["instanceId"]
+    devices = devices_of(ec2, instance_id)
+    take_set(ec2, LaunchedInstance(instance_id, devices["/dev/sda1"], devices), tags={})
+    CommandLine(project.env, project.folder)("rollback", instance_id, "--yes").ok()
+    refreshed = project.refresh().ok()
+    assert "VolumeAttachment data" in refreshed.stdout.replace("  ", " ")
+    types = [resource["type"] for resource in project.state()["deployment"]["resources"]]
+    assert [kind for kind in types if kind.endswith(":VolumeAttachment")] == []

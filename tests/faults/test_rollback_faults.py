@@ -1,0 +1,197 @@
+"""Wherever a rollback is cut off: run again, it ends with one volume a snapshot in place, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from snapset import errors
+from snapset.aws.ec2 import Ec2
+from snapset.aws.settings import AwsSettings
+from snapset.restore.rollback import RollbackInputs, plan_rollback, roll_back
+from snapset.retry import Retry
+from support.command_line import CommandLine
+from support.crash import ATTEMPTS
+from support.project import run_environment, until
+from support.rollbacks import Deployed, assert_rolled_back, deploy, described, devices_of
+from support.sets import wait_for_calls
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snapset.emulator.client import EmbeddedEC2
+
+RETRY = Retry(consistency=2, throttle=10, late=2, volume=20)
+
+# The calls of a rollback of a running instance with three volumes, without those that only look before it begins.
+CALLS = """
+CreateTags CreateVolume CreateVolume CreateVolume DescribeVolumes DescribeVolumes
+DescribeSnapshots DescribeInstances DescribeSnapshots CreateSnapshots DescribeVolumes CreateTags CreateTags CreateTags
+DescribeInstances StopInstances DescribeInstances
+CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
+CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
+CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
+DescribeVolumes ModifyInstanceAttribute
+DescribeInstances StartInstances DescribeInstances DeleteTags
+""".split()  # noqa: SIM905 - a table
+STOPPED = [*CALLS[:15], *CALLS[17:-4], CALLS[-1]]
+POSITIONS = [pytest.param(at, id=f"{at}-{action}") for at, action in enumerate(CALLS)]
+
+
+class CutOffError(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+class CutEc2(Ec2):
+    """An EC2 whose caller is gone once the call at a position is carried out; at -1, before the first one."""
+
+    def __init__(self, settings: AwsSettings, *, position: int) -> None:
+        super().__init__(settings)
+        self.left: int | None = None
+        self.position = position
+        for client in (self._client, self._client_without_retries):
+            client.meta.events.register("before-call.ec2.*", self._before)
+            client.meta.events.register("after-call.ec2.*", self._after)
+
+    def begin(self) -> None:
+        """Count from here."""
+        self.left = self.position
+
+    def _before(self, **_: object) -> None:
+        if self.left is not None and self.left < 0:
+            raise CutOffError
+
+    def _after(self, **_: object) -> None:
+        if self.left == 0:
+            raise CutOffError
+        if self.left is not None:
+            self.left -= 1
+
+
+@pytest.fixture
+def settings(ec2: EmbeddedEC2) -> AwsSettings:
+    return AwsSettings(region=ec2.region, endpoint_url=ec2.endpoint, access_key="testing", secret_key="testing")
+
+
+def roll_back_with(ec2: Ec2, deployed: Deployed, *, begin: Callable[[], object] = lambda: None) -> None:
+    inputs = RollbackInputs(instance_id=deployed.instance_id, change_id="release-42", timeout=20)
+    plan = plan_rollback(ec2, inputs, retry=RETRY)
+    begin()
+    roll_back(ec2, plan, retry=RETRY)
+
+
+def cut_off(settings: AwsSettings, deployed: Deployed, *, position: int) -> None:
+    ec2 = CutEc2(settings, position=position)
+    with pytest.raises(CutOffError):
+        roll_back_with(ec2, deployed, begin=ec2.begin)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_the_table_has_every_call(ec2: EmbeddedEC2, settings: AwsSettings, running: bool) -> None:
+    deployed = deploy(ec2, running=running)
+    roll_back_with(Ec2(settings), deployed, begin=ec2.clear_calls)
+    assert [call["action"] for call in ec2.calls()] == (CALLS if running else STOPPED)
+
+
+def test_a_rollback_that_was_cut_off_before_it_began_has_changed_nothing(
+    ec2: EmbeddedEC2, settings: AwsSettings
+) -> None:
+    deployed = deploy(ec2)
+    before = devices_of(ec2, deployed.instance_id)
+    cut_off(settings, deployed, position=-1)
+    assert devices_of(ec2, deployed.instance_id) == before
+    assert described(ec2, deployed.instance_id).get("Tags", []) == []
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_a_rerun_ends_what_was_cut_off_after_any_call(ec2: EmbeddedEC2, settings: AwsSettings, position: int) -> None:
+    deployed = deploy(ec2)
+    before = devices_of(ec2, deployed.instance_id)
+    cut_off(settings, deployed, position=position)
+    roll_back_with(Ec2(settings), deployed)
+    assert_rolled_back(ec2, deployed, state="running", before=before)
+
+
+@pytest.mark.parametrize("position", range(0, len(STOPPED), 3))
+def test_a_stopped_instance_stays_stopped_wherever_its_rollback_was_cut_off(
+    ec2: EmbeddedEC2, settings: AwsSettings, position: int
+) -> None:
+    deployed = deploy(ec2, running=False)
+    before = devices_of(ec2, deployed.instance_id)
+    cut_off(settings, deployed, position=position)
+    roll_back_with(Ec2(settings), deployed)
+    assert_rolled_back(ec2, deployed, state="stopped", before=before)
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+def test_lost_answers_at_any_call_cost_at_most_a_rerun(
+    ec2: EmbeddedEC2, settings: AwsSettings, position: int
+) -> None:
+    deployed = deploy(ec2)
+    before = devices_of(ec2, deployed.instance_id)
+    without_retries = CALLS[position] in ("CreateVolume", "CreateSnapshots")
+
+    def lose() -> None:
+        ec2.clear_calls()
+        ec2.fault(kind="close_after", skip=position, times=1 if without_retries else ATTEMPTS)
+
+    failed: errors.SnapsetError | None = None
+    try:
+        roll_back_with(Ec2(settings), deployed, begin=lose)
+    except errors.SnapsetError as error:
+        failed = error
+    if failed:
+        assert "Run the same command again: it goes on from there." in str(failed)
+        assert failed.exit_code in (1, 4)
+        roll_back_with(Ec2(settings), deployed)
+    assert ec2.faults_left() == []
+    assert_rolled_back(ec2, deployed, state="running", before=before)
+
+
+@pytest.fixture
+def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
+    env = run_environment(tmp_path, {**ec2.environment(), "SNAPSET_CONSISTENCY_SECONDS": "2"})
+    return CommandLine({**env, "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]}, tmp_path)
+
+
+@contextmanager
+def killed_during(
+    snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed, *, action: str, skip: int
+) -> Iterator[None]:
+    ec2.clear_calls()
+    ec2.fault(action=action, kind="delay_after", seconds=2, skip=skip)
+    with snapset.start("rollback", deployed.instance_id, "--change-id", "release-42", "--yes") as process:
+        until(lambda: any(call["fault"] == "delay_after" and call["carried_out"] for call in ec2.calls(action)))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)
+    wait_for_calls(ec2)
+    yield
+
+
+# The first call of most of these actions is a dry run.
+@pytest.mark.parametrize(
+    ("action", "skip"),
+    [
+        ("CreateTags", 1),
+        ("CreateVolume", 2),
+        ("CreateSnapshots", 1),
+        ("StopInstances", 1),
+        ("DetachVolume", 2),
+        ("AttachVolume", 3),
+        ("ModifyInstanceAttribute", 0),
+        ("StartInstances", 1),
+        ("DeleteTags", 1),
+    ],
+)
+def test_a_command_that_is_killed_during_a_call_is_ended_by_the_next_one(
+    snapset: CommandLine, ec2: EmbeddedEC2, action: str, skip: int
+) -> None:
+    deployed = deploy(ec2)
+    before = devices_of(ec2, deployed.instance_id)
+    with killed_during(snapset, ec2, deployed, action=action, skip=skip):
+        snapset("rollback", deployed.instance_id, "--yes").ok()
+    assert_rolled_back(ec2, deployed, state="running", before=before)

@@ -1,0 +1,92 @@
+"""Instances to roll back, and what must be true of one that was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from snapset.sets import tags
+
+from support.restores import DATA, ROOT, SCRATCH, restored_in, snapshots_of, take_set
+
+if TYPE_CHECKING:
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+
+DEVICES = (ROOT, DATA, SCRATCH)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """An instance with a set, to which something was deployed since."""
+
+    instance: LaunchedInstance
+    set_id: str
+
+    @property
+    def instance_id(self) -> str:
+        return self.instance.instance_id
+
+
+def deploy(ec2: EmbeddedEC2, *, running: bool = True) -> Deployed:
+    """Launch an instance with two data volumes, take a set of it, and stop it if it is not to run."""
+    instance = ec2.launch([(20, DATA, {"Name": "data"}), (100, SCRATCH, {})])
+    set_id = take_set(ec2, instance, change_id="release-42", tags={})
+    if not running:
+        ec2.ec2().stop_instances(InstanceIds=[instance.instance_id])
+    return Deployed(instance, set_id)
+
+
+def described(ec2: EmbeddedEC2, instance_id: str) -> Any:
+    return ec2.ec2().describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+
+
+def devices_of(ec2: EmbeddedEC2, instance_id: str) -> dict[str, str]:
+    """What is attached to the instance: volume ids by device."""
+    mappings = described(ec2, instance_id)["BlockDeviceMappings"]
+    return {mapping["DeviceName"]: mapping["Ebs"]["VolumeId"] for mapping in mappings}
+
+
+def tags_of(item: Mapping[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in item.get("Tags") or []}
+
+
+def safety_sets(ec2: EmbeddedEC2, deployed: Deployed) -> dict[str, set[str]]:
+    """The sets that rollbacks took of what they replaced: the volumes of each."""
+    found: dict[str, set[str]] = {}
+    change: Any = {"Name": f"tag:{tags.CHANGE}", "Values": [f"rollback to {deployed.set_id}"]}
+    for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"], Filters=[change])["Snapshots"]:
+        assert tags_of(snapshot)[tags.SNAPSHOT] == snapshot["SnapshotId"], "not marked"
+        found.setdefault(tags_of(snapshot)[tags.SET], set()).add(snapshot["VolumeId"])
+    return found
+
+
+def assert_rolled_back(
+    ec2: EmbeddedEC2, deployed: Deployed, *, state: str, before: Mapping[str, str], times: int = 1
+) -> None:
+    """Check that the instance is on the set's volumes, once a snapshot and rollback, and that nothing is lost.
+
+    Args:
+        ec2: where.
+        deployed: the instance.
+        state: the power state that it had.
+        before: what was attached before the last rollback: volume ids by device.
+        times: how many rollbacks there were.
+    """
+    now, snapshots = devices_of(ec2, deployed.instance_id), snapshots_of(ec2, deployed.set_id)
+    instance = described(ec2, deployed.instance_id)
+    assert instance["State"]["Name"] == state
+    assert "snapset:rollback" not in tags_of(instance), "the rollback is not ended"
+    new = {volume.volume_id: volume for volume in restored_in(ec2)}
+    assert set(now) == set(DEVICES)
+    for device, volume_id in now.items():
+        assert snapshots[new[volume_id].snapshot_id]["tags"][tags.DEVICE] == device
+    made = sorted(volume.snapshot_id for volume in new.values())
+    assert made == sorted(list(snapshots) * times), "not exactly one new volume a snapshot"
+    mappings = {mapping["DeviceName"]: mapping["Ebs"] for mapping in instance["BlockDeviceMappings"]}
+    assert {device for device, ebs in mappings.items() if ebs["DeleteOnTermination"]} == {ROOT}
+    volumes = {volume["VolumeId"]: volume for volume in ec2.ec2().describe_volumes()["Volumes"]}
+    for device, volume_id in before.items():
+        assert volumes[volume_id]["Attachments"] == []
+        assert tags_of(volumes[volume_id])["snapset:replaced"].endswith(f" {deployed.instance_id} {device}")
+    assert set(before.values()) in safety_sets(ec2, deployed).values(), "there is no whole safety set"
