@@ -10,7 +10,7 @@ from typing import Annotated, TextIO, cast
 import typer
 
 from snapset import errors
-from snapset.cli import backup, check, doctor, list_, prune, restore, rollback, schema, show, unlock, wait
+from snapset.cli import backup, check, doctor, ec2, list_, prune, restore, rollback, schema, show, unlock, wait
 from snapset.process import end_now
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("prune", epilog=prune.EXIT_CODES)(prune.prune)
 app.command("check", epilog=check.EXIT_CODES)(check.check)
 app.command("unlock", epilog=unlock.EXIT_CODES)(unlock.unlock)
 app.command("doctor", epilog=doctor.EXIT_CODES)(doctor.doctor)
+app.command("ec2", epilog=ec2.EXIT_CODES)(ec2.ec2)
 app.command("schema")(schema.schema)
 
 

@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import botocore.session
 
 from .life import FOREVER
+from .person import serve_person
 
 
 def main() -> None:
@@ -24,7 +26,13 @@ def main() -> None:
     parser.add_argument(
         "--with-parent", type=int, nargs="?", const=os.getppid(), metavar="PID", help="exit when this parent exits"
     )
+    parser.add_argument("--for-a-person", action="store_true", help="print what to export, not a line of JSON")
+    parser.add_argument("--seed", action="store_true", help="for a person: launch an instance with data volumes")
+    for name in ("--deny", "--lose-answer", "--throttle"):
+        parser.add_argument(name, action="append", default=[], metavar="ACTION", help="for a person: a fault")
     arguments = parser.parse_args()
+    if arguments.for_a_person:
+        sys.exit(serve_person(arguments))
 
     # moto reads this when it is imported. Its stock images would make every region take seconds to start, and their
     # snapshots would be in every list.

@@ -1,0 +1,56 @@
+"""`snapset ec2`: an EC2 on this machine, to try everything on without an AWS account."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from snapset import errors
+
+EXIT_CODES = "Exit codes: 0 ended by a signal; 1 it did not start; 2 bad usage or input, or the extra is missing."
+_ACTION = "ACTION"
+
+
+def ec2(
+    port: Annotated[
+        int, typer.Option(metavar="N", min=0, max=65535, help="Port on 127.0.0.1; 0: a free one.")
+    ] = 5999,
+    seed: Annotated[
+        bool, typer.Option("--seed", help="Launch an instance with a root volume and two data volumes.")
+    ] = False,
+    snapshot_seconds: Annotated[
+        float, typer.Option(metavar="N", min=0, help="How long snapshots stay pending.")
+    ] = 5.0,
+    visibility_seconds: Annotated[
+        float, typer.Option(metavar="N", min=0, help="How long DescribeSnapshots leaves a new snapshot out.")
+    ] = 0.0,
+    deny: Annotated[
+        list[str] | None, typer.Option(metavar=_ACTION, help="Refuse this call: DeleteSnapshot; repeatable.")
+    ] = None,
+    lose_answer: Annotated[
+        list[str] | None,
+        typer.Option(metavar=_ACTION, help="Carry out the first such call, and close its connection; repeatable."),
+    ] = None,
+    throttle: Annotated[
+        list[str] | None,
+        typer.Option(metavar=_ACTION, help="Answer three such calls with RequestLimitExceeded; repeatable."),
+    ] = None,
+) -> None:
+    """Serve an EC2 on this machine until Ctrl-C, and print the lines to export.
+
+    It is moto made strict: nothing leaves the machine, and nothing is kept. Needs the extra, snapset[demo].
+
+    Example: snapset ec2 --seed
+    """
+    if not find_spec("moto"):
+        raise errors.InputError("starting an EC2: moto is not installed. Install it: pip install 'snapset[demo]'.")
+    options = ["--for-a-person", f"--port={port}", f"--snapshot-seconds={snapshot_seconds}"]
+    options += [f"--visibility-seconds={visibility_seconds}", *(["--seed"] if seed else [])]
+    for name, actions in (("deny", deny), ("lose-answer", lose_answer), ("throttle", throttle)):
+        options += [f"--{name}={action}" for action in actions or []]
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "snapset.emulator", *options])  # noqa: S606 - ourselves

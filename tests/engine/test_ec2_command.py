@@ -1,0 +1,73 @@
+"""`snapset ec2`: the embedded EC2 as a newcomer starts it, and what it prints is enough to go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from support.command_line import CommandLine
+from support.project import run_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@contextmanager
+def served(snapset: CommandLine, *options: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Start it on a free port, and read what it prints."""
+    with snapset.start("ec2", "--port", "0", *options) as process:
+        assert process.stdout
+        lines: list[str] = []
+        while not lines or "Faults and settings" not in lines[-1]:
+            line = process.stdout.readline()
+            assert line, process.stderr and process.stderr.read()
+            lines.append(line.strip())
+        yield process, lines
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+
+@pytest.fixture
+def snapset(tmp_path: Path) -> CommandLine:
+    return CommandLine(run_environment(tmp_path, {}), tmp_path)
+
+
+def exports_in(lines: list[str]) -> dict[str, str]:
+    return dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
+
+
+def test_the_lines_that_it_prints_lead_to_a_first_backup(snapset: CommandLine, tmp_path: Path) -> None:
+    with served(snapset, "--seed", "--snapshot-seconds", "0", "--throttle", "CreateSnapshots") as (process, lines):
+        [command] = [line for line in lines if line.startswith("snapset ")]
+        other = CommandLine({**run_environment(tmp_path, {}), **exports_in(lines)}, tmp_path)
+        run = other(*command.split()[1:]).ok()
+        assert "RequestLimitExceeded: trying again" in run.stderr
+        assert "/dev/sdg" in run.stdout
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    # It has ended.
+    assert other("list").code == 2
+
+
+def test_a_port_that_is_taken_is_one_line(snapset: CommandLine) -> None:
+    with served(snapset) as (_, lines):
+        port = exports_in(lines)["AWS_ENDPOINT_URL"].rpartition(":")[2]
+        run = snapset("ec2", "--port", port).failed()
+    assert run.code == 1
+    assert run.stderr.startswith(f"snapset: starting an EC2: Port {port} is in use")
+    assert len(run.stderr.splitlines()) == 1
+
+
+def test_without_the_extra_it_says_what_to_install() -> None:
+    hidden = "import importlib.util as u; u.find_spec = lambda name: None\nfrom snapset.cli import main; main()"
+    command = [sys.executable, "-c", hidden, "ec2"]
+    run = subprocess.run(command, check=False, env=dict(os.environ), capture_output=True, text=True)
+    assert run.returncode == 2
+    assert run.stderr == "snapset: starting an EC2: moto is not installed. Install it: pip install 'snapset[demo]'.\n"
