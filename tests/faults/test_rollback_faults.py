@@ -16,7 +16,8 @@ from snapset.restore.rollback import RollbackInputs, plan_rollback, roll_back
 from snapset.retry import Retry
 from support.command_line import CommandLine
 from support.crash import ATTEMPTS
-from support.project import run_environment, until
+from support.project import mutating, run_environment, until
+from support.restores import DATA
 from support.rollbacks import Deployed, assert_rolled_back, deploy, described, devices_of
 from support.sets import wait_for_calls
 
@@ -29,7 +30,7 @@ RETRY = Retry(consistency=2, throttle=10, late=2, volume=20)
 
 # The calls of a rollback of a running instance with three volumes, without those that only look before it begins.
 CALLS = """
-CreateTags CreateVolume CreateVolume CreateVolume DescribeVolumes DescribeVolumes
+DescribeInstances CreateTags CreateVolume CreateVolume CreateVolume DescribeVolumes DescribeVolumes
 DescribeSnapshots DescribeInstances DescribeSnapshots CreateSnapshots DescribeVolumes CreateTags CreateTags CreateTags
 DescribeInstances StopInstances DescribeInstances
 CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
@@ -38,7 +39,7 @@ CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
 DescribeVolumes ModifyInstanceAttribute
 DescribeInstances StartInstances DescribeInstances DeleteTags
 """.split()  # noqa: SIM905 - a table
-STOPPED = [*CALLS[:15], *CALLS[17:-4], CALLS[-1]]
+STOPPED = [*CALLS[:16], *CALLS[18:-4], CALLS[-1]]
 POSITIONS = [pytest.param(at, id=f"{at}-{action}") for at, action in enumerate(CALLS)]
 
 
@@ -145,11 +146,43 @@ def test_lost_answers_at_any_call_cost_at_most_a_rerun(
     except errors.SnapsetError as error:
         failed = error
     if failed:
-        assert "Run the same command again: it goes on from there." in str(failed)
+        # Before the first tag, there is nothing to go on from.
+        assert position == 0 or "Run the same command again: it goes on from there." in str(failed)
         assert failed.exit_code in (1, 4)
         roll_back_with(Ec2(settings), deployed)
     assert ec2.faults_left() == []
     assert_rolled_back(ec2, deployed, state="running", before=before)
+
+
+def test_what_has_changed_since_the_plan_was_made_ends_it_before_anything_is_touched(
+    ec2: EmbeddedEC2, settings: AwsSettings
+) -> None:
+    deployed = deploy(ec2)
+    changed = devices_of(ec2, deployed.instance_id)
+
+    def detach() -> None:
+        ec2.ec2().detach_volume(VolumeId=changed.pop(DATA))
+        ec2.clear_calls()
+
+    with pytest.raises(errors.SnapsetError, match="its volumes have changed since the plan was made"):
+        roll_back_with(Ec2(settings), deployed, begin=detach)
+    assert devices_of(ec2, deployed.instance_id) == changed
+    assert mutating(ec2.calls()) == []
+
+
+def test_of_two_rollbacks_at_once_one_ends_and_nothing_is_lost(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    deployed = deploy(ec2)
+    before = devices_of(ec2, deployed.instance_id)
+    arguments = ("rollback", deployed.instance_id, "--change-id", "release-42", "--yes")
+    with snapset.start(*arguments) as one, snapset.start(*arguments) as other:
+        ends = [process.communicate(timeout=60) for process in (one, other)]
+    assert 0 in (one.returncode, other.returncode), ends
+    snapset(*arguments).ok()
+    there = {volume["VolumeId"] for volume in ec2.ec2().describe_volumes()["Volumes"]}
+    assert set(before.values()) <= there
+    instance = described(ec2, deployed.instance_id)
+    assert instance["State"]["Name"] == "running"
+    assert instance.get("Tags", []) == []
 
 
 @pytest.fixture

@@ -430,7 +430,7 @@ class _Run:
     def carry_out(self) -> None:
         rollback, inputs = self.rollback, self.rollback.inputs
         if not rollback.is_done:
-            self._write_journal()
+            self._begin()
             new = self._create_volumes()
             # The volumes that are replaced have what is written until the instance has stopped. If they are to be
             # deleted, the set has to have it.
@@ -467,8 +467,15 @@ class _Run:
     def _call(self, call: Callable[[], None], *, doing: str) -> None:
         self.retry.while_throttled(call, doing=f"{doing} {self.instance_id}")
 
-    def _write_journal(self) -> None:
+    def _begin(self) -> None:
         rollback, journal = self.rollback, _Journal.of(self.rollback.instance)
+        now = self.ec2.describe_instance(self.instance_id)
+        if (now.devices, _Journal.of(now)) != (rollback.instance.devices, journal):
+            # While somebody was asked, or by another run.
+            raise errors.SnapsetError(
+                f"rolling back {self.instance_id}: its volumes have changed since the plan was made, or another run "
+                "has begun a rollback. Run it again to see the new plan."
+            )
         if journal and journal.rollback_id == rollback.rollback_id:
             what = f"a rollback to {journal.set_id} that began at {journal.begun}"
             self.retry.say(f"{self.instance_id}: going on with {what}")
