@@ -45,7 +45,7 @@ def test_every_document_matches_the_schema(snapset: CommandLine, ec2: EmbeddedEC
     ec2.settings(snapshot_seconds=float("inf"))
     [second] = run("backup", instance, "--change-id", "second", "--timeout", "1s", code=4)["sets"]
     # `list` prints the same record as `backup`, except for `outcome`, which only the backup's run knows.
-    assert {**run("list")["sets"][1], "outcome": "created"} == {**first, "change_id": "first"}
+    assert {**run("list")["sets"][1], "outcome": "created"} == {**first, "change_id": "first", "tags": {}}
     assert run("show", first["set_id"])["sets"][0]["snapshot_ids"] == first["snapshot_ids"]
     run("show", SET, code=2)
     run("wait", second["set_id"], "--timeout", "1s", code=4)
@@ -92,6 +92,7 @@ def test_documents_with_missing_wrong_or_extra_fields_do_not_match() -> None:
         "instance_id": "i-0123456789abcdef0",
         "region": "us-east-1",
         "state": "completed",
+        "start_time": "2026-11-23T23:15:00.000Z",
         "snapshot_ids": ["snap-0123456789abcdef0"],
         "snapshots": [snapshot],
     }

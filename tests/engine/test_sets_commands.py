@@ -247,6 +247,22 @@ def test_prune_keeps_what_is_pinned_and_looks_at_what_has_the_tag(
     assert left(ec2) == set(snapshots_of(ec2, newest))
 
 
+def test_a_wide_list_has_clock_times_and_tags_and_nothing_is_cut_where_it_is_piped(
+    snapset: CommandLine, ec2: EmbeddedEC2, take: Take
+) -> None:
+    set_id = take(hours=2, change_id="release-of-the-whole-shop-42", tags={"app": "shop", "team": "ops"})
+    [start] = {item["StartTime"].strftime("%Y-%m-%d %H:%M") for item in snapshots_of(ec2, set_id).values()}
+    narrow = snapset("list").ok().stdout
+    assert "release-of-th…" in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
+    del snapset.env["COLUMNS"]
+    for text in (set_id, start, "release-of-the-whole-shop-42", "app=shop, team=ops"):
+        assert text in snapset("list").ok().stdout
+    shown = snapset("show", set_id).ok().stdout
+    assert f"taken {start} UTC, 2 h ago" in shown
+    assert "tags: app=shop, team=ops" in shown
+
+
 def test_list_shows_what_is_asked_for(snapset: CommandLine, ec2: EmbeddedEC2, take: Take) -> None:
     first, second = take(hours=3, change_id="release-*"), take(hours=2, change_id="release-42", tags={"app": "till"})
     ec2.settings(snapshot_seconds=float("inf"))

@@ -206,10 +206,11 @@ def test_the_record_of_a_set_says_either_its_change_or_what_this_run_did() -> No
         "instance_id": WEB,
         "region": "us-east-1",
         "state": "completed",
+        "start_time": found.start_time,
         "snapshot_ids": found.snapshot_ids,
         "snapshots": found.records(),
     }
-    assert found.record(region="us-east-1") == {**plain, "change_id": "42"}
+    assert found.record(region="us-east-1") == {**plain, "change_id": "42", "tags": {}}
     assert found.record(region="us-east-1", outcome="adopted") == {**plain, "outcome": "adopted"}
     assert "change_id" not in one(snapshot(SET_IDS[0])).record(region="us-east-1")
 

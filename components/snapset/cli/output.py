@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from snapset.sets.check import CheckRecord
     from snapset.sets.model import SetRecord
 
+# From this width on, a list shows clock times and tags.
+_WIDE = 130
+_UNLIMITED = 1000
 _STYLES = {"completed": "green", "pending": "yellow", "error": "red", "incomplete": "red"}
 
 
@@ -57,11 +60,15 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 def print_sets(sets: Iterable[SetRecord]) -> None:
     """Print each set as a table of its snapshots that fits 80 columns."""
-    console = Console(highlight=False)
+    console = _console()
     for record in sets:
         more = [text for name in ("outcome", "change_id") if (text := str(record.get(name) or ""))]
         title = f"{record['set_id']} of {record['instance_id']}: {', '.join([record['state'], *more])}"
         console.print(Text(clean(title), style="bold"), soft_wrap=True)
+        taken = f"taken {_clock_time(record['start_time'])} UTC, {_age(record['start_time'])} ago"
+        console.print(Text(taken), soft_wrap=True)
+        if tags := _tags_in(record):
+            console.print(Text(f"tags: {tags}"), soft_wrap=True)
         rows = [
             (
                 snapshot["snapshot_id"],
@@ -80,7 +87,7 @@ def print_sets(sets: Iterable[SetRecord]) -> None:
 
 def print_planned(planned: Iterable[PlannedSet]) -> None:
     """Print what would be taken as a table of volumes for each instance that fits 80 columns."""
-    console = Console(highlight=False)
+    console = _console()
     for one in planned:
         what = f"has {one['set_id']} already" if one["set_id"] else "would get a set of"
         console.print(Text(f"{one['instance_id']} {what}", style="bold"), soft_wrap=True)
@@ -91,25 +98,32 @@ def print_planned(planned: Iterable[PlannedSet]) -> None:
 
 
 def print_list(sets: Iterable[Mapping[str, Any]], *, last: str = "change_id", stderr: bool = False) -> None:
-    """Print the sets as a table that fits 80 columns, a line each; `last` names what the last column shows."""
-    table = _table(("set", "instance", "age", "GiB", "state"), ())
-    # The one column that gives way where the terminal is narrow.
-    table.add_column(last.removesuffix("_id"), max_width=14)
+    """Print the sets as a table, a line each, that fits the terminal; `last` names what the last column shows."""
+    console = _console(stderr=stderr)
+    is_wide = console.width >= _WIDE
+    titles = ("set", "instance", *(("taken (UTC)",) if is_wide else ()), "age", "GiB", "state")
+    table = _table(titles, ())
+    # Where the terminal is narrow, this column gives way, and there is none for the tags.
+    table.add_column(last.removesuffix("_id"), max_width=None if is_wide else 14)
+    if is_wide:
+        table.add_column("tags")
     for record in sets:
-        table.add_row(
-            record["set_id"],
-            record["instance_id"],
-            _age(min(snapshot["start_time"] for snapshot in record["snapshots"])),
+        cells: list[str | Text] = [record["set_id"], record["instance_id"]]
+        cells += [_clock_time(record["start_time"])] if is_wide else []
+        cells += [
+            _age(record["start_time"]),
             str(sum(snapshot["size_gib"] for snapshot in record["snapshots"])),
             Text(record["state"], style=_STYLES.get(record["state"], "")),
             Text(clean(record.get(last, "")), no_wrap=True, overflow="ellipsis"),
-        )
-    Console(highlight=False, stderr=stderr).print(table if table.rows else "There are no sets.")
+        ]
+        cells += [Text(_tags_in(record), no_wrap=True, overflow="ellipsis")] if is_wide else []
+        table.add_row(*cells)
+    console.print(table if table.rows else "There are no sets.")
 
 
 def print_volumes(set_id: str, instance_id: str | None, volumes: Sequence[VolumeRecord]) -> None:
     """Print the volumes of a restored set as a table that fits 80 columns."""
-    console = Console(highlight=False)
+    console = _console()
     [zone] = {volume["availability_zone"] for volume in volumes}
     where = f"attached to {instance_id}" if instance_id else "attached to no instance"
     console.print(Text(f"{set_id} is restored in {zone}, {where}", style="bold"), soft_wrap=True)
@@ -137,12 +151,12 @@ def print_check(records: Iterable[CheckRecord]) -> None:
             record["set_id"] or "-",
             _age(record["start_time"]) if record["start_time"] else "-",
         )
-    Console(highlight=False).print(table)
+    _console().print(table)
 
 
 def print_rollback(record: RollbackRecord, plan: Rollback, *, is_done: bool, stderr: bool = False) -> None:
     """Print a rollback as a table of devices: what is planned, or, once it is done, what became of it."""
-    console = Console(highlight=False, stderr=stderr)
+    console = _console(stderr=stderr)
     instance_id = record["instance_id"]
     if is_done:
         title = f"{instance_id} is {record['state']}, on the volumes of {record['set_id']}"
@@ -184,6 +198,22 @@ def print_error(text: str) -> None:
         sys.stderr.write(f"::error title=snapset::{line.replace('%', '%25')}\n")
 
 
+def _console(*, stderr: bool = False) -> Console:
+    """Return a console that is as wide as the terminal, or as COLUMNS says; elsewhere nothing is cut."""
+    console = Console(highlight=False, stderr=stderr)
+    if console.is_terminal or os.environ.get("COLUMNS"):
+        return console
+    return Console(highlight=False, stderr=stderr, width=_UNLIMITED)
+
+
+def _tags_in(record: Mapping[str, Any]) -> str:
+    return clean(", ".join(f"{key}={value}" for key, value in sorted((record.get("tags") or {}).items())))
+
+
+def _clock_time(start_time: str) -> str:
+    return start_time[:16].replace("T", " ")
+
+
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
     for title in titles:
@@ -199,4 +229,4 @@ def _age(start_time: str) -> str:
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
-    return "now"
+    return f"{max(seconds, 0):.0f} s"

@@ -53,14 +53,17 @@ class SnapshotRecord(TypedDict):
 class SetRecord(TypedDict):
     """One set, in JSON documents.
 
-    `outcome` is `created`, `adopted` or `unchanged`, in the document of `snapset backup` only.
+    `outcome` is `created`, `adopted` or `unchanged`, in the document of `snapset backup` only; `tags`, the user's that
+    all its snapshots have, in those of the others. `start_time` in ISO 8601 UTC.
     """
 
     set_id: str
     instance_id: str
     region: str
     state: str
+    start_time: str
     change_id: NotRequired[str]
+    tags: NotRequired[dict[str, str]]
     outcome: NotRequired[str]
     snapshot_ids: list[str]
     snapshots: list[SnapshotRecord]
@@ -222,6 +225,12 @@ class SnapshotSet:
         prefix, _, set_id = (self.change_id or "").partition(tags.SAFETY_CHANGE)
         return not prefix and tags.SET_ID.fullmatch(set_id) is not None
 
+    @property
+    def common_tags(self) -> dict[str, str]:
+        """The tags that all its snapshots have, but for snapset's own and AWS's."""
+        common = set.intersection(*(set(snapshot.tags.items()) for snapshot in self.snapshots))
+        return {key: value for key, value in sorted(common) if not key.startswith(("aws:", tags.PREFIX))}
+
     def has_tags(self, wanted: Mapping[str, str]) -> bool:
         """Tell whether every snapshot of it has these tags."""
         return all(wanted.items() <= snapshot.tags.items() for snapshot in self.snapshots)
@@ -237,12 +246,15 @@ class SnapshotSet:
             instance_id=self.instance_id,
             region=region,
             state=self.state,
+            start_time=self.start_time,
             snapshot_ids=self.snapshot_ids,
             snapshots=self.records(),
         )
         if outcome:
             record["outcome"] = outcome
-        elif self.change_id:
+            return record
+        record["tags"] = self.common_tags
+        if self.change_id:
             record["change_id"] = self.change_id
         return record
 
