@@ -53,8 +53,8 @@ class SnapshotRecord(TypedDict):
 class SetRecord(TypedDict):
     """One set, in JSON documents.
 
-    `outcome` is `created`, `adopted` or `unchanged`, in the document of `snapset backup` only; `tags`, the user's that
-    all its snapshots have, in those of the others. `start_time` in ISO 8601 UTC.
+    `outcome` is `created`, `adopted` or `unchanged`, in the document of `snapset backup` only. `tags`, in the others'
+    documents, are the user's that all its snapshots have. `start_time` in ISO 8601 UTC.
     """
 
     set_id: str
