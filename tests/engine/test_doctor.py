@@ -131,7 +131,7 @@ def test_credentials_that_aws_refuses_are_reported(without_engine: CommandLine, 
 def test_a_missing_region_is_reported_with_how_to_set_it(without_engine: CommandLine) -> None:
     del without_engine.env["AWS_REGION"], without_engine.env["AWS_DEFAULT_REGION"]
     _, line = to_fix(without_engine("doctor"))
-    assert line.startswith("region: looking up the Region: no Region is set. Set the region input")
+    assert line.startswith("region: looking up the Region: no Region is set. Set region (--region)")
 
 
 @pytest.mark.parametrize("denied", [["CreateTags"], [permission[4:] for permission in PERMISSIONS]])

@@ -95,11 +95,11 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
     ("arguments", "said"),
     [
         (["backup"], "reading the instances: there is none. Name one, or a --filter that finds some."),
-        (["backup", "i-1"], "reading instance_id: 'i-1' is not an instance id (like i-0123456789abcdef0)."),
+        (["backup", "i-1"], "reading INSTANCE: 'i-1' is not an instance id (like i-0123456789abcdef0)."),
         (["backup", INSTANCE, INSTANCE], f"reading the instances: {INSTANCE} is listed twice."),
         (["backup", INSTANCE, "--tag", "app"], "reading --tag 'app': there is no '='. Write it as KEY=VALUE."),
         (["backup", INSTANCE, "--tag", "a=b", "--tag", "a=c"], "reading --tag 'a=c': the key 'a' is given twice."),
-        (["backup", INSTANCE, "--tag", "aws:a=b"], "reading tags: tag key 'aws:a': keys that start with 'aws:'"),
+        (["backup", INSTANCE, "--tag", "aws:a=b"], "reading --tag: tag key 'aws:a': keys that start with 'aws:'"),
         (
             ["backup", INSTANCE, "--timeout", "soon"],
             "reading --timeout: 'soon' is not a duration. Use 90s, 30m or 2h.",
@@ -107,9 +107,9 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
         (["backup", INSTANCE, "--change-id", " "], "reading --change-id: it is empty."),
         (
             ["backup", INSTANCE, "--exclude-volume", "vol-1"],
-            "reading exclude_data_volume_ids: 'vol-1' is not a volume",
+            "reading --exclude-volume: 'vol-1' is not a volume",
         ),
-        (["backup", INSTANCE, "--region", "mars"], "reading region: 'mars' is not a Region"),
+        (["backup", INSTANCE, "--region", "mars"], "reading --region: 'mars' is not a Region"),
         (["list", "--instance", "i-1"], "reading --instance: 'i-1' is not an instance id"),
         (["list", *["--instance", INSTANCE] * 201], "reading --instance: 201 are too many; give at most 200."),
         (["list", "--region", "mars"], "reading --region: 'mars' is not a Region"),
@@ -123,7 +123,7 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
         (["rollback", "i-0123456789abcdef0", "--timeout", "5x"], "reading --timeout: '5x' is not a duration"),
         (["check", "--max-age", "24"], "reading --max-age: '24' has no unit"),
         (["prune", "--older-than", "old", "--yes"], "reading --older-than: 'old' is not a duration"),
-        (["backup", INSTANCE, "--description", "d" * 256], "reading description: it has 256 characters"),
+        (["backup", INSTANCE, "--description", "d" * 256], "reading --description: it has 256 characters"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2_and_starts_no_engine(

@@ -164,9 +164,7 @@ def test_all_problems_are_found_at_once() -> None:
 def test_without_a_target_it_is_asked_for(none: dict[str, Any]) -> None:
     [problem] = find_problems({"set_id": SET, "region": "us-east-1", **none})
     assert problem.property == "availability_zone"
-    assert problem.reason.startswith(
-        "neither is given: give the instance to attach the volumes to (--to), or the zone"
-    )
+    assert problem.reason.startswith("neither is given: give instance_id, to attach the volumes to it, or the zone")
 
 
 def test_an_instance_and_a_zone_together_are_refused() -> None:

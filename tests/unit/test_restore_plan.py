@@ -79,7 +79,7 @@ def test_a_set_of_which_a_snapshot_is_gone_is_refused(
         make_plan(aws, in_zone, retry=RETRY)
     assert str(caught.value) == (
         f"restoring {claimed.set_id}: 2 of its 3 snapshots are left; {DATA} is missing. Restore a set that is whole, "
-        "or allow an incomplete one (--allow-incomplete)."
+        "or set allow_incomplete."
     )
     [problem] = find_problems(aws, in_zone, retry=RETRY)
     assert (problem.property, problem.reason) == ("set_id", f"InputError: {caught.value}")
@@ -192,7 +192,7 @@ def test_what_stands_in_the_way_is_said_of_the_property_that_is_to_blame(
     assert blamed == "instance_id"
     assert reason == (
         f"devices of {target.instance_id} are occupied: {ROOT} by {target.root_volume_id}; "
-        f"{ROOT} is its root: exclude_boot_volume (--exclude-boot) leaves it out"
+        f"{ROOT} is its root: exclude_boot_volume leaves it out"
     )
     full = ec2.launch([(1, DATA, {}), (1, SCRATCH, {})])
     blamed, reason = problem_of(replace(attached, instance_id=full.instance_id))

@@ -125,7 +125,7 @@ def test_a_check_refuses_a_set_that_is_not_whole(
     assert failure.property == "set_id"
     assert failure.reason == (
         f"InputError: restoring {claimed.set_id}: 2 of its 3 snapshots are left; /dev/sdf is missing. "
-        "Restore a set that is whole, or allow an incomplete one (--allow-incomplete)."
+        "Restore a set that is whole, or set allow_incomplete."
     )
 
 

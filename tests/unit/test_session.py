@@ -35,7 +35,7 @@ def test_no_region_at_all_is_an_input_error_that_says_where_to_set_one() -> None
     for ask in (lambda: find_region(AwsSettings()), lambda: make_ec2_client(AwsSettings(), retries=True)):
         with pytest.raises(errors.InputError) as caught:
             ask()
-        assert "no Region is set. Set the region input, aws:region in the stack's config, or AWS_REGION." in str(
+        assert "no Region is set. Set region (--region), aws:region in the stack's config, or AWS_REGION." in str(
             caught.value
         )
 

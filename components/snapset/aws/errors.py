@@ -95,7 +95,7 @@ def dry_run(doing: str, *, needs: str) -> Iterator[None]:
 
 def no_region(doing: str) -> errors.InputError:
     """Return the error for a call that has no Region to go to."""
-    advice = "Set the region input, aws:region in the stack's config, or AWS_REGION"
+    advice = "Set region (--region), aws:region in the stack's config, or AWS_REGION"
     return errors.InputError(f"{doing}: no Region is set. {advice}.")
 
 

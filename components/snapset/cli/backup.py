@@ -13,6 +13,7 @@ import typer
 from snapset import errors, rules
 from snapset.cli.context import INTERRUPTED
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, Timeout, parse_filters, parse_tags
+from snapset.cli.words import BACKUP, in_options
 
 if TYPE_CHECKING:
     from snapset.pipeline.backup import Backup
@@ -95,7 +96,7 @@ def backup(
     from snapset.retry import parse_duration
 
     document: dict[str, Any] = {"sets": []}
-    with one_document(document, as_json=json_):
+    with one_document(document, as_json=json_, words=BACKUP):
         inputs = {
             "exclude_boot_volume": exclude_boot,
             "exclude_data_volume_ids": exclude_volume or [],
@@ -183,11 +184,12 @@ def _raise_first(
     if not in_order:
         return
     document["failures"] = [
-        {"instance_id": key, "type": type(error).__name__, "message": str(error)} for key, error in in_order.items()
+        {"instance_id": key, "type": type(error).__name__, "message": in_options(str(error), BACKUP)}
+        for key, error in in_order.items()
     ]
     first, *others = in_order.values()
     for error in others:
-        print_error(str(error))
+        print_error(in_options(str(error), BACKUP))
     if isinstance(first, errors.WaitTimeoutError):
         advice = f"Run it again with --change-id {request.change_id} to wait for the same set."
         raise errors.WaitTimeoutError(f"{first} {advice}") from first

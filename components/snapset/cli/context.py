@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from snapset import rules
+from snapset import errors, rules
 from snapset.cli.options import check
 from snapset.cli.output import print_error, print_json
+from snapset.cli.words import in_options
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
@@ -20,10 +21,19 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def one_document(document: dict[str, Any], *, as_json: bool) -> Iterator[None]:
-    """Print the document of a `--json` run however the block ends, with the error if it fails."""
+def one_document(
+    document: dict[str, Any], *, as_json: bool, words: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Print the document of a `--json` run however the block ends, with the error if it fails.
+
+    Args:
+        document: what is known so far.
+        as_json: whether to print it.
+        words: what the inputs that an error may name are called here.
+    """
     try:
-        yield
+        with _speaking(words or {}):
+            yield
     except KeyboardInterrupt:
         document["error"] = {"type": "Interrupted", "message": "interrupted"}
         print_error("interrupted: run it again to go on.")
@@ -35,6 +45,16 @@ def one_document(document: dict[str, Any], *, as_json: bool) -> Iterator[None]:
     finally:
         if as_json:
             print_json(document)
+
+
+@contextmanager
+def _speaking(words: Mapping[str, str]) -> Iterator[None]:
+    try:
+        yield
+    except errors.SnapsetError as error:
+        if (text := in_options(str(error), words)) == str(error):
+            raise
+        raise type(error)(text, code=error.code) from error
 
 
 def connect_to(region: str | None, profile: str | None) -> Ec2:

@@ -8,6 +8,7 @@ import typer
 
 from snapset import errors, rules
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, check, check_set_id, parse_tags
+from snapset.cli.words import RESTORE
 
 EXIT_CODES = (
     "Exit codes: 0 the volumes are there; 1 failed; 2 bad usage or input; 3 not permitted; 4 the set failed or the "
@@ -70,7 +71,7 @@ def restore(
     from snapset.sets.find import find_latest
 
     document: dict[str, Any] = {"set_id": set_id, "instance_id": to, "volumes": []}
-    with one_document(document, as_json=json_):
+    with one_document(document, as_json=json_, words=RESTORE):
         _check_choice(set_id, latest=latest, of=of, change_id=change_id)
         inputs = {
             "scope": SCOPE,

@@ -9,6 +9,7 @@ import typer
 
 from snapset import errors, rules
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, check, check_set_id
+from snapset.cli.words import RESTORE
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
@@ -64,7 +65,7 @@ def rollback(
     from snapset.retry import Retry, parse_duration
 
     document: dict[str, Any] = {"rollback": None}
-    with one_document(document, as_json=json_):
+    with one_document(document, as_json=json_, words=RESTORE):
         check("INSTANCE", instance, rules.instance_id)
         if set_ is not None:
             check_set_id(set_, name="--set")

@@ -223,7 +223,7 @@ def _target_problems(props: Mapping[str, Any]) -> list[Problem]:
     instance, zone, region = (props.get(name) for name in ("instance_id", "availability_zone", "region"))
     if bool(instance) == bool(zone):
         given = "both are given" if zone else "neither is given"
-        reason = f"{given}: give the instance to attach the volumes to (--to), or the zone to make them in"
+        reason = f"{given}: give instance_id, to attach the volumes to it, or the zone to make them in"
         return [Problem(property="availability_zone", reason=reason)]
     if zone and region and not has_unknown([zone, region]) and not zone.startswith(region):
         reason = f"{zone} is not in {region}, where the set is; copy the snapshots there, or choose another zone"

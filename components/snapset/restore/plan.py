@@ -104,7 +104,8 @@ def make_plan(
         SetFailedError: AWS set the set to `error`.
         InputError: the set is not whole, or has not completed.
     """
-    found = _find_set(ec2, inputs, retry=retry)
+    advice = "Choose a set that is whole" if in_place else "Restore a set that is whole, or set allow_incomplete"
+    found = _find_set(ec2, inputs, advice, retry=retry)
     instance = ec2.describe_instance(inputs.instance_id) if inputs.instance_id else None
     boot = (*BOOT_DEVICES, instance.root_device_name if instance else None)
     kept = [
@@ -230,7 +231,7 @@ def _find_attributes(ec2: Ec2, snapshots: Sequence[Snapshot], *, retry: Retry) -
     return found
 
 
-def _find_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> SnapshotSet:
+def _find_set(ec2: Ec2, inputs: RestoreInputs, advice: str, *, retry: Retry) -> SnapshotSet:
     doing = f"restoring {inputs.set_id}"
     found = find_set(ec2, inputs.set_id, retry=retry)
     missing = sorted(inputs.devices.keys() - set(found.snapshot_ids))
@@ -241,8 +242,7 @@ def _find_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> SnapshotSet:
         elif missing:
             what = f"{', '.join(missing)} of it can't be found"
         if not inputs.allow_incomplete:
-            advice = "Restore a set that is whole, or allow an incomplete one (--allow-incomplete)."
-            raise errors.InputError(f"{doing}: {what}. {advice}")
+            raise errors.InputError(f"{doing}: {what}. {advice}.")
         retry.say(f"warning: {inputs.set_id} is not whole: {what}")
     for snapshot in found.snapshots:
         if snapshot.state == ERROR:
@@ -311,7 +311,7 @@ def _occupied(ec2: Ec2, plan: Plan, instance: Instance, replaced: Collection[str
     named = ", ".join(f"{device} by {volume_id}" for device, volume_id in sorted(taken.items()))
     advice = "detach what is there"
     if instance.root_device_name in taken:
-        advice = f"{instance.root_device_name} is its root: exclude_boot_volume (--exclude-boot) leaves it out" + (
+        advice = f"{instance.root_device_name} is its root: exclude_boot_volume leaves it out" + (
             f"; of the others, {advice}" if len(taken) > 1 else ""
         )
     reason = f"devices of {instance.instance_id} are occupied: {named}; {advice}"

@@ -1,0 +1,35 @@
+"""What the inputs are called on the command line: a message about one of them names the option."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+BACKUP = {
+    "instance_id": "INSTANCE",
+    "exclude_boot_volume": "--exclude-boot",
+    "exclude_data_volume_ids": "--exclude-volume",
+    "copy_tags_from_source": "--copy-tags",
+    "tags": "--tag",
+    "change_id": "--change-id",
+}
+RESTORE = {
+    "instance_id": "--to",
+    "set_id": "SET_ID",
+    "exclude_boot_volume": "--exclude-boot",
+    "volume_initialization_rate": "--initialization-rate",
+    "tags": "--tag",
+}
+
+
+def in_options(text: str, words: Mapping[str, str]) -> str:
+    """Return a message with the names of inputs as the command spells them.
+
+    A word such as `tags` is an input's name only where the message begins with it.
+    """
+
+    def option(match: re.Match[str]) -> str:
+        return words.get(match[1], f"--{match[1].replace('_', '-')}")
+
+    text = re.sub(r"(?<=^reading )([a-z_]+)(?=: )", option, text)
+    return re.sub(r"\b([a-z]+(?:_[a-z]+)+)\b", lambda match: words.get(match[1], match[0]), text)
