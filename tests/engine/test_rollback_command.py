@@ -273,5 +273,8 @@ def test_a_rollback_of_long_ago_that_only_its_end_was_missing_of_is_not_taken_fo
     long_ago = [{"Key": key, "Value": " ".join([*value.split()[:3], "2026-11-01T00:00:00Z"])}]
     ec2.ec2().create_tags(Resources=[deployed.instance_id], Tags=long_ago)  # type: ignore[arg-type]
     before = devices_of(ec2, deployed.instance_id)
-    snapset("rollback", deployed.instance_id, "--yes").ok()
+    unclear = snapset("rollback", deployed.instance_id, "--yes").failed()
+    assert unclear.code == 2
+    assert f"a rollback to {deployed.set_id} that began at 2026-11-01T00:00:00Z was not ended" in unclear.stderr
+    snapset("rollback", deployed.instance_id, "--change-id", "release-42", "--yes").ok()
     assert_rolled_back(ec2, deployed, state="running", before=before, times=2)

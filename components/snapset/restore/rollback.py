@@ -46,7 +46,7 @@ JOURNAL = "snapset:rollback"
 # On a volume that a rollback has replaced: the rollback's id, the instance and the device.
 REPLACED = "snapset:replaced"
 
-_JOURNAL = re.compile(r"(rb-[0-9a-f]{17}) (set-[0-9a-f]{17}) (running|stopped) (\S{20})")
+_JOURNAL = re.compile(r"(rb-[0-9a-f]{17}) (set-[0-9a-f]{17}) (running|stopped) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _AUTO_SCALING_GROUP = "aws:autoscaling:groupName"
 _PENDING = "pending"
 # A safety set shows what is there now: an older one is not used, unless volumes have been swapped since.
@@ -160,6 +160,11 @@ class _Journal:
         match = _JOURNAL.fullmatch(instance.tags.get(JOURNAL, ""))
         if not match:
             return None
+        try:
+            clock.age_of(match[4])
+        except ValueError:
+            # Somebody else wrote it: there is no such time.
+            return None
         return cls(rollback_id=match[1], set_id=match[2], was_running=match[3] == RUNNING, begun=match[4])
 
     def text(self) -> str:
@@ -217,7 +222,8 @@ def _look(ec2: Ec2, inputs: RollbackInputs, *, retry: Retry) -> Rollback:
     is_resumed = journal is not None and journal.set_id == found.set_id
     rollback_id = journal.rollback_id if journal and is_resumed else _new_id()
     rollback = _plan(ec2, inputs, instance, found, attached, rollback_id, retry=retry)
-    was_running = journal.was_running if journal else instance.state in (RUNNING, _PENDING)
+    # Somebody may have started it since an earlier run was cut off.
+    was_running = instance.state in (RUNNING, _PENDING) or (journal is not None and journal.was_running)
     if journal and is_resumed and _is_in_place(rollback) and was_running == (instance.state == RUNNING):
         if clock.age_of(journal.begun) > _RECENT_SECONDS:
             # It had nothing left to do but to say so, and the instance has been used since.
@@ -237,6 +243,11 @@ def _new_id() -> str:
 def _choose_set(ec2: Ec2, inputs: RollbackInputs, journal: _Journal | None, *, retry: Retry) -> SnapshotSet:
     instance_id = inputs.instance_id
     set_id = inputs.set_id or (journal.set_id if journal and not inputs.change_id else None)
+    if journal and not inputs.set_id and not inputs.change_id and clock.age_of(journal.begun) > _RECENT_SECONDS:
+        raise errors.InputError(
+            f"rolling back {instance_id}: a rollback to {journal.set_id} that began at {journal.begun} was not "
+            "ended. Say which set is meant: --set or --change-id."
+        )
     if not set_id:
         return find_latest(ec2, instance_id=instance_id, change_id=inputs.change_id, retry=retry)
     found = find_set(ec2, set_id, retry=retry)

@@ -1,0 +1,43 @@
+"""What a rollback reads from the instance's tag, which anyone can write."""
+
+from __future__ import annotations
+
+import pytest
+from snapset.aws.ec2 import Ec2
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.restore.rollback import JOURNAL, RollbackInputs, plan_rollback
+from snapset.retry import Retry
+from snapset.sets.model import SnapshotSet
+
+RETRY = Retry(consistency=2, throttle=5, volume=10)
+ID, OTHER = "rb-0123456789abcdef0", "set-00000000000000000"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", f"{ID} {OTHER} running", f"{ID} {OTHER} paused 2026-11-26T15:00:00Z"),
+        *(f"{ID} {OTHER} running 2026-13-26T15:00:00Z", f"{ID} {OTHER} running 2026-11-26T15:00:00Z\n"),
+    ],
+)
+def test_what_snapset_did_not_write_is_passed_over(
+    aws: Ec2, ec2: EmbeddedEC2, claimed: SnapshotSet, instance: LaunchedInstance, text: str
+) -> None:
+    ec2.ec2().create_tags(Resources=[instance.instance_id], Tags=[{"Key": JOURNAL, "Value": text}])
+    plan = plan_rollback(aws, RollbackInputs(instance_id=instance.instance_id), retry=RETRY)
+    assert (plan.found.set_id, plan.is_resumed, plan.was_running) == (claimed.set_id, False, True)
+    assert plan.rollback_id != ID
+
+
+@pytest.mark.parametrize(("word", "was_running"), [("running", True), ("stopped", False)])
+def test_the_power_state_before_is_remembered_unless_somebody_has_started_the_instance(
+    aws: Ec2, ec2: EmbeddedEC2, claimed: SnapshotSet, instance: LaunchedInstance, word: str, was_running: bool
+) -> None:
+    client, text = ec2.ec2(), f"{ID} {claimed.set_id} {word} 2026-11-26T15:00:00Z"
+    client.create_tags(Resources=[instance.instance_id], Tags=[{"Key": JOURNAL, "Value": text}])
+    client.stop_instances(InstanceIds=[instance.instance_id])
+    inputs = RollbackInputs(instance_id=instance.instance_id, set_id=claimed.set_id)
+    plan = plan_rollback(aws, inputs, retry=RETRY)
+    assert (plan.is_resumed, plan.was_running, plan.rollback_id) == (True, was_running, ID)
+    client.start_instances(InstanceIds=[instance.instance_id])
+    assert plan_rollback(aws, inputs, retry=RETRY).was_running
