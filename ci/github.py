@@ -22,10 +22,11 @@ from snapset.text import clean
 FLAGS = {
     "exclude-boot": {"true": ["--exclude-boot"], "false": []},
     "copy-tags": {"true": ["--copy-tags"], "false": []},
+    "copy-instance-tags": {"true": ["--copy-instance-tags"], "false": []},
     "preview": {"true": ["--preview"], "false": []},
     "wait": {"true": ["--wait"], "false": ["--no-wait"]},
 }
-ONE_A_LINE = ("filter", "exclude-volume", "tag")
+ONE_A_LINE = ("filter", "exclude-volume", "exclude-volume-tag", "tag")
 COLUMNS = ("set", "instance", "outcome", "snapshot", "volume", "device", "GiB", "state")
 
 

@@ -73,6 +73,19 @@ def test_the_options_for_volumes_and_tags_reach_the_call(
     assert params["CopyTagsFromSource"] == "volume"
 
 
+def test_volumes_are_left_out_by_their_tags_and_the_instances_tags_are_copied(
+    snapset: CommandLine, ec2: EmbeddedEC2
+) -> None:
+    instance = ec2.launch([(20, "/dev/sdf", {}), (100, "/dev/sdg", {"backup": "no"})], tags={"app": "shop"})
+    options = ("--exclude-volume-tag", "backup=no", "--copy-instance-tags", "--change-id", "c", "--json")
+    planned = document(snapset("backup", instance.instance_id, *options, "--preview").ok())["planned"]
+    assert [volume["device_name"] for volume in planned[0]["volumes"]] == ["/dev/sda1", "/dev/sdf"]
+    [taken] = document(snapset("backup", instance.instance_id, *options).ok())["sets"]
+    assert [snapshot["device_name"] for snapshot in taken["snapshots"]] == ["/dev/sda1", "/dev/sdf"]
+    tags = [{tag["Key"]: tag["Value"] for tag in snapshot["Tags"]} for snapshot in snapshots_in(ec2)]
+    assert {of_one["app"] for of_one in tags} == {"shop"}
+
+
 def test_outpost_and_location_and_region_reach_the_call(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     outpost = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
     on_outpost = ec2.launch().instance_id

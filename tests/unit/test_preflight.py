@@ -13,7 +13,7 @@ from snapset.aws.records import Instance
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.retry import Retry
 from snapset.sets.inputs import SetInputs
-from snapset.sets.preflight import check_instance, find_problems, volumes_of
+from snapset.sets.preflight import check_instance, find_problems, resolve, volumes_of
 
 ROOT, DATA, SCRATCH, STRANGE = (f"vol-{number:017x}" for number in range(4))
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
@@ -56,6 +56,24 @@ UNFIT: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         {"exclude_boot_volume": True},
         "exclude_boot_volume",
         "nothing is left to snapshot",
+    ),
+    "all left out by tags": (
+        {},
+        {"exclude_boot_volume": True, "exclude_data_volume_tags": {"a": "b"}, "tagged_volume_ids": (DATA, SCRATCH)},
+        "exclude_data_volume_tags",
+        "nothing is left to snapshot",
+    ),
+    "too many left out by tags": (
+        {"devices": {f"vol-{number:017x}": f"/dev/{number}" for number in range(100, 142)}},
+        {"tagged_volume_ids": tuple(f"vol-{number:017x}" for number in range(100, 141))},
+        "exclude_data_volume_tags",
+        f"41 volumes of {WEB.instance_id} would be left out; AWS takes at most 40",
+    ),
+    "too many tags of the instance": (
+        {},
+        {"tags": {"a": "1"}, "instance_tags": {f"k{number}": "" for number in range(35)}},
+        "copy_tags_from_instance",
+        f"with those of {WEB.instance_id}, 36 tags are too many; there is room for 35",
     ),
     "no volumes at all": ({"devices": {}}, {}, "exclude_boot_volume", "nothing is left to snapshot"),
     "not on an Outpost": ({}, {"outpost_arn": OUTPOST}, "outpost_arn", f"{WEB.instance_id} is not on an Outpost"),
@@ -198,3 +216,42 @@ def test_an_instance_that_is_gone_is_a_problem(aws: Ec2) -> None:
     [problem] = find_problems(aws, ALL, dry_run=True, retry=Retry())
     assert problem.property == "instance_id"
     assert problem.reason.startswith("NotFoundError: describing instance i-0123456789abcdef0: InvalidInstanceID.")
+
+
+def test_volumes_that_have_one_of_the_tags_are_left_out_and_the_instances_tags_are_handed_on(
+    aws: Ec2, ec2: EmbeddedEC2
+) -> None:
+    launched = ec2.launch(
+        [(1, "/dev/sdf", {"backup": "no"}), (1, "/dev/sdg", {"backup": "yes"}), (1, "/dev/sdh", {"kind": "scratch"})],
+        tags={"app": "shop", "Name": "web-1", "snapset:x": "theirs"},
+    )
+    # A root volume is left out by its own input only.
+    ec2.ec2().create_tags(Resources=[launched.root_volume_id], Tags=[{"Key": "backup", "Value": "no"}])
+    asked = SetInputs(
+        instance_id=launched.instance_id,
+        scope="s",
+        region="us-east-1",
+        exclude_data_volume_tags={"backup": "no", "kind": "scratch"},
+        copy_tags_from_instance=True,
+        tags={"Name": "mine"},
+    )
+    found = resolve(aws, asked, aws.describe_instance(launched.instance_id))
+    assert volumes_of(found, aws.describe_instance(launched.instance_id)) == {
+        launched.root_volume_id: "/dev/sda1",
+        launched.volume_ids["/dev/sdg"]: "/dev/sdg",
+    }
+    assert found.user_tags == {"app": "shop", "Name": "mine"}
+    # What was looked up is no part of the intent.
+    assert found.token == asked.token
+    request = found.request(set_id="set-0123456789abcdef0")
+    assert request["InstanceSpecification"]["ExcludeDataVolumeIds"] == sorted(
+        launched.volume_ids[device] for device in ("/dev/sdf", "/dev/sdh")
+    )
+
+
+def test_without_either_nothing_is_looked_up(aws: Ec2, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
+    described = aws.describe_instance(instance.instance_id)
+    ec2.clear_calls()
+    plain = replace(ALL, instance_id=instance.instance_id)
+    assert resolve(aws, plain, described) == plain
+    assert ec2.calls() == []

@@ -19,6 +19,8 @@ VALID: dict[str, list[Any]] = {
     "instance_id": [INSTANCE, "i-01234567", "i-ffffffff"],
     "exclude_boot_volume": [True, False],
     "exclude_data_volume_ids": [[], ["vol-01234567"], ("vol-0123456789abcdef0",), VOLUMES[:40]],
+    "exclude_data_volume_tags": [{}, {"backup": "no"}, {"aws:backup:source": ""}],
+    "copy_tags_from_instance": [True, False],
     "description": ["", "before release 42", "ü" * 255],
     "tags": [{}, {"app": "shop", "empty": "", "Snapset": "x", "aws": "x"}, {f"k{n}": "v" for n in range(35)}],
     "copy_tags_from_source": ["volume"],

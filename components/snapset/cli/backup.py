@@ -56,10 +56,16 @@ def backup(
     exclude_volume: Annotated[
         list[str] | None, typer.Option(metavar="VOL", help="Leave this data volume out; repeatable, at most 40.")
     ] = None,
+    exclude_volume_tag: Annotated[
+        list[str] | None, typer.Option(metavar="K=V", help="Leave the data volumes with this tag out; repeatable.")
+    ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="K=V", help="Tag every snapshot; repeatable, at most 35.")
     ] = None,
     copy_tags: Annotated[bool, typer.Option("--copy-tags", help="Copy each volume's tags to its snapshot.")] = False,
+    copy_instance_tags: Annotated[
+        bool, typer.Option("--copy-instance-tags", help="Copy the instance's tags to every snapshot.")
+    ] = False,
     description: Annotated[str | None, typer.Option(help="Description of every snapshot.")] = None,
     outpost_arn: Annotated[str | None, typer.Option(metavar="ARN", help="Store on the instance's Outpost.")] = None,
     location: Annotated[
@@ -100,8 +106,10 @@ def backup(
         inputs = {
             "exclude_boot_volume": exclude_boot,
             "exclude_data_volume_ids": exclude_volume or [],
+            "exclude_data_volume_tags": parse_tags(exclude_volume_tag or [], name="--exclude-volume-tag"),
             "tags": parse_tags(tag or []),
             "copy_tags_from_source": "volume" if copy_tags else None,
+            "copy_tags_from_instance": copy_instance_tags,
             "description": description,
             "outpost_arn": outpost_arn,
             "location": location.value if location else None,

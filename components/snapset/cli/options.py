@@ -44,7 +44,7 @@ def check_set_id(set_id: str, *, name: str = "SET_ID") -> None:
     check(name, set_id, rules.matches(SET_ID, "the id of a set", "set-0123456789abcdef0"))
 
 
-def parse_tags(pairs: Sequence[str]) -> dict[str, str]:
+def parse_tags(pairs: Sequence[str], *, name: str = "--tag") -> dict[str, str]:
     """Return the tags in `K=V` strings.
 
     Raises:
@@ -54,9 +54,9 @@ def parse_tags(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator:
-            raise InputError(f"reading --tag {pair!r}: there is no '='. Write it as KEY=VALUE.")
+            raise InputError(f"reading {name} {pair!r}: there is no '='. Write it as KEY=VALUE.")
         if key in tags:
-            raise InputError(f"reading --tag {pair!r}: the key {key!r} is given twice.")
+            raise InputError(f"reading {name} {pair!r}: the key {key!r} is given twice.")
         tags[key] = value
     return tags
 

@@ -9,7 +9,9 @@ BACKUP = {
     "instance_id": "INSTANCE",
     "exclude_boot_volume": "--exclude-boot",
     "exclude_data_volume_ids": "--exclude-volume",
+    "exclude_data_volume_tags": "--exclude-volume-tag",
     "copy_tags_from_source": "--copy-tags",
+    "copy_tags_from_instance": "--copy-instance-tags",
     "tags": "--tag",
     "change_id": "--change-id",
 }

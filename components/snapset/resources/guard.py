@@ -50,9 +50,11 @@ def backup_before_change(
     wait_timeout: str = "2h",
     exclude_boot_volume: bool = False,
     exclude_data_volume_ids: Sequence[str] = (),
+    exclude_data_volume_tags: Mapping[str, str] | None = None,
     description: str | None = None,
     tags: Mapping[str, str] | None = None,
     copy_tags_from_source: Literal["volume"] | None = None,
+    copy_tags_from_instance: bool = False,
     provider: pulumi.ProviderResource | None = None,
 ) -> pulumi.ResourceOptions:
     """Return options that guard an `aws.ec2.Instance`: before a change of it goes ahead, a set of it is taken.
@@ -70,9 +72,11 @@ def backup_before_change(
         wait_timeout: how long, such as `90s`, `30m` or `2h`.
         exclude_boot_volume: leave the root volume out.
         exclude_data_volume_ids: data volumes to leave out, at most 40.
+        exclude_data_volume_tags: leave out the data volumes that have one of these tags by then.
         description: for every snapshot, at most 255 characters; the change if left out.
         tags: for every snapshot, at most 35.
         copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
+        copy_tags_from_instance: put the instance's tags on every snapshot; `tags` win.
         provider: the instance's `aws.Provider`, if it has one of its own; the options give it to the instance, too.
 
     Raises:
@@ -81,9 +85,11 @@ def backup_before_change(
     shape = {
         "exclude_boot_volume": exclude_boot_volume,
         "exclude_data_volume_ids": exclude_data_volume_ids,
+        "exclude_data_volume_tags": exclude_data_volume_tags,
         "description": description,
         "tags": tags,
         "copy_tags_from_source": copy_tags_from_source,
+        "copy_tags_from_instance": copy_tags_from_instance,
     }
     try:
         _refuse_problems(shape, on=on, on_failure=on_failure, wait=wait)
@@ -172,7 +178,7 @@ class _Guard:
     async def _check(self, step: _Step) -> None:
         """Say what would be taken, and find what would stand in the way. Creates nothing."""
         ec2, inputs = await self._connect(step)
-        if await run_in_thread(lambda: self._find_volumes(ec2, inputs, step)) is None:
+        if await run_in_thread(lambda: self._look(ec2, inputs, step)) is None:
             _say_nothing_left(step)
             return
         problems = await run_in_thread(lambda: preflight.find_problems(ec2, inputs, dry_run=True, retry=self.retry))
@@ -194,10 +200,11 @@ class _Guard:
         ec2, inputs = await self._connect(step)
 
         def take() -> SnapshotSet | None:
-            volumes = self._find_volumes(ec2, inputs, step)
-            if volumes is None:
+            found = self._look(ec2, inputs, step)
+            if found is None:
                 return None
-            return create_set(ec2, inputs, volumes=volumes, retry=self.retry).set
+            resolved, volumes = found
+            return create_set(ec2, resolved, volumes=volumes, retry=self.retry).set
 
         taken = await run_in_thread(take)
         if taken is None:
@@ -226,8 +233,11 @@ class _Guard:
                 "out, since the content of a set is fixed once it is taken."
             ) from error
 
-    def _find_volumes(self, ec2: Ec2, inputs: SetInputs, step: _Step) -> dict[str, str] | None:
-        """Return the volumes of the set, each with its device, or None if nothing is left to lose."""
+    def _look(self, ec2: Ec2, inputs: SetInputs, step: _Step) -> tuple[SetInputs, dict[str, str]] | None:
+        """Return the inputs with what the instance adds, and the volumes of the set, each with its device.
+
+        None if nothing is left to lose.
+        """
         doing = f"describing instance {step.instance_id}"
         try:
             instance = self.retry.while_throttled(lambda: ec2.describe_instance(step.instance_id), doing=doing)
@@ -235,9 +245,12 @@ class _Guard:
             if error.code != INVALID_INSTANCE_NOT_FOUND:
                 raise
             return None
+        if instance.is_gone:
+            return None
+        inputs = self.retry.while_throttled(lambda: preflight.resolve(ec2, inputs, instance), doing=doing)
         volumes = preflight.volumes_of(inputs, instance)
         # A run that was cut off may have detached the data volumes, and has taken its set.
-        return None if instance.is_gone or not (volumes or step.change == "update") else volumes
+        return (inputs, volumes) if volumes or step.change == "update" else None
 
     async def _connect(self, step: _Step) -> tuple[Ec2, SetInputs]:
         settings = await settings_of(self.provider)

@@ -82,11 +82,12 @@ class SnapshotSetProvider(SnapsetProvider):
         claim = tags.new_claim()
         with one_line_errors():
             default_tags = self._settings_of(props).default_tags
-            inputs, ec2 = replace(set_inputs.parse(props), default_tags=default_tags), self._ec2(props)
+            ec2 = self._ec2(props)
+            inputs, volumes = self._look(ec2, replace(set_inputs.parse(props), default_tags=default_tags))
             taken = create_set(
                 ec2,
                 inputs,
-                volumes=self._find_volumes(ec2, inputs),
+                volumes=volumes,
                 retry=self._retry,
                 still_wanted=engine_is_there,
                 cut_off=bool(os.environ.get(CUT_OFF)),
@@ -181,17 +182,25 @@ class SnapshotSetProvider(SnapsetProvider):
         ec2, dry_run = self._ec2(news), news["is_preview"]
         return preflight.find_problems(ec2, set_inputs.parse(news), dry_run=dry_run, retry=self._retry)
 
-    def _find_volumes(self, ec2: Ec2, inputs: SetInputs) -> dict[str, str] | None:
-        """Return the volumes that the set will hold, each with its device, or None if they can't be known."""
+    def _look(self, ec2: Ec2, inputs: SetInputs) -> tuple[SetInputs, dict[str, str] | None]:
+        """Return the inputs with what the instance adds, and the volumes of the set, each with its device.
+
+        The volumes are None if they can't be known.
+        """
         instance_id = inputs.instance_id
         try:
             instance = ec2.recall_instance(instance_id) or self._retry.while_throttled(
                 lambda: ec2.describe_instance(instance_id), doing=f"describing instance {instance_id}"
             )
-            return preflight.volumes_of(inputs, instance) or None
+            inputs = self._retry.while_throttled(
+                lambda: preflight.resolve(ec2, inputs, instance), doing=f"describing the volumes of {instance_id}"
+            )
+            return inputs, preflight.volumes_of(inputs, instance) or None
         except errors.NotPermittedError as error:
+            if inputs.needs_instance:
+                raise
             say(f"warning: {instance_id}: the snapshots' devices are not recorded: {error}")
-            return None
+            return inputs, None
 
 
 class SetArgs(TypedDict, total=False):
@@ -201,12 +210,16 @@ class SetArgs(TypedDict, total=False):
     """Leave the root volume out."""
     exclude_data_volume_ids: pulumi.Input[Sequence[pulumi.Input[str]]] | None
     """Data volumes to leave out, at most 40."""
+    exclude_data_volume_tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None
+    """Leave out the data volumes that have one of these tags when the set is taken."""
     description: pulumi.Input[str] | None
     """For every snapshot, at most 255 characters."""
     tags: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None
     """For every snapshot, at most 35; `aws:` and `snapset:` keys are reserved."""
     copy_tags_from_source: pulumi.Input[Literal["volume"]] | None
     """`volume` copies each volume's own tags to its snapshot."""
+    copy_tags_from_instance: pulumi.Input[bool] | None
+    """Put the tags that the instance has when the set is taken on every snapshot; `tags` win."""
     outpost_arn: pulumi.Input[str] | None
     """The instance's Outpost, to store the snapshots there instead of in its Region."""
     location: pulumi.Input[Literal["regional", "local"]] | None

@@ -174,7 +174,9 @@ class _Search:
         return self._may_hold_others(candidate) or candidate.volume_ids < (self.volumes or {}).keys()
 
     def _may_hold_others(self, candidate: SnapshotSet) -> bool:
-        return self.volumes is None or bool(self.inputs.change_id) or candidate.set_id in self.own_ids
+        # Tags of volumes may have changed since.
+        open_intent = bool(self.inputs.change_id or self.inputs.exclude_data_volume_tags)
+        return self.volumes is None or open_intent or candidate.set_id in self.own_ids
 
 
 def _make_set(

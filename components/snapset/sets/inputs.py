@@ -29,7 +29,8 @@ class SetInputs:
     """The valid inputs of one snapshot set; `snapset.resources.snapshot_set.SnapshotSetArgs` says what each is.
 
     `scope` is whom the set is for: organization and URN of the resource. Exclusions are sorted. `on_delete` and
-    `default_tags`, the stack's, are put on new sets, and shape nothing.
+    `default_tags`, the stack's, are put on new sets, and shape nothing; nor do `tagged_volume_ids` and `instance_tags`
+    that are looked up when a set is taken.
     """
 
     instance_id: str
@@ -37,15 +38,34 @@ class SetInputs:
     region: str
     exclude_boot_volume: bool = False
     exclude_data_volume_ids: tuple[str, ...] = ()
+    exclude_data_volume_tags: Mapping[str, str] = field(default_factory=dict)
     description: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     copy_tags_from_source: str | None = None
+    copy_tags_from_instance: bool = False
     outpost_arn: str | None = None
     location: str | None = None
     triggers: Any = None
     change_id: str | None = None
     on_delete: str = "retain"
     default_tags: Mapping[str, str] = field(default_factory=dict)
+    tagged_volume_ids: tuple[str, ...] = ()
+    instance_tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def needs_instance(self) -> bool:
+        """Whether what is snapshotted, or its tags, can't be known without a look at the instance."""
+        return bool(self.exclude_data_volume_tags or self.copy_tags_from_instance)
+
+    @property
+    def all_exclusions(self) -> list[str]:
+        """The data volumes to leave out: those that are named, and those that have one of the tags."""
+        return sorted({*self.exclude_data_volume_ids, *self.tagged_volume_ids})
+
+    @property
+    def user_tags(self) -> dict[str, str]:
+        """The tags of every snapshot, but for snapset's own."""
+        return {**self.default_tags, **self.instance_tags, **self.tags}
 
     @property
     def token(self) -> str:
@@ -75,8 +95,8 @@ class SetInputs:
         instance: dict[str, Any] = {"InstanceId": self.instance_id}
         if self.exclude_boot_volume:
             instance["ExcludeBootVolume"] = True
-        if self.exclude_data_volume_ids:
-            instance["ExcludeDataVolumeIds"] = list(self.exclude_data_volume_ids)
+        if self.all_exclusions:
+            instance["ExcludeDataVolumeIds"] = self.all_exclusions
         optional = {
             "Description": self.description,
             "CopyTagsFromSource": self.copy_tags_from_source,
@@ -85,9 +105,7 @@ class SetInputs:
         }
         return {
             "InstanceSpecification": instance,
-            "TagSpecifications": [
-                {"ResourceType": "snapshot", "Tags": tag_list({**self.default_tags, **self.tags, **own})}
-            ],
+            "TagSpecifications": [{"ResourceType": "snapshot", "Tags": tag_list({**self.user_tags, **own})}],
             **{name: value for name, value in optional.items() if value},
         }
 
@@ -100,9 +118,11 @@ _DEFAULTS: Mapping[str, Any] = {
     "instance_id": None,
     "exclude_boot_volume": False,
     "exclude_data_volume_ids": [],
+    "exclude_data_volume_tags": {},
     "description": None,
     "tags": {},
     "copy_tags_from_source": None,
+    "copy_tags_from_instance": False,
     "outpost_arn": None,
     "location": None,
     "region": None,
@@ -190,6 +210,15 @@ def _description(value: Any) -> str | None:
     return rules.string(value)
 
 
+def _wanted_tags(value: Any) -> str | None:
+    if not isinstance(value, Mapping):
+        return f"{value!r} is not a map of tags"
+    for key, text in value.items():
+        if not key or not isinstance(text, str):
+            return f"{key!r}: {text!r} is not a tag: a key and a string"
+    return None
+
+
 def _exclusions(value: Any) -> str | None:
     if not isinstance(value, (list, tuple)):
         return f"{value!r} is not a list of volume ids"
@@ -207,9 +236,11 @@ _RULES: Mapping[str, Rule] = {
     "instance_id": rules.instance_id,
     "exclude_boot_volume": rules.boolean,
     "exclude_data_volume_ids": _exclusions,
+    "exclude_data_volume_tags": _wanted_tags,
     "description": _description,
     "tags": tag_rules.tag_map,
     "copy_tags_from_source": rules.one_of("volume"),
+    "copy_tags_from_instance": rules.boolean,
     "outpost_arn": rules.matches(
         _OUTPOST_ARN, "an Outpost ARN", "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
     ),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Instance
 from snapset.retry import Retry
 from snapset.rules import Problem
 from snapset.sets import tags
-from snapset.sets.inputs import SetInputs
+from snapset.sets.inputs import MAX_EXCLUSIONS, SetInputs
 
 
 def find_problems(ec2: Ec2, inputs: SetInputs, *, dry_run: bool, retry: Retry) -> list[Problem]:
@@ -20,7 +22,9 @@ def find_problems(ec2: Ec2, inputs: SetInputs, *, dry_run: bool, retry: Retry) -
     unchecked = f"warning: {inputs.instance_id} is not checked"
     try:
         try:
-            found = _find_misfits(ec2, inputs)
+            instance = ec2.describe_instance(inputs.instance_id)
+            inputs = resolve(ec2, inputs, instance)
+            found = _find_misfits(ec2, inputs, instance)
         except errors.NotPermittedError as error:
             retry.say(f"{unchecked}: {error}")
             found = []
@@ -35,9 +39,27 @@ def find_problems(ec2: Ec2, inputs: SetInputs, *, dry_run: bool, retry: Retry) -
     return found
 
 
+def resolve(ec2: Ec2, inputs: SetInputs, instance: Instance) -> SetInputs:
+    """Return the inputs with what the instance adds to them now: volumes that have a tag, and tags of its own.
+
+    Raises:
+        SnapsetError: the volumes can't be described.
+    """
+    tagged: list[str] = []
+    if wanted := inputs.exclude_data_volume_tags.items():
+        data = [volume_id for volume_id in instance.devices if volume_id != instance.root_volume_id]
+        tagged = [volume.volume_id for volume in ec2.describe_volumes(data) if wanted & volume.tags.items()]
+    handed_on = {
+        key: value
+        for key, value in instance.tags.items()
+        if inputs.copy_tags_from_instance and not key.lower().startswith(("aws:", tags.PREFIX))
+    }
+    return replace(inputs, tagged_volume_ids=tuple(tagged), instance_tags=handed_on)
+
+
 def volumes_of(inputs: SetInputs, instance: Instance) -> dict[str, str]:
     """Return the volumes of the instance that the inputs leave in, each with its device."""
-    left_out = set(inputs.exclude_data_volume_ids)
+    left_out = set(inputs.all_exclusions)
     if inputs.exclude_boot_volume:
         left_out.add(instance.root_volume_id or "")
     return {volume_id: device for volume_id, device in instance.devices.items() if volume_id not in left_out}
@@ -60,9 +82,16 @@ def check_instance(inputs: SetInputs, instance: Instance) -> list[Problem]:
             continue
         found.append(Problem(property="exclude_data_volume_ids", reason=reason))
     if not volumes_of(inputs, instance):
-        blamed = "exclude_data_volume_ids" if inputs.exclude_data_volume_ids else "exclude_boot_volume"
+        named = ("exclude_data_volume_ids", "exclude_data_volume_tags")
+        blamed = next((name for name in named if getattr(inputs, name)), "exclude_boot_volume")
         reason = f"nothing is left to snapshot: {instance_id} has no volume that is not excluded"
         found.append(Problem(property=blamed, reason=reason))
+    if (number := len(inputs.all_exclusions)) > MAX_EXCLUSIONS:
+        reason = f"{number} volumes of {instance_id} would be left out; AWS takes at most {MAX_EXCLUSIONS}"
+        found.append(Problem(property="exclude_data_volume_tags", reason=reason))
+    if (number := len(inputs.user_tags)) > tags.MAX_USER_TAGS:
+        reason = f"with those of {instance_id}, {number} tags are too many; there is room for {tags.MAX_USER_TAGS}"
+        found.append(Problem(property="copy_tags_from_instance", reason=reason))
     if inputs.outpost_arn and inputs.outpost_arn != instance.outpost_arn:
         place = f"on {instance.outpost_arn}" if instance.outpost_arn else "not on an Outpost"
         reason = f"{instance_id} is {place}; give the instance's own Outpost, or none"
@@ -70,8 +99,7 @@ def check_instance(inputs: SetInputs, instance: Instance) -> list[Problem]:
     return found
 
 
-def _find_misfits(ec2: Ec2, inputs: SetInputs) -> list[Problem]:
-    instance = ec2.describe_instance(inputs.instance_id)
+def _find_misfits(ec2: Ec2, inputs: SetInputs, instance: Instance) -> list[Problem]:
     found = check_instance(inputs, instance)
     if inputs.location and not found and ec2.describe_zone_type(instance.availability_zone) != "local-zone":
         place = f"{inputs.instance_id} runs in {instance.availability_zone}"
