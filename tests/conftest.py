@@ -25,11 +25,9 @@ os.environ.pop("GITHUB_ACTIONS", None)
 # of the processes; to measure all would take a third longer.
 MEASURED = {
     "test_backup_command.py",
-    "test_check_command.py",
     "test_command_line.py",
     "test_doctor.py",
     "test_mocked_stacks.py",
-    "test_restore_as_it_was.py",
     "test_restore_command.py",
     "test_rollback_command.py",
     "test_sets_commands.py",

@@ -128,8 +128,8 @@ def test_a_stopped_instance_stays_stopped_wherever_its_rollback_was_cut_off(
     assert_rolled_back(ec2, deployed, state="stopped", before=before)
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-def test_lost_answers_at_any_call_cost_at_most_a_rerun(
+@pytest.mark.parametrize("position", [at for at, action in enumerate(CALLS) if not action.startswith("Describe")])
+def test_lost_answers_at_any_call_that_changes_something_cost_at_most_a_rerun(
     ec2: EmbeddedEC2, settings: AwsSettings, position: int
 ) -> None:
     deployed = deploy(ec2)
@@ -146,8 +146,7 @@ def test_lost_answers_at_any_call_cost_at_most_a_rerun(
     except errors.SnapsetError as error:
         failed = error
     if failed:
-        # Before the first tag, there is nothing to go on from.
-        assert position == 0 or "Run the same command again: it goes on from there." in str(failed)
+        assert "Run the same command again: it goes on from there." in str(failed)
         assert failed.exit_code in (1, 4)
         roll_back_with(Ec2(settings), deployed)
     assert ec2.faults_left() == []
