@@ -87,6 +87,8 @@ def test_the_lock_of_a_killed_pipeline_is_reported_with_its_holder_and_can_be_cl
     snapset = CommandLine(run_environment(tmp_path, {**ec2.environment(), "PULUMI_BACKEND_URL": backend}), tmp_path)
     backup = ("backup", instance.instance_id, "--change-id", "release/42", "--json")
     ec2.settings(snapshot_seconds=float("inf"))
+    # As long as the set is not claimed, the engine is at work.
+    ec2.fault(action="CreateTags", kind="delay_after", seconds=5)
     with snapset.start(*backup) as killed:
         until(lambda: ec2.calls("CreateTags"))
         [pid] = processes.running("engine")

@@ -28,9 +28,9 @@ _OUTPOST_ARN = re.compile(r"arn:aws[a-z-]*:outposts:[a-z0-9-]+:\d{12}:outpost/op
 class SetInputs:
     """The valid inputs of one snapshot set; `snapset.resources.snapshot_set.SnapshotSetArgs` says what each is.
 
-    `scope` is whom the set is for: organization and URN of the resource. Exclusions are sorted. `on_delete` and
-    `default_tags`, the stack's, are put on new sets, and shape nothing; nor do `tagged_volume_ids` and `instance_tags`
-    that are looked up when a set is taken.
+    `scope` is whom the set is for: organization and URN of the resource. Exclusions are sorted. `on_delete`
+    and the stack's `default_tags` shape nothing; nor do `tagged_volume_ids` and `instance_tags`, which are looked up
+    when a set is taken.
     """
 
     instance_id: str
