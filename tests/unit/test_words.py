@@ -18,6 +18,8 @@ from snapset.cli.words import BACKUP, RESTORE, in_options
             RESTORE,
             "it is its root: --exclude-boot leaves it out.",
         ),
+        ("2 of 3 are left. Set allow_incomplete.", RESTORE, "2 of 3 are left. Set --allow-incomplete."),
+        ("gp2 takes none; set volume_type to gp3.", RESTORE, "gp2 takes none; set --volume-type to gp3."),
         ("describing snapshots in us-east-1: no tags.", BACKUP, "describing snapshots in us-east-1: no tags."),
         ("creating x: Code: some_other_name.", BACKUP, "creating x: Code: some_other_name."),
         ("reading --timeout: '5x' is not a duration.", BACKUP, "reading --timeout: '5x' is not a duration."),

@@ -5,22 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+_SHARED = {"exclude_boot_volume": "--exclude-boot", "tags": "--tag"}
 BACKUP = {
+    **_SHARED,
     "instance_id": "INSTANCE",
-    "exclude_boot_volume": "--exclude-boot",
     "exclude_data_volume_ids": "--exclude-volume",
     "exclude_data_volume_tags": "--exclude-volume-tag",
     "copy_tags_from_source": "--copy-tags",
     "copy_tags_from_instance": "--copy-instance-tags",
-    "tags": "--tag",
+    "outpost_arn": "--outpost-arn",
     "change_id": "--change-id",
+    "on_delete": "--on-delete",
 }
 RESTORE = {
+    **_SHARED,
     "instance_id": "--to",
     "set_id": "SET_ID",
-    "exclude_boot_volume": "--exclude-boot",
+    "availability_zone": "--availability-zone",
+    "volume_type": "--volume-type",
+    "kms_key_id": "--kms-key-id",
     "volume_initialization_rate": "--initialization-rate",
-    "tags": "--tag",
+    "allow_incomplete": "--allow-incomplete",
 }
 
 
