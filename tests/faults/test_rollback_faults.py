@@ -153,6 +153,18 @@ def test_lost_answers_at_any_call_that_changes_something_cost_at_most_a_rerun(
     assert_rolled_back(ec2, deployed, state="running", before=before)
 
 
+def test_what_the_volumes_attachments_said_is_not_lost_with_an_answer(
+    ec2: EmbeddedEC2, settings: AwsSettings
+) -> None:
+    deployed = deploy(ec2)
+    before = devices_of(ec2, deployed.instance_id)
+    ec2.fault(action="ModifyInstanceAttribute", kind="close_before", times=ATTEMPTS)
+    with pytest.raises(errors.NoAnswerError, match="Run the same command again"):
+        roll_back_with(Ec2(settings), deployed)
+    roll_back_with(Ec2(settings), deployed)
+    assert_rolled_back(ec2, deployed, state="running", before=before)
+
+
 def test_what_has_changed_since_the_plan_was_made_ends_it_before_anything_is_touched(
     ec2: EmbeddedEC2, settings: AwsSettings
 ) -> None:

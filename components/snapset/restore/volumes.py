@@ -237,7 +237,9 @@ def set_delete_on_termination(
     doing = f"setting DeleteOnTermination of {', '.join(names)} of {instance_id}"
     try:
         retry.while_throttled(lambda: ec2.set_delete_on_termination(instance_id, names), doing=doing)
-    except errors.SnapsetError as error:
+    except errors.UnreachableError:
+        raise
+    except (errors.NotPermittedError, errors.InputError) as error:
         volume_ids = ", ".join(volume.volume_id for volume in to_set)
         retry.say(f"warning: {volume_ids} will stay when {instance_id} is terminated: {error}")
 
