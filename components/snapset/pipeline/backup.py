@@ -31,6 +31,7 @@ from snapset.pipeline.redact import redact
 from snapset.pipeline.request import BackupRequest
 from snapset.pipeline.state import PROJECT, has_pending_creates, last_error, locks_in, wait_for_lock
 from snapset.resources.claim_and_wait import Finished, finish_recorded, outputs_of
+from snapset.resources.provider_process import find_starter
 from snapset.resources.snapshot_set import CUT_OFF, SnapshotSet
 from snapset.retry import Retry, Say
 from snapset.sets.model import SetRecord
@@ -97,7 +98,7 @@ class Backup:
 
     def _record(self, say: Say) -> None:
         with _work_folder() as folder:
-            variables = environment()
+            variables = {**environment(), "PULUMI_PYTHON_CMD": find_starter()}
             workspace = Workspace(
                 work_dir=folder,
                 program=self._program,

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import atexit
 import os
-import socket
 import sys
 import threading
-import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,12 +24,11 @@ from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.session import find_region
 from snapset.aws.settings import AwsSettings
 from snapset.process import end_now
+from snapset.resources.engine_watch import end_with_engine
 from snapset.retry import Retry
 from snapset.rules import UNKNOWN, Problem, has_unknown
 
 DEBUG = "SNAPSET_DEBUG"
-
-_LOOK_FOR_ENGINE_SECONDS = 3
 
 
 class SnapsetProvider(ResourceProvider):
@@ -45,7 +42,7 @@ class SnapsetProvider(ResourceProvider):
         if spec and spec.name == "pulumi.dynamic.__main__":
             # The engine waits for this process to end. By the time this is called, all threads have ended.
             atexit.register(end_now, 0)
-            threading.Thread(target=_end_with_engine, daemon=True).start()
+            threading.Thread(target=end_with_engine, daemon=True).start()
         if not os.environ.get(DEBUG):
             # Pulumi shows a handler's exception with its traceback; this leaves the message.
             sys.tracebacklimit = 0
@@ -137,25 +134,6 @@ def with_sentinels(value: Any) -> Any:
     if isinstance(value, list):
         return [with_sentinels(item) for item in value]
     return UNKNOWN if isinstance(value, Unknown) else value
-
-
-def engine_is_there() -> bool:
-    """Tell whether the engine that started this process is still at work; a killed one leaves the process behind."""
-    # The engine starts this process with its own address.
-    host, _, port = (sys.argv[1:] or [""])[0].rpartition(":")
-    if not port.isdigit():
-        return True
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError:
-        return False
-    return True
-
-
-def _end_with_engine() -> None:
-    while engine_is_there():
-        time.sleep(_LOOK_FOR_ENGINE_SECONDS)
-    end_now(1)
 
 
 def say(text: str) -> None:

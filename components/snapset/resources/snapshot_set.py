@@ -24,7 +24,8 @@ from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR
 from snapset.resources.aws_provider import find_provider, inputs_of
 from snapset.resources.context import end_quietly_on_interrupt, plain, refuse_unknown, scope_of, secrets_among
-from snapset.resources.provider_base import SnapsetProvider, engine_is_there, one_line_errors, say, with_sentinels
+from snapset.resources.engine_watch import engine_is_there
+from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
 from snapset.rules import Problem
 from snapset.sets import inputs as set_inputs
 from snapset.sets import model, preflight, tags
