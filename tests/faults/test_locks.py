@@ -39,7 +39,7 @@ def advice_in(run: Run) -> str:
 def test_of_two_commands_at_once_one_works_and_the_other_exits_with_5(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, processes: Processes
 ) -> None:
-    ec2.fault(action="CreateSnapshots", kind="delay_after", seconds=8)
+    ec2.fault(action="CreateSnapshots", kind="delay_after", seconds=15)
     with snapset.start("backup", instance.instance_id, *SHARED) as first:
         until(lambda: ec2.calls("CreateSnapshots"))
         [pid] = processes.running("engine")
