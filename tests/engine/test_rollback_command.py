@@ -243,7 +243,7 @@ def test_an_instance_that_does_not_stop_in_time_is_named_and_a_rerun_goes_on(
     # Later it has stopped by itself.
     ec2.settings(instance_seconds=0)
     again = snapset("rollback", deployed.instance_id, "--timeout", "90s", "--yes").ok()
-    assert "going on with a rollback" in again.stderr
+    assert f"going on with the rollback to {deployed.set_id}" in again.stderr
     assert_rolled_back(ec2, deployed, state="running", before=before)
 
 
@@ -263,18 +263,40 @@ def test_another_set_can_take_over_a_rollback_that_was_cut_off(
     assert {volume.tags["snapset:restored-from"] for volume in restored_in(ec2) if volume.volume_id in now} == {other}
 
 
-def test_a_rollback_of_long_ago_that_only_its_end_was_missing_of_is_not_taken_for_done(
+def test_a_rollback_of_long_ago_that_was_not_ended_is_not_the_default(
     snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    ec2.fault(action="DeleteTags", kind="error", times=None, skip=1)
-    snapset("rollback", deployed.instance_id, "--yes").failed()
-    ec2.clear_faults()
-    key, value = "snapset:rollback", tags_of(described(ec2, deployed.instance_id))["snapset:rollback"]
-    long_ago = [{"Key": key, "Value": " ".join([*value.split()[:3], "2026-11-01T00:00:00Z"])}]
-    ec2.ec2().create_tags(Resources=[deployed.instance_id], Tags=long_ago)  # type: ignore[arg-type]
-    before = devices_of(ec2, deployed.instance_id)
+    journal = f"rb-0123456789abcdef0 {deployed.set_id} running 2026-11-01T00:00:00Z"
+    tag: Any = {"Key": "snapset:rollback", "Value": journal}
+    ec2.ec2().create_tags(Resources=[deployed.instance_id], Tags=[tag])
     unclear = snapset("rollback", deployed.instance_id, "--yes").failed()
     assert unclear.code == 2
     assert f"a rollback to {deployed.set_id} that began at 2026-11-01T00:00:00Z was not ended" in unclear.stderr
-    snapset("rollback", deployed.instance_id, "--change-id", "release-42", "--yes").ok()
-    assert_rolled_back(ec2, deployed, state="running", before=before, times=2)
+    shown = snapset("rollback", deployed.instance_id, "--change-id", "release-42", "--preview").ok()
+    assert "it goes on with the rollback that began at 2026-11-01T00:00:00Z" in shown.stdout
+
+
+def test_neither_prune_nor_check_takes_what_a_rollback_replaced_for_a_backup(
+    snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed
+) -> None:
+    def sets() -> set[str]:
+        return {found["set_id"] for found in json.loads(snapset("list", "--json").ok().stdout)["sets"]}
+
+    def prune() -> None:
+        snapset("prune", "--keep-last", "1", "--instance", deployed.instance_id, "--yes").ok()
+
+    ec2.fault(action="AttachVolume", kind="error", code="InvalidParameterValue", skip=2, times=9)
+    snapset("rollback", deployed.instance_id, "--yes").failed()
+    ec2.clear_faults()
+    [safety_set_id] = safety_sets(ec2, deployed)
+    prune()
+    assert sets() == {deployed.set_id, safety_set_id}
+    check = ("check", "--instance", deployed.instance_id, "--max-age", "1h", "--json")
+    assert json.loads(snapset(*check).ok().stdout)["instances"][0]["set_id"] == deployed.set_id
+    newer = take_set(ec2, deployed.instance, change_id="release-43", tags={})
+    # The rollback that is under way needs its sets.
+    prune()
+    assert sets() == {deployed.set_id, safety_set_id, newer}
+    snapset("rollback", deployed.instance_id, "--set", deployed.set_id, "--yes").ok()
+    prune()
+    assert sets() == {newer}

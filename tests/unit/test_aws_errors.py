@@ -70,6 +70,12 @@ CALLS: list[tuple[str, Call, str, str]] = [
         "ec2:DescribeInstances",
     ),
     (
+        "looking for instances in us-east-1",
+        lambda aws, inputs: aws.describe_matching({"tag:a": ["b"]}),
+        "DescribeInstances",
+        "ec2:DescribeInstances",
+    ),
+    (
         "describing zone us-east-1a",
         lambda aws, inputs: aws.describe_zone_type("us-east-1a"),
         "DescribeAvailabilityZones",
@@ -218,6 +224,12 @@ CALLS: list[tuple[str, Call, str, str]] = [
         lambda aws, inputs: aws.has_persistent_spot_request(inputs.instance_id),
         "DescribeSpotInstanceRequests",
         "ec2:DescribeSpotInstanceRequests",
+    ),
+    (
+        f"checking the deletion of {VOLUME}",
+        lambda aws, inputs: aws.check_delete_volume(VOLUME),
+        "DeleteVolume",
+        "ec2:DeleteVolume",
     ),
     (f"deleting {VOLUME}", lambda aws, inputs: aws.delete_volume(VOLUME), "DeleteVolume", "ec2:DeleteVolume"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from snapset.aws.ec2 import Ec2
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
-from snapset.restore.rollback import JOURNAL, RollbackInputs, plan_rollback
+from snapset.restore.rollback_plan import JOURNAL, RollbackInputs, plan_rollback
 from snapset.retry import Retry
 from snapset.sets.model import SnapshotSet
 
@@ -25,7 +25,7 @@ def test_what_snapset_did_not_write_is_passed_over(
 ) -> None:
     ec2.ec2().create_tags(Resources=[instance.instance_id], Tags=[{"Key": JOURNAL, "Value": text}])
     plan = plan_rollback(aws, RollbackInputs(instance_id=instance.instance_id), retry=RETRY)
-    assert (plan.found.set_id, plan.is_resumed, plan.was_running) == (claimed.set_id, False, True)
+    assert (plan.found.set_id, bool(plan.begun), plan.was_running) == (claimed.set_id, False, True)
     assert plan.rollback_id != ID
 
 
@@ -38,6 +38,6 @@ def test_the_power_state_before_is_remembered_unless_somebody_has_started_the_in
     client.stop_instances(InstanceIds=[instance.instance_id])
     inputs = RollbackInputs(instance_id=instance.instance_id, set_id=claimed.set_id)
     plan = plan_rollback(aws, inputs, retry=RETRY)
-    assert (plan.is_resumed, plan.was_running, plan.rollback_id) == (True, was_running, ID)
+    assert (bool(plan.begun), plan.was_running, plan.rollback_id) == (True, was_running, ID)
     client.start_instances(InstanceIds=[instance.instance_id])
     assert plan_rollback(aws, inputs, retry=RETRY).was_running

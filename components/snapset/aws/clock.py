@@ -22,9 +22,9 @@ def now() -> datetime.datetime:
     return _here() + _Seen.ahead
 
 
-def stamp() -> str:
-    """Return the time by AWS's clock, ISO 8601 UTC, in whole seconds."""
-    return now().strftime("%Y-%m-%dT%H:%M:%SZ")
+def stamp(timespec: str = "seconds") -> str:
+    """Return the time by AWS's clock, ISO 8601 UTC, in whole seconds, or in milliseconds."""
+    return now().replace(tzinfo=None).isoformat(timespec=timespec) + "Z"
 
 
 def age_of(start_time: str) -> float:

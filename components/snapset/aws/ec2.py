@@ -75,7 +75,11 @@ class Ec2:
         return instance if time.monotonic() - when < _RECALL_SECONDS else None
 
     def find_instances(self, filters: Mapping[str, Iterable[str]]) -> list[str]:
-        """Return the ids of the instances that have volumes to snapshot and match all filters, sorted.
+        """Return the ids of the instances that have volumes to snapshot and match all filters, sorted."""
+        return sorted(instance.instance_id for instance in self.describe_matching(filters))
+
+    def describe_matching(self, filters: Mapping[str, Iterable[str]]) -> list[Instance]:
+        """Return the instances that have volumes to snapshot and match all filters.
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
         """
@@ -83,7 +87,7 @@ class Ec2:
         pages = self._client.get_paginator("describe_instances").paginate(Filters=_filter_list(wanted))
         with calling_aws(f"looking for instances in {self.settings.region}", needs="ec2:DescribeInstances"):
             reservations = [reservation for page in pages for reservation in page["Reservations"]]
-        return sorted(item["InstanceId"] for reservation in reservations for item in reservation["Instances"])
+        return [Instance.parse(item) for reservation in reservations for item in reservation["Instances"]]
 
     def stop_instance(self, instance_id: str) -> None:
         """Begin to stop the instance. Safe to repeat.
@@ -265,6 +269,11 @@ class Ec2:
         doing = f"setting DeleteOnTermination of {', '.join(devices)} of {instance_id}"
         with calling_aws(doing, needs="ec2:ModifyInstanceAttribute"):
             self._client.modify_instance_attribute(InstanceId=instance_id, BlockDeviceMappings=mappings)
+
+    def check_delete_volume(self, volume_id: str) -> None:
+        """Ask AWS, by a dry run, whether a volume could be deleted. Changes nothing."""
+        with dry_run(f"checking the deletion of {volume_id}", needs="ec2:DeleteVolume"):
+            self._client.delete_volume(VolumeId=volume_id, DryRun=True)
 
     def delete_volume(self, volume_id: str) -> None:
         """Delete one volume. Safe to repeat.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ class Instance:
         deleted_with_it: the volumes that are deleted when it is terminated.
         is_spot: whether it is a Spot Instance, which can be stopped only if its request says so.
         has_instance_store_root: whether its root is no EBS volume, so that it can't be stopped.
+        launch_time: when it was started last, ISO 8601 UTC; AWS says it in whole seconds.
     """
 
     instance_id: str
@@ -46,6 +48,7 @@ class Instance:
     deleted_with_it: frozenset[str] = frozenset()
     is_spot: bool = False
     has_instance_store_root: bool = False
+    launch_time: str = ""
     public_ip: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,6 +68,7 @@ class Instance:
             ),
             is_spot=item.get("InstanceLifecycle") == "spot",
             has_instance_store_root=item.get("RootDeviceType") == "instance-store",
+            launch_time=_time_of(item["LaunchTime"]),
             public_ip=item.get("PublicIpAddress") or "",
             tags=_tags_of(item),
         )
@@ -112,7 +116,7 @@ class Snapshot:
             encrypted=item.get("Encrypted", False),
             state=item.get("State") or PENDING,
             progress=item.get("Progress") or "0%",
-            start_time=item["StartTime"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+            start_time=_time_of(item["StartTime"]),
             owner_id=item["OwnerId"],
             state_message=item.get("StateMessage") or "",
             kms_key_id=item.get("KmsKeyId") or "",
@@ -156,7 +160,7 @@ class Volume:
             size_gib=item["Size"],
             availability_zone=item["AvailabilityZone"],
             state=item["State"],
-            create_time=item["CreateTime"].isoformat(),
+            create_time=_time_of(item["CreateTime"]),
             instance_id=attachment.get("InstanceId") or "",
             device_name=attachment.get("Device") or "",
             attachment=attachment.get("State") or "",
@@ -168,6 +172,10 @@ class Volume:
             outpost_arn=item.get("OutpostArn") or "",
             tags=_tags_of(item),
         )
+
+
+def _time_of(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 def _tags_of(item: Any) -> dict[str, str]:

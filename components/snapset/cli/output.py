@@ -19,7 +19,7 @@ from snapset.text import clean
 
 if TYPE_CHECKING:
     from snapset.pipeline.preview import PlannedSet
-    from snapset.restore.rollback import Rollback, RollbackRecord
+    from snapset.restore.rollback_plan import Rollback, RollbackRecord
     from snapset.restore.volumes import VolumeRecord
     from snapset.sets.check import CheckRecord
     from snapset.sets.model import SetRecord
@@ -161,7 +161,8 @@ def print_rollback(record: RollbackRecord, plan: Rollback, *, is_done: bool, std
     if is_done:
         title = f"{instance_id} is {record['state']}, on the volumes of {record['set_id']}"
     else:
-        title = f"{instance_id} ({record['state']}) would go back to {record['set_id']}"
+        age = _age(plan.found.start_time)
+        title = f"{instance_id} ({record['state']}) would go back to {record['set_id']}, {age} old"
     console.print(Text(clean(title), style="bold"), soft_wrap=True)
     rows = [
         (
@@ -169,22 +170,33 @@ def print_rollback(record: RollbackRecord, plan: Rollback, *, is_done: bool, std
             device["old_volume_id"] or "-",
             device["new_volume_id"] or "new",
             device["snapshot_id"],
-            _age(device["start_time"]),
         )
         for device in record["devices"]
     ]
-    console.print(_table(("device", "volume before", "volume after", "snapshot", "age"), rows))
+    console.print(_table(("device", "volume before", "volume after", "snapshot"), rows))
     lines = [f"{device}: {volume_id} stays as it is" for device, volume_id in plan.stays.items()]
     if record["safety_set_id"]:
         lines.append(f"safety set of what was there: {record['safety_set_id']}")
     if record["deleted_volume_ids"]:
         lines.append(f"deleted: {', '.join(record['deleted_volume_ids'])}")
-    if not is_done and plan.was_running:
-        lines.append(f"{instance_id} is stopped and started for it")
-        if plan.instance.public_ip:
-            lines.append(f"its address {plan.instance.public_ip} changes then, unless it is an Elastic IP")
-    for line in lines:
+    for line in lines if is_done else [*lines, *_steps_of(plan)]:
         console.print(Text(clean(line)), soft_wrap=True)
+
+
+def _steps_of(plan: Rollback) -> Iterator[str]:
+    """Return what the user has to know of a rollback beside its devices, before it begins."""
+    instance = plan.instance
+    if plan.begun:
+        yield f"it goes on with the rollback that began at {plan.begun}"
+    if plan.was_running and instance.state in ("running", "pending"):
+        yield f"{instance.instance_id} is stopped and started for it"
+        if instance.public_ip:
+            yield f"its address {instance.public_ip} changes then, unless it is an Elastic IP"
+    elif plan.was_running:
+        yield f"{instance.instance_id} is started at the end: it ran when that rollback began"
+    if plan.inputs.delete_replaced:
+        kept = "" if not plan.inputs.safety_set else ", once a safety set has all that is on them"
+        yield f"the volumes before are deleted at the end{kept}"
 
 
 def print_error(text: str) -> None:

@@ -67,6 +67,7 @@ def prune(
     """
     from snapset.cli.context import connect_to, one_document
     from snapset.cli.output import progress
+    from snapset.restore.rollback_plan import find_sets_in_use
     from snapset.retry import Retry, parse_duration
     from snapset.sets import prune as pruning
     from snapset.sets.find import find_sets
@@ -88,12 +89,13 @@ def prune(
 
         def choice(sets: Iterable[SnapshotSet]) -> list[SnapshotSet]:
             narrowed = [found for found in sets if found.has_tags(wanted)]
-            return pruning.choose(narrowed, rule, adoption=retry.adoption)
+            return pruning.choose(narrowed, rule, adoption=retry.adoption, in_use=in_use)
 
         ec2 = connect_to(region, profile)
         with progress("looking for sets") as say:
             pruning.pin(ec2, pin or [], pinned=True, retry=retry.saying(say))
             pruning.pin(ec2, unpin or [], pinned=False, retry=retry.saying(say))
+            in_use = find_sets_in_use(ec2, retry=retry.saying(say)) if has_rule else set()
             chosen = choice(find_sets(ec2, filters, retry=retry.saying(say))) if has_rule else []
         records = {
             found.set_id: {**found.record(region=str(ec2.settings.region)), **_result_of(None)} for found in chosen

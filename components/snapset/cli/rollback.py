@@ -13,7 +13,7 @@ from snapset.cli.words import RESTORE
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
-    from snapset.restore.rollback import Rollback, RollbackRecord
+    from snapset.restore.rollback_plan import Rollback, RollbackRecord
     from snapset.retry import Retry
 
 EXIT_CODES = (
@@ -61,7 +61,7 @@ def rollback(
     """
     from snapset.cli.context import connect_to, one_document
     from snapset.cli.output import print_rollback, progress
-    from snapset.restore.rollback import RollbackInputs, plan_rollback
+    from snapset.restore.rollback_plan import RollbackInputs, plan_rollback
     from snapset.retry import Retry, parse_duration
 
     document: dict[str, Any] = {"rollback": None}

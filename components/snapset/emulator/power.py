@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
 """
 
+from datetime import datetime, timezone
 from typing import Any
 
 from moto.ec2.models.instances import InstanceState
@@ -75,6 +76,8 @@ class PowerBackend:
                     f"Instance '{instance_id}' does not have a volume attached at root ({instance.root_device_name})",
                 )
         to_start = [key for key in instance_ids if self.get_instance(key).state == "stopped"]
+        for instance_id in to_start:
+            self.get_instance(instance_id).launch_time = datetime.now(timezone.utc).replace(tzinfo=None)
         return self._change(instance_ids, super().start_instances(to_start), "pending", "running")  # type: ignore[misc]
 
     def _change(

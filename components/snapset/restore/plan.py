@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from snapset import errors
@@ -23,6 +23,8 @@ _ATTACHABLE = ("running", "stopped", "stopping")
 _GONE = ("deleting", "deleted", "error")
 # For so long after its restore, a volume that is attached nowhere is taken to be unused.
 _UNUSED_SECONDS = 600
+# For so long a volume that was made and never handed out is taken up by a rerun.
+_UNFINISHED_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,18 @@ class Plan:
     def devices(self) -> dict[str, str]:
         """The device of each snapshot's volume by snapshot id; empty where it is not known."""
         return {source.snapshot.snapshot_id: source.device for source in self.sources}
+
+    def setting_aside(self, volumes: Iterable[Volume]) -> Plan:
+        """Return the plan with new volumes in place of these, which may have been used."""
+        set_aside = defaultdict(list, {key: list(volume_ids) for key, volume_ids in self.set_aside.items()})
+        for volume in sorted(volumes, key=_age_order):
+            set_aside[volume.tags[SNAPSHOT]].append(volume.volume_id)
+        used = {volume_id for volume_ids in set_aside.values() for volume_id in volume_ids}
+        return replace(
+            self,
+            volumes={key: volume for key, volume in self.volumes.items() if volume.volume_id not in used},
+            set_aside={snapshot_id: tuple(volume_ids) for snapshot_id, volume_ids in set_aside.items()},
+        )
 
 
 def find_problems(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, renamed_from: str | None = None) -> list[Problem]:
@@ -156,35 +170,24 @@ def _find_made(ec2: Ec2, inputs: RestoreInputs, snapshots: Sequence[Snapshot]) -
 
 def _with_earlier(plan: Plan, made: Sequence[Volume], instance: Instance | None) -> Plan:
     """Go on with what an unfinished restore has made, or take up a finished one whose volumes nobody has used."""
-    by_finish: defaultdict[str, list[Volume]] = defaultdict(list)
-    for volume in made:
-        by_finish[volume.tags.get(FINISHED, "")].append(volume)
     # An unfinished attempt is newer than every finished restore: it began because those could not be taken up.
-    unfinished = [
-        volume
-        for volume in by_finish.pop("", [])
-        if not volume.instance_id or _is_in_place(volume, instance, plan.devices)
-    ]
-    kept, finished_at = unfinished, ""
-    if not unfinished and by_finish:
-        newest = max(by_finish)
-        if all(_is_untouched(volume, instance, plan.devices, finished_at=newest) for volume in by_finish[newest]):
-            kept, finished_at = by_finish[newest], newest
+    kept = [volume for volume in made if FINISHED not in volume.tags and _may_go_on(volume, instance, plan.devices)]
+    finished_at = ""
+    finished = sorted((volume for volume in made if FINISHED in volume.tags), key=_finish_order)
+    newest = {volume.tags[SNAPSHOT]: volume for volume in finished}
+    if not kept and newest and all(_is_untouched(volume, instance, plan.devices) for volume in newest.values()):
+        kept = list(newest.values())
+        finished_at = min(volume.tags[FINISHED] for volume in kept)
     volumes = {
         volume.tags[SNAPSHOT]: volume
         # The oldest of each, in every run the same one.
         for volume in sorted(kept, key=_age_order, reverse=True)
     }
-    set_aside: defaultdict[str, list[str]] = defaultdict(list)
-    for volume in sorted(made, key=_age_order):
-        if volume not in kept:
-            set_aside[volume.tags[SNAPSHOT]].append(volume.volume_id)
     return replace(
         plan,
         volumes=volumes,
         finished_at=finished_at if volumes.keys() == plan.devices.keys() else "",
-        set_aside={snapshot_id: tuple(volume_ids) for snapshot_id, volume_ids in set_aside.items()},
-    )
+    ).setting_aside(volume for volume in made if volume not in kept)
 
 
 def _is_in_place(volume: Volume, instance: Instance | None, devices: Mapping[str, str]) -> bool:
@@ -192,7 +195,14 @@ def _is_in_place(volume: Volume, instance: Instance | None, devices: Mapping[str
     return instance is not None and here == (instance.instance_id, devices[volume.tags[SNAPSHOT]])
 
 
-def _is_untouched(volume: Volume, instance: Instance | None, devices: Mapping[str, str], *, finished_at: str) -> bool:
+def _may_go_on(volume: Volume, instance: Instance | None, devices: Mapping[str, str]) -> bool:
+    """Tell whether a volume that was never handed out is still as it was made, as far as that can be known."""
+    if volume.instance_id:
+        return _is_in_place(volume, instance, devices)
+    return clock.age_of(volume.create_time) < _UNFINISHED_SECONDS
+
+
+def _is_untouched(volume: Volume, instance: Instance | None, devices: Mapping[str, str]) -> bool:
     """Tell whether a volume that was handed out is where the restore left it, and was nowhere else since.
 
     EC2 does not tell where a detached volume was attached before: for a while it counts as unused.
@@ -200,7 +210,7 @@ def _is_untouched(volume: Volume, instance: Instance | None, devices: Mapping[st
     if instance:
         return _is_in_place(volume, instance, devices)
     try:
-        age = clock.age_of(finished_at)
+        age = clock.age_of(volume.tags[FINISHED])
     except ValueError:
         # Somebody else wrote the tag.
         return False
@@ -209,6 +219,10 @@ def _is_untouched(volume: Volume, instance: Instance | None, devices: Mapping[st
 
 def _age_order(volume: Volume) -> tuple[str, str]:
     return volume.create_time, volume.volume_id
+
+
+def _finish_order(volume: Volume) -> tuple[str, str, str]:
+    return volume.tags[FINISHED], *_age_order(volume)
 
 
 def _find_attributes(ec2: Ec2, snapshots: Sequence[Snapshot], *, retry: Retry) -> dict[str, VolumeAttributes]:

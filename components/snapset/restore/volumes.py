@@ -67,9 +67,9 @@ def restore_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[Volume
     try:
         if inputs.instance_id:
             made = _attach_all(ec2, made, plan, instance_id=inputs.instance_id, retry=retry)
-        if not plan.finished_at:
-            finished = {FINISHED: clock.stamp()}
-            ec2.add_tags([volume.volume_id for volume in made.values()], finished)
+        # What was handed out once keeps the time of that.
+        if new := [volume.volume_id for volume in made.values() if FINISHED not in volume.tags]:
+            ec2.add_tags(new, {FINISHED: clock.stamp("milliseconds")})
     except errors.InputError as error:
         # Not bad input any more: something was made.
         volume_ids = ", ".join(volume.volume_id for volume in made.values())
@@ -101,7 +101,7 @@ def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str | No
     for volume in ec2.describe_volumes(volume_ids):
         try:
             if volume.instance_id and volume.instance_id == instance_id:
-                detach(ec2, volume, retry=retry)
+                detach(ec2, volume.volume_id, instance_id=volume.instance_id, retry=retry)
             delete = partial(ec2.delete_volume, volume.volume_id)
             retry.while_throttled(delete, doing=f"deleting {volume.volume_id}")
         except errors.NotFoundError:
@@ -258,23 +258,23 @@ def attach(ec2: Ec2, volume_id: str, *, instance_id: str, device: str, retry: Re
             raise
 
 
-def detach(ec2: Ec2, volume: Volume, *, retry: Retry) -> None:
-    """Detach the volume from the instance it is attached to, and wait until it is."""
-    call = partial(ec2.detach_volume, volume.volume_id, instance_id=volume.instance_id)
+def detach(ec2: Ec2, volume_id: str, *, instance_id: str, retry: Retry) -> None:
+    """Detach the volume from the instance, and wait until it is."""
+    call = partial(ec2.detach_volume, volume_id, instance_id=instance_id)
 
     def all_detached(seen: Mapping[str, Volume]) -> bool:
         return not any(volume.instance_id for volume in seen.values())
 
     try:
-        retry.while_throttled(call, doing=f"detaching {volume.volume_id}")
+        retry.while_throttled(call, doing=f"detaching {volume_id}")
     except (errors.NotPermittedError, errors.NotFoundError, errors.UnreachableError):
         raise
     except errors.SnapsetError:
-        if any(found.instance_id for found in ec2.describe_volumes([volume.volume_id])):
+        if any(found.instance_id for found in ec2.describe_volumes([volume_id])):
             raise
-    seen = look_until(ec2, [volume.volume_id], all_detached, seconds=retry.volume)
+    seen = look_until(ec2, [volume_id], all_detached, seconds=retry.volume)
     if not all_detached(seen):
-        raise too_late([volume.volume_id], f"being detached from {volume.instance_id} (unmount it there)")
+        raise too_late([volume_id], f"being detached from {instance_id} (unmount it there)")
 
 
 def look_until(

@@ -33,7 +33,8 @@ def check_sets(instance_ids: Iterable[str], sets: Iterable[SnapshotSet], *, max_
     """
     newest: dict[str, SnapshotSet] = {}
     for found in sets:
-        if found.is_whole and found.state == COMPLETED:
+        # What a rollback has replaced is no backup of what is there now.
+        if found.is_whole and found.state == COMPLETED and not found.is_safety_set:
             newest.setdefault(found.instance_id, found)
     return [_record(instance_id, newest.get(instance_id), max_age=max_age) for instance_id in instance_ids]
 

@@ -171,6 +171,10 @@ class SnapshotSet:
         """When it was taken."""
         return min(map(_time_of, self.snapshots))
 
+    def began_after(self, moment: str) -> bool:
+        """Tell whether it was surely taken after the moment, of which AWS may say whole seconds only."""
+        return self.start_time[:19] > moment[:19]
+
     @property
     def age(self) -> float:
         """The seconds since it was taken, by AWS's clock."""
@@ -220,10 +224,15 @@ class SnapshotSet:
         return self.snapshots[0].tags.get(tags.CHANGE) or None
 
     @property
+    def rolled_back_to(self) -> str | None:
+        """The set to which the rollback went that took this one of what it replaced, if one did."""
+        prefix, _, set_id = (self.change_id or "").partition(tags.SAFETY_CHANGE)
+        return set_id if not prefix and tags.SET_ID.fullmatch(set_id) else None
+
+    @property
     def is_safety_set(self) -> bool:
         """Whether a rollback took it of what it replaced, which is not where to go back to."""
-        prefix, _, set_id = (self.change_id or "").partition(tags.SAFETY_CHANGE)
-        return not prefix and tags.SET_ID.fullmatch(set_id) is not None
+        return self.rolled_back_to is not None
 
     @property
     def common_tags(self) -> dict[str, str]:

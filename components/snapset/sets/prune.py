@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 
@@ -77,16 +78,20 @@ class Rule:
         return kept
 
 
-def choose(sets: Iterable[SnapshotSet], rule: Rule, *, adoption: float) -> list[SnapshotSet]:
+def choose(
+    sets: Iterable[SnapshotSet], rule: Rule, *, adoption: float, in_use: AbstractSet[str] = frozenset()
+) -> list[SnapshotSet]:
     """Return the sets that may be deleted, the oldest first.
 
     The newest completed set of every instance is never among them, nor one that is pinned or pending, nor one that is
     so new that the run that took it may still record it. Where nothing newer has completed, an incomplete set stays.
+    What a rollback took of what it replaced takes no other set's place.
 
     Args:
         sets: the newest first, as `group` returns them.
         rule: what to keep.
         adoption: for how many seconds a set without a claim may still be adopted.
+        in_use: the sets that instances are just being rolled back to; they stay, and so do the safety sets.
     """
     by_instance: defaultdict[str, list[SnapshotSet]] = defaultdict(list)
     for found in sets:
@@ -95,7 +100,10 @@ def choose(sets: Iterable[SnapshotSet], rule: Rule, *, adoption: float) -> list[
         found
         for sets_of_one in by_instance.values()
         for found in _choose_of_one(sets_of_one, rule)
-        if found.state != PENDING and not found.is_pinned and (found.claims or found.age > adoption)
+        if found.state != PENDING
+        and not found.is_pinned
+        and not {found.set_id, found.rolled_back_to} & in_use
+        and (found.claims or found.age > adoption)
     ]
     return sorted(chosen, key=lambda found: (found.start_time, found.set_id))
 
@@ -146,7 +154,7 @@ def is_refusal(error: errors.SnapsetError) -> bool:
 
 
 def _choose_of_one(sets: Sequence[SnapshotSet], rule: Rule) -> Iterator[SnapshotSet]:
-    kept = rule.kept_of([found for found in sets if found.state == COMPLETED])
+    kept = rule.kept_of([found for found in sets if found.state == COMPLETED and not found.is_safety_set])
     newer_and_completed = 0
     for found in sets:
         superseded = newer_and_completed >= (rule.keep_last or 1)
@@ -154,4 +162,4 @@ def _choose_of_one(sets: Sequence[SnapshotSet], rule: Rule) -> Iterator[Snapshot
         is_wanted = found.set_id in kept or not (superseded or (rule.older_than is not None and found.state == ERROR))
         if not is_wanted and (rule.older_than is None or found.age > rule.older_than):
             yield found
-        newer_and_completed += found.state == COMPLETED
+        newer_and_completed += found.state == COMPLETED and not found.is_safety_set
