@@ -63,6 +63,39 @@ aws.ec2.VolumeAttachment(
 pulumi.export("instanceId", server.id)
 """
 
+FORGOTTEN = """
+import pulumi
+import pulumi_aws as aws
+from snapset import backup_before_change
+
+role = aws.ProviderAssumeRoleArgs(role_arn="arn:aws:iam::222222222222:role/deploy")
+there = aws.Provider("there", region="us-east-1", assume_roles=[role])
+server = aws.ec2.Instance(
+    "server", ami=pulumi.Config().get("ami") or "ami-12345678", instance_type="t3.micro",
+    opts=pulumi.ResourceOptions.merge(backup_before_change(), pulumi.ResourceOptions(provider=there)),
+)
+pulumi.export("instanceId", server.id)
+"""
+
+SHOPS = """
+import pulumi
+import pulumi_aws as aws
+from snapset import backup_before_change
+
+config = pulumi.Config()
+there = aws.Provider("there", region="us-east-1") if config.get_bool("there") else None
+for name in (config.get("names") or "cache,shop").split(","):
+    guard = backup_before_change(
+        f"guard-of-{name}" if config.get_bool("named") else "guard",
+        tags={"of": name} if config.get_bool("own") else None, provider=there,
+    )
+    aws.ec2.Instance(
+        name, ami=config.get(f"{name}Ami") or "ami-12345678", instance_type=config.get("instanceType") or "t3.micro",
+        availability_zone="us-east-1a", opts=guard,
+    )
+backup_before_change("guard", provider=there)
+"""
+
 SEVERAL = """
 import pulumi
 import pulumi_aws as aws
@@ -275,8 +308,40 @@ def test_an_instance_that_is_gone_already_needs_no_set(alone: Project, ec2: Embe
     instance_id = alone.outputs()["instanceId"]
     ec2.ec2().terminate_instances(InstanceIds=[instance_id])
     destroyed = destroy(alone, "--yes", "--skip-preview").ok()
-    assert f"{instance_id} is gone, or has no volume left: no snapshot set is taken" in destroyed.text
+    assert f"{instance_id} is gone: no snapshot set is taken before the delete of server" in destroyed.text
     assert sets_in(ec2) == {}
+
+
+def test_an_instance_that_can_not_be_found_is_not_taken_for_gone(alone: Project, ec2: EmbeddedEC2) -> None:
+    instance_id = alone.outputs()["instanceId"]
+    hidden = {"action": "DescribeInstances", "kind": "error", "code": "InvalidInstanceID.NotFound"}
+    alone.config["instanceType"] = "t3.large"
+    ec2.fault(**hidden, times=None)
+    refused = alone.up().failed()
+    assert f"{instance_id} is not changed: NotFoundError: describing instance {instance_id}" in refused.text
+    assert "If it has an aws.Provider of its own, name that: backup_before_change(provider=...)." in refused.text
+    ec2.clear_faults()
+    # One look may find nothing.
+    ec2.fault(**hidden, times=1)
+    alone.config |= {"instanceType": "t3.micro", "ami": "ami-87654321"}
+    ec2.clear_calls()
+    alone.up().ok()
+    assert actions(ec2).index("CreateSnapshots") < actions(ec2).index("TerminateInstances")
+
+
+def test_credentials_of_another_account_do_not_make_an_instance_gone(
+    program: Callable[[str], Project], ec2: EmbeddedEC2
+) -> None:
+    project = program(FORGOTTEN)
+    aws_plugin.install(project.env)
+    project.up().ok()
+    instance_id = project.outputs()["instanceId"]
+    project.config["ami"] = "ami-87654321"
+    ec2.clear_calls()
+    refused = project.up().failed()
+    assert f"{instance_id} is not changed: NotFoundError: describing instance {instance_id}: it is of" in refused.text
+    assert "account 222222222222, and the credentials are of 123456789012." in refused.text
+    assert "TerminateInstances" not in actions(ec2)
 
 
 def test_a_preview_finds_what_would_stand_in_the_way(alone: Project, ec2: EmbeddedEC2) -> None:
@@ -291,7 +356,7 @@ def test_a_preview_finds_what_would_stand_in_the_way(alone: Project, ec2: Embedd
     assert mutating(ec2.calls()) == []
 
 
-def test_guards_of_one_name_are_told_apart_and_other_resources_are_refused(
+def test_a_guard_is_for_several_instances_and_other_resources_are_refused(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
     project = program(SEVERAL)
@@ -305,6 +370,55 @@ def test_guards_of_one_name_are_told_apart_and_other_resources_are_refused(
     assert (
         "backup_before_change guards aws.ec2.Instance and its aws.ec2.VolumeAttachments, not aws:ebs" in refused.text
     )
+
+
+def test_no_guard_gets_the_name_and_the_options_of_another(
+    program: Callable[[str], Project], ec2: EmbeddedEC2
+) -> None:
+    project = program(SHOPS)
+    aws_plugin.install(project.env)
+    project.config = {"names": "shop"}
+    project.up().ok()
+    # Another instance comes before it, the instance is replaced, and leaves later: each change has its set.
+    project.config = {"names": "cache,shop", "shopAmi": "ami-87654321"}
+    project.up().ok()
+    [replaced] = sets_in(ec2).values()
+    project.config = {"names": "cache"}
+    project.up().ok()
+    assert len(sets_in(ec2)) == 2
+    assert values_of("snapset:change", replaced) == {"delete of shop"}
+    project.config = {"names": "cache", "own": True}
+    ec2.clear_calls()
+    refused = project.up().failed()
+    assert (
+        "'guard' is the name of another guard, with other options. Give this one a name of its own." in refused.text
+    )
+    assert mutating(ec2.calls()) == []
+    project.config |= {"named": True}
+    project.up().ok()
+    # A guard that leaves with its instance, or before it, keeps the engine from deleting the instance.
+    project.config = {"names": "shop"}
+    left = project.up().failed()
+    assert "guard-of-cache-before" in left.text
+    assert "TerminateInstances" not in actions(ec2)
+
+
+def test_a_guard_of_an_own_provider_works_after_the_program_has_ended(
+    program: Callable[[str], Project], ec2: EmbeddedEC2
+) -> None:
+    project = program(SHOPS)
+    aws_plugin.install(project.env)
+    project.config = {"there": True, "names": "shop"}
+    project.up().ok()
+    project.config["shopAmi"] = "ami-87654321"
+    ec2.clear_calls()
+    # The old instance is deleted once the new one is there.
+    project.up().ok()
+    done = actions(ec2)
+    assert done.index("RunInstances") < done.index("CreateSnapshots") < done.index("TerminateInstances")
+    ec2.clear_calls()
+    destroy(project, "--yes", "--skip-preview").ok()
+    assert actions(ec2).index("CreateSnapshots") < actions(ec2).index("TerminateInstances")
 
 
 def test_a_guard_uses_the_given_provider_and_takes_separate_sets_for_volume_and_instance(

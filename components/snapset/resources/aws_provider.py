@@ -49,8 +49,7 @@ def inputs_of(provider: pulumi.ProviderResource | None) -> dict[str, pulumi.Outp
     """
     if provider is None:
         return None
-    # From the URN, so that the inputs depend on the provider.
-    looked: pulumi.Output[dict[str, Any]] = provider.urn.apply(lambda _: _look(provider))
+    looked = look_up(provider)
 
     def input_of(key: str) -> pulumi.Output[Any]:
         async def read() -> tuple[Any, bool]:
@@ -72,15 +71,34 @@ def inputs_of(provider: pulumi.ProviderResource | None) -> dict[str, pulumi.Outp
     return {key: input_of(key) for key in (*PROVIDER_KEYS, *CREDENTIALS, UNKNOWN_KEYS)}
 
 
+def look_up(provider: pulumi.ProviderResource) -> pulumi.Output[dict[str, Any]]:
+    """Return the provider's settings as the engine has them; it is asked while the program runs, and not later.
+
+    Once the program has ended, and the engine deletes what has left it, the engine answers no such question.
+    """
+    # From the URN, so that what comes of it depends on the provider.
+    looked: pulumi.Output[dict[str, Any]] = provider.urn.apply(lambda _: _look(provider))
+    return looked
+
+
 async def settings_of(provider: pulumi.ProviderResource | None) -> AwsSettings:
     """Return the settings for calls of the program's own: the provider's, else those of the stack's config.
 
     Raises:
         InputError: the provider holds credentials, or a setting can't be read.
     """
-    if provider is None:
+    return await settings_in(look_up(provider) if provider else None)
+
+
+async def settings_in(looked: pulumi.Output[dict[str, Any]] | None) -> AwsSettings:
+    """Return the settings that `look_up` has found, else those of the stack's config.
+
+    Raises:
+        InputError: the provider holds credentials, or a setting can't be read.
+    """
+    if looked is None:
         return AwsSettings.from_config(lambda key: pulumi.runtime.get_config(f"aws:{key}"))
-    seen = await _look(provider)
+    seen = await looked.future(with_unknowns=True) or {}
     known = {key: rpc.unwrap_rpc_secret(value) for key, value in seen.items()}
     return AwsSettings.from_provider({**known, UNKNOWN_KEYS: _unknown_in(seen)})
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
@@ -18,8 +18,9 @@ import pulumi
 from snapset import errors
 from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND
-from snapset.aws.session import find_region
-from snapset.resources.aws_provider import settings_of
+from snapset.aws.records import Instance
+from snapset.aws.session import find_caller, find_region
+from snapset.resources.aws_provider import look_up, settings_in
 from snapset.resources.context import end_quietly_on_interrupt, is_mocked, say_in_program, waiting
 from snapset.resources.provider_base import DEBUG
 from snapset.retry import Retry, parse_duration
@@ -37,8 +38,13 @@ Change = Literal["update", "delete"]
 _INSTANCE = "aws:ec2/instance:Instance"
 _ATTACHMENT = "aws:ec2/volumeAttachment:VolumeAttachment"
 
-# How many guards each program has given a name. A program runs in one event loop.
-_names: WeakKeyDictionary[asyncio.AbstractEventLoop, Counter[str]] = WeakKeyDictionary()
+# For so long an instance that EC2 does not know is looked for once more: a new one may not be visible yet.
+_LOOK_AGAIN_SECONDS = 5.0
+
+# The guards of each program by name: its options, and its hook. A program runs in one event loop.
+_guards: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, tuple[Mapping[str, Any], pulumi.ResourceHook]]] = (
+    WeakKeyDictionary()
+)
 
 
 def backup_before_change(
@@ -62,10 +68,11 @@ def backup_before_change(
     A replacement deletes the old instance, so `delete` guards it too. Give the same options to the instance's
     `aws.ec2.VolumeAttachment`s: Pulumi deletes those first; a set taken after that would miss their volumes.
     One run takes one set of an instance, and every later run takes its own: a set shows the instance right before the
-    change. An instance that is gone already needs none.
+    change. An instance that is gone already needs none. Leave the guard in the program until the instance is deleted.
 
     Args:
-        name: names the hooks; the same name again in a program gets a number.
+        name: names the hook, which the state of the instance refers to until it is deleted: keep it. The same name
+            again, with the same options, is the same guard; one with other options needs a name of its own.
         on: the kinds of change to guard against.
         on_failure: `block` the change if the set can't be taken, or `warn` and let it go ahead.
         wait: wait until the set has completed, not only until it is taken; its content is fixed by then.
@@ -80,7 +87,8 @@ def backup_before_change(
         provider: the instance's `aws.Provider`, if it has one of its own; the options give it to the instance, too.
 
     Raises:
-        RunError: an option has an invalid value. Pulumi shows it in one line, where it would show a traceback.
+        RunError: an option has an invalid value, or the name is that of another guard. Pulumi shows it in one line,
+            where it would show a traceback.
     """
     shape = {
         "exclude_boot_volume": exclude_boot_volume,
@@ -91,6 +99,7 @@ def backup_before_change(
         "copy_tags_from_source": copy_tags_from_source,
         "copy_tags_from_instance": copy_tags_from_instance,
     }
+    options = {**shape, "on_failure": on_failure, "wait": wait, "wait_timeout": wait_timeout, "provider": provider}
     try:
         _refuse_problems(shape, on=on, on_failure=on_failure, wait=wait)
         timeout = parse_duration(wait_timeout, name="backup_before_change: wait_timeout")
@@ -100,18 +109,24 @@ def backup_before_change(
     if is_mocked():
         # Nothing calls hooks there, and Pulumi would serve them in a thread that outlives the test.
         return pulumi.ResourceOptions(provider=provider)
-    stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
-    guard = _Guard(
-        shape=shape,
-        timeout=timeout if wait else None,
-        blocks=on_failure == "block",
-        # A set of an earlier run is never adopted: the instance may have changed since.
-        scope=f"{stack}/{name}/{tag_rules.new_claim()}",
-        provider=provider,
-        retry=retry.saying(say_in_program()),
-    )
-    end_quietly_on_interrupt()
-    before = pulumi.ResourceHook(f"{_unique(name)}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
+    known_options, before = _guards.setdefault(asyncio.get_running_loop(), {}).get(name, (options, None))
+    if known_options != options:
+        reason = f"{name!r} is the name of another guard, with other options. Give this one a name of its own."
+        raise pulumi.RunError(errors.show(errors.InputError(f"reading backup_before_change: {reason}")))
+    if before is None:
+        stack = f"{pulumi.get_organization()}/{pulumi.get_project()}/{pulumi.get_stack()}"
+        guard = _Guard(
+            shape=shape,
+            timeout=timeout if wait else None,
+            blocks=on_failure == "block",
+            # A set of an earlier run is never adopted: the instance may have changed since.
+            scope=f"{stack}/{name}/{tag_rules.new_claim()}",
+            looked=look_up(provider) if provider else None,
+            retry=retry.saying(say_in_program()),
+        )
+        end_quietly_on_interrupt()
+        before = pulumi.ResourceHook(f"{name}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
+        _guards[asyncio.get_running_loop()][name] = (options, before)
     return pulumi.ResourceOptions(
         provider=provider,
         hooks=pulumi.ResourceHookBinding(
@@ -128,6 +143,8 @@ class _Step:
     change: Change
     name: str
     region: str | None
+    # Whose instance it is, as far as the state says so.
+    account: str | None
 
     @classmethod
     def of(cls, args: pulumi.ResourceHookArgs) -> _Step:
@@ -141,7 +158,8 @@ class _Step:
             instance_id=args.id if args.type == _INSTANCE else str(outputs["instanceId"]),
             change="update" if args.new_inputs is not None else "delete",
             name=args.name,
-            region=outputs.get("region"),
+            region=outputs.get("region") or _part_of(outputs.get("arn"), 3),
+            account=_part_of(outputs.get("arn"), 4),
         )
 
     def __str__(self) -> str:
@@ -154,10 +172,10 @@ class _Guard:
     timeout: float | None
     blocks: bool
     scope: str
-    provider: pulumi.ProviderResource | None
+    looked: pulumi.Output[dict[str, Any]] | None
     retry: Retry
-    # By instance: its set, or None if there is nothing left to take one of.
-    taken: dict[str, asyncio.Task[SnapshotSet | None]] = field(default_factory=dict)
+    # By instance: its set, or why there is nothing to take one of.
+    taken: dict[str, asyncio.Task[SnapshotSet | str]] = field(default_factory=dict)
 
     async def before(self, args: pulumi.ResourceHookArgs) -> None:
         """Take the set of the instance that is about to change, once in this run."""
@@ -178,8 +196,9 @@ class _Guard:
     async def _check(self, step: _Step) -> None:
         """Say what would be taken, and find what would stand in the way. Creates nothing."""
         ec2, inputs = await self._connect(step)
-        if await run_in_thread(lambda: self._look(ec2, inputs, step)) is None:
-            _say_nothing_left(step)
+        found = await run_in_thread(lambda: self._look(ec2, inputs, step))
+        if isinstance(found, str):
+            _say_nothing_left(step, found)
             return
         problems = await run_in_thread(lambda: preflight.find_problems(ec2, inputs, dry_run=True, retry=self.retry))
         for problem in problems:
@@ -191,24 +210,26 @@ class _Guard:
         if step.instance_id not in self.taken:
             self.taken[step.instance_id] = asyncio.create_task(self._take(step))
         taken = await self.taken[step.instance_id]
-        if taken is None:
-            _say_nothing_left(step)
+        if isinstance(taken, str):
+            # Of an attachment that may be so although its instance has more to lose.
+            self.taken.pop(step.instance_id, None)
+            _say_nothing_left(step, taken)
         else:
             pulumi.log.info(f"{taken.set_id} of {step.instance_id} is taken before {step}")
 
-    async def _take(self, step: _Step) -> SnapshotSet | None:
+    async def _take(self, step: _Step) -> SnapshotSet | str:
         ec2, inputs = await self._connect(step)
 
-        def take() -> SnapshotSet | None:
+        def take() -> SnapshotSet | str:
             found = self._look(ec2, inputs, step)
-            if found is None:
-                return None
+            if isinstance(found, str):
+                return found
             resolved, volumes = found
             return create_set(ec2, resolved, volumes=volumes, retry=self.retry).set
 
         taken = await run_in_thread(take)
-        if taken is None:
-            return None
+        if isinstance(taken, str):
+            return taken
         await self._mark(ec2, taken)
         if self.timeout is not None:
             await self._wait(ec2, taken, timeout=self.timeout)
@@ -233,37 +254,60 @@ class _Guard:
                 "out, since the content of a set is fixed once it is taken."
             ) from error
 
-    def _look(self, ec2: Ec2, inputs: SetInputs, step: _Step) -> tuple[SetInputs, dict[str, str]] | None:
+    def _look(self, ec2: Ec2, inputs: SetInputs, step: _Step) -> tuple[SetInputs, dict[str, str]] | str:
         """Return the inputs with what the instance adds, and the volumes of the set, each with its device.
 
-        None if nothing is left to lose.
+        Or the reason why there is nothing to lose, and no set is needed.
+
+        Raises:
+            SnapsetError: the answer of AWS; or the instance can't be found, and need not be gone.
         """
+        instance = self._find(ec2, step)
+        if instance is None or instance.is_gone:
+            return "is gone"
         doing = f"describing instance {step.instance_id}"
-        try:
-            instance = self.retry.while_throttled(lambda: ec2.describe_instance(step.instance_id), doing=doing)
-        except errors.NotFoundError as error:
-            if error.code != INVALID_INSTANCE_NOT_FOUND:
-                raise
-            return None
-        if instance.is_gone:
-            return None
         inputs = self.retry.while_throttled(lambda: preflight.resolve(ec2, inputs, instance), doing=doing)
         volumes = preflight.volumes_of(inputs, instance)
-        # A run that was cut off may have detached the data volumes, and has taken its set.
-        return (inputs, volumes) if volumes or step.change == "update" else None
+        if not volumes and step.change == "delete":
+            # A run that was cut off may have detached the data volumes, and has taken its set.
+            return "has no volume left" if not instance.devices else "has no volume left that is not excluded"
+        return inputs, volumes
+
+    def _find(self, ec2: Ec2, step: _Step) -> Instance | None:
+        """Return the instance, or None if there is none any more, which only a delete can bear."""
+        doing, give_up = f"describing instance {step.instance_id}", time.monotonic() + _LOOK_AGAIN_SECONDS
+        while True:
+            try:
+                return self.retry.while_throttled(lambda: ec2.describe_instance(step.instance_id), doing=doing)
+            except errors.NotFoundError as error:
+                if error.code != INVALID_INSTANCE_NOT_FOUND:
+                    raise
+                if time.monotonic() > give_up:
+                    self._refuse_if_not_gone(ec2, step, error)
+                    return None
+            time.sleep(1)
+
+    def _refuse_if_not_gone(self, ec2: Ec2, step: _Step, error: errors.SnapsetError) -> None:
+        """Raise the error unless the credentials are those of the instance's account."""
+        advice = "If it has an aws.Provider of its own, name that: backup_before_change(provider=...)."
+        if step.change == "update":
+            raise errors.NotFoundError(f"{error} {advice}", code=error.code)
+        account = find_caller(ec2.settings).split(":")[4] if step.account else None
+        if account != step.account:
+            reason = f"it is of account {step.account}, and the credentials are of {account}. {advice}"
+            raise errors.NotFoundError(f"describing instance {step.instance_id}: {reason}", code=error.code)
 
     async def _connect(self, step: _Step) -> tuple[Ec2, SetInputs]:
-        settings = await settings_of(self.provider)
+        settings = await settings_in(self.looked)
         region = step.region or find_region(settings)
-        about = f"before {step}" if step.change == "update" else f"before {step.instance_id} is deleted"
         inputs = parse(
             {
                 **self.shape,
                 "scope": self.scope,
                 "region": region,
                 "instance_id": step.instance_id,
-                "description": self.shape["description"] or about,
-                "change_id": f"update of {step.name}" if step.change == "update" else f"delete of {step.instance_id}",
+                "description": self.shape["description"] or f"before {step}",
+                "change_id": f"{step.change} of {step.name}",
             }
         )
         return connect(settings.in_region(region)), replace(inputs, default_tags=settings.default_tags)
@@ -282,16 +326,17 @@ async def _in_one_line(act: Callable[[_Step], Awaitable[None]], step: _Step) -> 
         raise errors.SnapsetError(f"backing up before {step}: {type(error).__name__}: {error}. {where}") from error
 
 
-def _say_nothing_left(step: _Step) -> None:
-    text = "is gone, or has no volume left: no snapshot set is taken"
-    pulumi.log.info(f"{step.instance_id} {text} before {step}")
+def _say_nothing_left(step: _Step, reason: str) -> None:
+    pulumi.log.info(f"{step.instance_id} {reason}: no snapshot set is taken before {step}")
 
 
-def _unique(name: str) -> str:
-    """Return the name, with a number if the program has used it before: the engine takes each name of a hook once."""
-    names = _names.setdefault(asyncio.get_running_loop(), Counter())
-    names[name] += 1
-    return name if names[name] == 1 else f"{name}-{names[name]}"
+def _part_of(arn: Any, at: int) -> str | None:
+    """Return a part of an ARN: the Region is at 3, the account at 4; None if it is not known.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html
+    """
+    parts = arn.split(":") if isinstance(arn, str) else []
+    return parts[at] or None if len(parts) > at else None
 
 
 def _refuse_problems(shape: Mapping[str, Any], *, on: Sequence[str], on_failure: str, wait: object) -> None:
