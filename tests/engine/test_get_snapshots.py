@@ -59,12 +59,17 @@ def test_a_set_is_found_by_its_id_its_change_or_its_instance(program: MakeProjec
         ("get_snapshots(instance='i-0123456789abcdef0')", "there may be many sets. Give change_id, or latest=True."),
         ("get_snapshots(set_id='set-0123456789abcdef0')", "NotFoundError: looking for set-0123456789abcdef0: "),
         ("get_snapshots_output(instance='i-1', latest=True)", "'i-1' is not an instance id"),
+        (
+            "get_snapshots(set_id='{set}').by_device['/dev/sdx']",
+            "InputError: reading by_device: {set} has no snapshot of /dev/sdx, but of /dev/sda1. Choose another set.",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(program: MakeProject, ec2: EmbeddedEC2, call: str, said: str) -> None:
-    project = program(f"import snapset\nfound = snapset.{call}\n")
+    set_id = take_set(ec2, ec2.launch()) if "{set}" in call else ""
+    project = program(f"import snapset\nfound = snapset.{call.replace('{set}', set_id)}\n")
     run = project.preview().failed()
-    assert said in run.text
+    assert said.replace("{set}", set_id) in run.text
     assert "Traceback" not in run.text
 
 

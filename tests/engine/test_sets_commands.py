@@ -229,7 +229,7 @@ def test_prune_deletes_the_old_sets_of_every_instance_and_nothing_else(
     assert ids_in(run) == old
     assert {record["result"] for record in document(run)["sets"]} == {"deleted"}
     assert mutating(ec2.calls()) == ["DeleteSnapshot"] * 6
-    assert {call["action"] for call in ec2.calls()} == {"DescribeSnapshots", "DeleteSnapshot"}
+    assert {call["action"] for call in ec2.calls()} == {"DescribeSnapshots", "DescribeInstances", "DeleteSnapshot"}
     assert left(ec2) == {foreign, *(snapshot_id for set_id in kept for snapshot_id in snapshots_of(ec2, set_id))}
     assert snapset("prune", "--keep-last", "1", "--yes").ok().stdout == "There is nothing to delete.\n"
 

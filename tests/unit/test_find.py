@@ -12,7 +12,7 @@ from snapset.emulator.client import EmbeddedEC2
 from snapset.retry import Retry
 from snapset.sets.claim import claim_set
 from snapset.sets.create import create_set
-from snapset.sets.find import find_set, find_sets
+from snapset.sets.find import find_latest, find_set, find_sets
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
 
@@ -51,6 +51,17 @@ def test_sets_are_found_by_filters(aws: Ec2, inputs: SetInputs, sets: list[Snaps
     assert ids_of(find_sets(aws, {"tag:snapset:change": ["1"]}, retry=RETRY)) == [sets[1].set_id]
     assert ids_of(find_sets(aws, {"tag:snapset:instance": [inputs.instance_id]}, retry=RETRY)) == ids_of(sets)
     assert find_sets(aws, {"tag:snapset:instance": ["i-0123456789abcdef0"]}, retry=RETRY) == []
+
+
+def test_an_incomplete_set_is_the_latest_only_if_that_is_allowed(
+    aws: Ec2, client: EC2Client, inputs: SetInputs, sets: list[SnapshotSet]
+) -> None:
+    newest = sets[0]
+    client.delete_snapshot(SnapshotId=newest.snapshot_ids[0])
+    instance_id = inputs.instance_id
+    assert find_latest(aws, instance_id=instance_id, retry=RETRY).set_id == sets[1].set_id
+    allowed = find_latest(aws, instance_id=instance_id, allow_incomplete=True, retry=RETRY)
+    assert allowed.set_id == newest.set_id
 
 
 def test_what_snapset_did_not_take_is_not_found(aws: Ec2, inputs: SetInputs, client: EC2Client) -> None:

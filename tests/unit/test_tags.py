@@ -110,6 +110,13 @@ def test_too_many_tags_are_told_how_many_there_may_be_and_why(most: int, resourc
     assert tags.tag_map(refused, most=most, resource=resource) == f"{most + 1} tags are too many: {said}"
 
 
+def test_long_texts_that_begin_alike_stay_apart_in_a_tag() -> None:
+    one, other = (tags.fit("x" * 256 + end) for end in "12")
+    assert one != other
+    assert len(one) == len(other) == tags.MAX_VALUE_LENGTH
+    assert tags.fit("x" * 256) == "x" * 256
+
+
 def test_an_announced_claim_names_its_resource_and_is_no_claim() -> None:
     claim = tags.new_claim()
     announced = {f"{tags.ADOPTER}{claim}": tags.ANNOUNCED}

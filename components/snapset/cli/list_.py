@@ -38,7 +38,7 @@ def list_(
     from snapset.cli.output import print_list, progress
     from snapset.retry import Retry
     from snapset.sets.find import find_sets
-    from snapset.sets.tags import MAX_VALUE_LENGTH
+    from snapset.sets.tags import fit
 
     document: dict[str, Any] = {"sets": []}
     with one_document(document, as_json=json_), progress("looking for sets") as say:
@@ -48,7 +48,7 @@ def list_(
             found.record(region=str(ec2.settings.region))
             for found in find_sets(ec2, filters, retry=Retry.from_environment(say))
             if found.has_tags(wanted)
-            and (change_id is None or found.change_id == change_id[:MAX_VALUE_LENGTH])
+            and (change_id is None or found.change_id == fit(change_id))
             and (state is None or found.state == state.value)
         ]
     if not json_:

@@ -95,7 +95,9 @@ def restore(
         with progress("looking for the set") as say:
             retry = Retry.from_environment(say)
             if set_id is None:
-                set_id = find_latest(ec2, instance_id=of, change_id=change_id, retry=retry).set_id
+                set_id = find_latest(
+                    ec2, instance_id=of, change_id=change_id, allow_incomplete=allow_incomplete, retry=retry
+                ).set_id
                 document["set_id"] = set_id
             # With the Region known, the zone can be held against it.
             wanted = parse({**inputs, "set_id": set_id, "region": ec2.settings.region})

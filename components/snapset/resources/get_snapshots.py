@@ -38,7 +38,8 @@ class GetSnapshotsResult:
         change_id: the change that it was taken for, if one was named.
         snapshot_ids: the root volume's first, then by device.
         snapshots: one record a snapshot, in the same order.
-        by_device: the id of each snapshot, by the device of its volume, such as `/dev/sdf`.
+        by_device: the id of each snapshot, by the device of its volume, such as `/dev/sdf`; of a device that the set
+            has not, it raises a `RunError`.
     """
 
     set_id: str
@@ -49,6 +50,18 @@ class GetSnapshotsResult:
     snapshot_ids: list[str] = field(default_factory=list)
     snapshots: list[SnapshotRecord] = field(default_factory=list)
     by_device: Mapping[str, str] = field(default_factory=dict)
+
+
+class _ByDevice(dict[str, str]):
+    """The id of each snapshot by the device of its volume."""
+
+    def __init__(self, found: SnapshotSet) -> None:
+        super().__init__({device: snapshot_id for snapshot_id, device in found.devices.items() if device})
+        self._set_id = found.set_id
+
+    def __missing__(self, device: str) -> str:
+        reason = f"{self._set_id} has no snapshot of {device}, but of {', '.join(sorted(self)) or 'no known device'}"
+        raise pulumi.RunError(errors.show(errors.InputError(f"reading by_device: {reason}. Choose another set.")))
 
 
 def get_snapshots(
@@ -62,7 +75,7 @@ def get_snapshots(
     """Return a set that exists already; the calls are made as the stack's `aws` config says.
 
     Args:
-        set_id: the set. Or:
+        set_id: the id of the set; then leave `instance`, `change_id` and `latest` out.
         instance: the id of the instance that it was taken of, with `change_id` or `latest`.
         change_id: the change that it was taken for; of several sets the newest that is whole and completed.
         latest: the newest whole and completed set of the instance; those that a rollback took are passed over.
@@ -147,5 +160,5 @@ def _result_of(found: SnapshotSet, *, region: str) -> GetSnapshotsResult:
         change_id=found.change_id,
         snapshot_ids=found.snapshot_ids,
         snapshots=found.records(),
-        by_device={device: snapshot_id for snapshot_id, device in found.devices.items() if device},
+        by_device=_ByDevice(found),
     )

@@ -17,6 +17,7 @@ from snapset.restore import inputs as restore_inputs
 from snapset.restore import plan
 from snapset.restore.volumes import VolumeRecord, delete_volumes, restore_set, take_back_tags
 from snapset.rules import UNKNOWN, Problem
+from snapset.sets import tags
 
 TYPE = "pulumi-python:dynamic/snapset:RestoredSet"
 
@@ -65,7 +66,7 @@ class RestoredSetProvider(SnapsetProvider):
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         """Change the tags of the volumes, and take over a changed provider, or the name of a renamed resource."""
         before, wanted = olds.get("tags") or {}, news.get("tags") or {}
-        added = {**wanted, restore_inputs.RESTORED_FOR: restore_inputs.restored_for(news["scope"])}
+        added = {**wanted, restore_inputs.RESTORED_FOR: tags.fit(news["scope"])}
         with one_line_errors():
             ec2 = self._ec2(news)
             if wanted != before or news["scope"] != olds["scope"]:

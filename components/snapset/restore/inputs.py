@@ -76,7 +76,7 @@ class RestoreInputs:
     @property
     def restored_for(self) -> str:
         """The scope, as a tag has room for it."""
-        return restored_for(self.scope)
+        return tag_rules.fit(self.scope)
 
     def tags_of(self, source: Source) -> dict[str, str]:
         """Return all tags of the volume of a snapshot: the volume's as it was, the user's and snapset's own."""
@@ -165,14 +165,6 @@ _DEFAULTS: Mapping[str, Any] = {
     "encrypted": False,
     "kms_key_id": None,
 }
-
-
-def restored_for(scope: str) -> str:
-    """Return the value of the tag that says whom a volume is for; a long scope is cut, and told apart by a hash."""
-    if len(scope) <= tag_rules.MAX_VALUE_LENGTH:
-        return scope
-    digest = hashlib.sha256(scope.encode()).hexdigest()[:32]
-    return f"{scope[: tag_rules.MAX_VALUE_LENGTH - 33]}-{digest}"
 
 
 def parse(props: Mapping[str, Any]) -> RestoreInputs:

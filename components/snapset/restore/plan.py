@@ -10,7 +10,7 @@ from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import COMPLETED, ERROR, Instance, Snapshot, Volume
-from snapset.restore.inputs import FINISHED, RESTORE, RESTORED_FOR, SNAPSHOT, RestoreInputs, Source, restored_for
+from snapset.restore.inputs import FINISHED, RESTORE, RESTORED_FOR, SNAPSHOT, RestoreInputs, Source
 from snapset.retry import Retry
 from snapset.rules import Problem
 from snapset.sets import tags
@@ -316,7 +316,7 @@ def _occupied(ec2: Ec2, plan: Plan, instance: Instance, replaced: Collection[str
         if device in wanted and volume_id not in own
     }
     if taken and replaced:
-        holders = {restored_for(scope) for scope in replaced}
+        holders = set(map(tags.fit, replaced))
         occupants = ec2.describe_volumes(list(taken.values()))
         old = {volume.volume_id for volume in occupants if volume.tags.get(RESTORED_FOR) in holders}
         taken = {device: volume_id for device, volume_id in taken.items() if volume_id not in old}

@@ -10,7 +10,7 @@ from snapset.aws.records import COMPLETED
 from snapset.errors import InputError, NotFoundError
 from snapset.retry import Retry
 from snapset.sets import tags
-from snapset.sets.model import SnapshotSet, group
+from snapset.sets.model import INCOMPLETE, SnapshotSet, group
 
 
 def find_sets(ec2: Ec2, filters: Mapping[str, Iterable[str]], *, retry: Retry) -> list[SnapshotSet]:
@@ -32,17 +32,23 @@ def find_sets_of(
     Raises:
         SnapsetError: the answer of AWS.
     """
-    change = change_id and change_id[: tags.MAX_VALUE_LENGTH]
+    change = change_id and tags.fit(change_id)
     filters = {tags.INSTANCE: instance_id, tags.CHANGE: change and literal(change)}
     return find_sets(ec2, {f"tag:{key}": [value] for key, value in filters.items() if value}, retry=retry)
 
 
 def find_latest(
-    ec2: Ec2, *, instance_id: str | None = None, change_id: str | None = None, retry: Retry
+    ec2: Ec2,
+    *,
+    instance_id: str | None = None,
+    change_id: str | None = None,
+    allow_incomplete: bool = False,
+    retry: Retry,
 ) -> SnapshotSet:
     """Return the newest whole and completed set of an instance, or for a change, or both.
 
-    A set that a rollback took of what it replaced is passed over.
+    A set that a rollback took of what it replaced is passed over. With `allow_incomplete`, one counts too of which
+    snapshots are missing, if the others have completed.
 
     Raises:
         InputError: sets of several instances were taken for the change.
@@ -58,8 +64,9 @@ def find_latest(
     ]
     if len(instance_ids := sorted({one.instance_id for one in found})) > 1:
         raise InputError(f"{doing}: there are sets of {', '.join(instance_ids)}. Name the instance.")
+    done = (COMPLETED, INCOMPLETE) if allow_incomplete else (COMPLETED,)
     for one in found:
-        if one.is_whole and one.state == COMPLETED:
+        if one.state in done:
             return one
     if found:
         states = ", ".join(f"{one.set_id} is {one.state}" for one in found[:3])

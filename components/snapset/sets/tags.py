@@ -70,11 +70,19 @@ def own_tags(
         SET: set_id,
         TOKEN: token,
         INSTANCE: instance_id,
-        CHANGE: (change_id or "")[:MAX_VALUE_LENGTH],
+        CHANGE: fit(change_id or ""),
         COUNT: "" if count is None else str(count),
         ON_DELETE: on_delete,
     }
     return {**dict.fromkeys(OWN_KEYS, ""), **known}
+
+
+def fit(text: str) -> str:
+    """Return the text as a tag's value has room for it: a long one is cut, and told apart by a hash."""
+    if len(text) <= MAX_VALUE_LENGTH:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return f"{text[: MAX_VALUE_LENGTH - 33]}-{digest}"
 
 
 def devices_text(devices: Iterable[str]) -> str:
