@@ -1,4 +1,4 @@
-"""The GitHub Action, the GitLab template and the Jenkins pipeline, as their runners run them.
+"""The GitHub Action, the GitLab component and the Jenkins pipeline, as their runners run them.
 
 The tests imitate a runner: they set its variables and files, write a step's script to a file, and run it in the
 runner's shell. The install steps are skipped, because snapset is installed. The backup steps run unchanged.
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 ACTION = yaml.safe_load((REPOSITORY / "action.yml").read_text())
 [INSTALL, BACK_UP] = ACTION["runs"]["steps"]
-GITLAB = yaml.safe_load((REPOSITORY / "ci/gitlab.yml").read_text())[".snapset-backup"]
+SPEC, GITLAB = yaml.safe_load_all((REPOSITORY / "templates/backup.yml").read_text())
+[(_, JOB)] = GITLAB.items()
 JENKINS = (REPOSITORY / "ci/Jenkinsfile").read_text()
 NOT_THERE = "i-0123456789abcdef0"
 NASTY = """it's "42"; $(touch hacked) `touch hacked` ${{ github.token }} | & %0A"""
@@ -41,6 +42,8 @@ class GitHub:
     folder: Path
     env: dict[str, str]
     inputs: dict[str, str] = field(default_factory=dict)
+    # The job's place in its matrix.
+    index: str = "3"
 
     def __post_init__(self) -> None:
         (self.folder / "temp").mkdir()
@@ -57,7 +60,7 @@ class GitHub:
     def start(self) -> subprocess.Popen[str]:
         for file in (self.output, self.summary):
             file.write_text("")
-        context = {"github.run_id": "4711", "github.job": "deploy", "strategy.job-index": "3"}
+        context = {"github.run_id": "4711", "github.job": "deploy", "strategy.job-index": self.index}
         defaults = {name: described.get("default", "") for name, described in ACTION["inputs"].items()}
         inputs = {name: evaluate(text, context) for name, text in defaults.items()} | self.inputs
         context["toJSON(inputs)"] = json.dumps(inputs, indent=2)
@@ -84,6 +87,11 @@ class GitHub:
         pairs = dict(line.split("=", 1) for line in self.output.read_text().splitlines())
         context = {f"steps.{BACK_UP['id']}.outputs.{name}": value for name, value in pairs.items()}
         return {name: evaluate(described["value"], context) for name, described in ACTION["outputs"].items()}
+
+
+def interpolate(text: str, context: dict[str, str]) -> str:
+    """Replace each `$[[ ]]` of a component by its value; raises KeyError if it is not in the context."""
+    return re.sub(r"\$\[\[ (.*?) \]\]", lambda match: context[match[1]], text)
 
 
 def evaluate(text: str, context: dict[str, str]) -> str:
@@ -160,6 +168,23 @@ def test_the_action_takes_the_sets_and_a_rerun_prints_the_same(
     assert len(snapshots_in(ec2)) == len(there)
 
 
+def test_the_jobs_of_a_matrix_take_their_sets_at_the_same_time(
+    env: dict[str, str], ec2: EmbeddedEC2, tmp_path: Path
+) -> None:
+    jobs = []
+    for index in ("0", "1"):
+        folder = tmp_path / index
+        folder.mkdir()
+        job = GitHub(folder, dict(env), {"instances": ec2.launch().instance_id}, index=index)
+        jobs.append((job, job.start()))
+    for job, process in jobs:
+        stdout, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stdout + stderr
+        assert len(job.outputs()["set-id"].split()) == 1
+    changes = {tag["Value"] for item in snapshots_in(ec2) for tag in item["Tags"] if tag["Key"] == "snapset:change"}
+    assert changes == {"github-run-4711-deploy-0", "github-run-4711-deploy-1"}
+
+
 def test_an_error_on_github_is_an_annotation_and_in_the_summary(github: GitHub, ec2: EmbeddedEC2) -> None:
     github.inputs = {"instances": NOT_THERE, "exclude-volume": "vol-0123456789abcdef0", "exclude-boot": "true"}
     ran = github.run().failed()
@@ -221,17 +246,20 @@ def test_the_gitlab_job_takes_the_set_and_exports_its_ids(
     env: dict[str, str], ec2: EmbeddedEC2, instance: LaunchedInstance, tmp_path: Path
 ) -> None:
     def job(instances: str) -> Run:
-        variables = {"SNAPSET_INSTANCES": instances, "SNAPSET_OPTIONS": "--tag app=shop --exclude-boot"}
-        given = {**env, **GITLAB["variables"], **variables, "CI_PIPELINE_ID": "815", "CI": "true"}
+        inputs = {name: described["default"] for name, described in SPEC["spec"]["inputs"].items()}
+        inputs |= {"instances": instances, "options": "--tag app=shop --exclude-boot"}
+        context = {"component.sha": "0" * 40} | {f"inputs.{name}": value for name, value in inputs.items()}
+        variables = {name: interpolate(value, context) for name, value in JOB["variables"].items()}
+        given = {**env, **variables, "CI_PIPELINE_ID": "815", "CI": "true"}
         # GitLab's runner runs all lines of a script in one shell.
-        script = "\n".join(["set -eo pipefail", *GITLAB["script"]])
+        script = "\n".join(["set -eo pipefail", *JOB["script"]])
         return shell("bash", "-c", script, folder=tmp_path, env=given)
 
     assert job(NOT_THERE).failed().code == 2
     assert not (tmp_path / "snapset.env").exists()
     job(instance.instance_id).ok()
-    [taken] = json.loads((tmp_path / GITLAB["artifacts"]["paths"][0]).read_text())["sets"]
-    dotenv = (tmp_path / GITLAB["artifacts"]["reports"]["dotenv"]).read_text().splitlines()
+    [taken] = json.loads((tmp_path / JOB["artifacts"]["paths"][0]).read_text())["sets"]
+    dotenv = (tmp_path / JOB["artifacts"]["reports"]["dotenv"]).read_text().splitlines()
     assert dotenv == [
         f"SNAPSET_SET_ID={taken['set_id']}",
         f"SNAPSET_SNAPSHOT_IDS={' '.join(taken['snapshot_ids'])}",
@@ -243,8 +271,9 @@ def test_the_gitlab_job_takes_the_set_and_exports_its_ids(
 def test_the_jenkins_step_takes_the_set_and_keeps_its_document(
     env: dict[str, str], ec2: EmbeddedEC2, instance: LaunchedInstance, tmp_path: Path
 ) -> None:
-    [script] = re.findall(r"sh '''\n(.*?)'''", JENKINS, re.DOTALL)
-    (tmp_path / ".snapset").symlink_to(sys.prefix)
+    _, script = re.findall(r"sh '''\n(.*?)'''", JENKINS, re.DOTALL)
+    (tmp_path / ".snapset").mkdir()
+    (tmp_path / ".snapset/path").write_text(f"{sys.prefix}/bin")
     given = {**env, "BUILD_TAG": "jenkins-shop/deploy-42", "INSTANCES": instance.instance_id}
     # Jenkins runs a step's script with sh -xe.
     shell("sh", "-xe", "-c", script, folder=tmp_path, env=given).ok()
@@ -253,14 +282,26 @@ def test_the_jenkins_step_takes_the_set_and_keeps_its_document(
     assert sorted(taken["snapshot_ids"]) == sorted(snapshot["SnapshotId"] for snapshot in snapshots_in(ec2))
 
 
-def test_the_action_installs_only_what_its_lock_has_the_hash_of() -> None:
-    packages, snapset = [line for line in INSTALL["run"].splitlines() if "pip install" in line]
+def test_nothing_is_installed_of_which_no_lock_has_the_hash() -> None:
+    install = (REPOSITORY / "ci/install.sh").read_text()
+    packages, snapset = [line for line in install.splitlines() if "pip install" in line]
     assert "--require-hashes" in packages
     assert "--no-deps --no-build-isolation" in snapset
-    named = re.findall(r"\$GITHUB_ACTION_PATH/([^\"]+)", INSTALL["run"])
+    named = re.findall(r"\$checkout/([^\"]+)", install)
     assert [name for name in named if not (REPOSITORY / name).is_file()] == []
+    for steps in (INSTALL["run"], JENKINS, "\n".join(JOB["before_script"])):
+        assert "ci/install.sh" in steps
+        assert not re.search(r"pip\S* install|curl|wget", steps)
 
 
-@pytest.mark.parametrize("script", [*GITLAB["before_script"], INSTALL["run"]])
+@pytest.mark.parametrize(
+    "script",
+    [
+        (REPOSITORY / "ci/install.sh").read_text(),
+        "\n".join(JOB["before_script"]),
+        *re.findall(r"sh '''\n(.*?)'''", JENKINS, re.DOTALL),
+        INSTALL["run"],
+    ],
+)
 def test_the_install_steps_are_valid_shell(script: str, tmp_path: Path) -> None:
     shell("bash", "-n", "-c", script, folder=tmp_path, env=dict(os.environ)).ok()
