@@ -1,6 +1,7 @@
-"""`make demo`: snapset's main job on the embedded EC2, step by step.
+"""`make demo`: snapset's main job on the embedded EC2, then a guard, a failed deploy and its rollback, step by step.
 
-Each step runs the `pulumi` command that a user would run, in a copy of this repository's Pulumi project.
+Each step runs the command that a user would run, in a copy of this repository's Pulumi project. The guarded instance
+is made by the tests' stand-in for the AWS provider, or by that itself where it is installed: it is a large download.
 """
 
 from __future__ import annotations
@@ -23,15 +24,25 @@ from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.pipeline.engine import engine_folder
 
 _PROJECT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(_PROJECT / "tests"))
+
+from support import aws_plugin  # noqa: E402 - it is beside the tests
+
 _SNAPSHOT_SECONDS = 6.0
 _READ_ONLY = ("Describe", "Get", "List")
+_BY_HAND = """\
+Go on by hand, in this folder:
+
+  export PATH="$PWD/.venv/bin:$(cat .venv/engine-path):$PATH"
+  snapset ec2 --seed   # serves such an EC2, with an instance; paste what it prints into another terminal
+"""
 
 
 def run_demo() -> None:
     """Run all steps, then clean up, even after Ctrl-C.
 
     Raises:
-        SnapsetError: a `pulumi` command failed.
+        SnapsetError: a command failed that should not have, or the other way round.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (
@@ -65,20 +76,45 @@ class _Story:
         self._pulumi("preview")
 
         say("4. The set", "is taken in one CreateSnapshots call; the stack then waits for it to complete.")
-        self._pulumi("up", "--yes", "--skip-preview", "--suppress-outputs")
+        self._up()
         self._show_sets()
 
         say("5. A second `up`", "changes nothing: the set exists.")
         self._server.clear_calls()
-        self._pulumi("up", "--yes", "--skip-preview", "--suppress-outputs")
+        self._up()
         changing = [call["action"] for call in self._server.calls() if not call["action"].startswith(_READ_ONLY)]
         self._console.print(f"Calls that changed anything in EC2: {len(changing)}", style="bold")
 
         say("6. A new trigger", "takes a new set. The first set stays, because on_delete is retain.")
         self._set("triggers", "release 43")
-        self._pulumi("up", "--yes", "--skip-preview", "--suppress-outputs")
+        self._up()
         self._show_sets()
-        say("Done.", "The embedded EC2 and the stack's state are gone now.")
+
+        self._show_guard()
+        self._show_rollback(server)
+        say("Done.", "The embedded EC2 and the stacks' states are gone now.")
+        self._console.print(_BY_HAND, markup=False)
+
+    def _show_guard(self) -> None:
+        say = self._say
+        say("7. A guard", "on an instance of another stack: each change of it takes a set first.")
+        self._pulumi("stack", "init", "guarded")
+        self._set("program", "guarded_server")
+        self._up()
+
+        say("8. A change without a backup", "does not happen: now EC2 refuses CreateSnapshots.")
+        self._server.fault(action="CreateSnapshots", kind="deny")
+        self._set("instanceType", "t3.large")
+        self._up(fails=True)
+        self._server.clear_faults()
+
+    def _show_rollback(self, server: LaunchedInstance) -> None:
+        say, change = self._say, ("--change-id", "release-44")
+        say("9. A deploy", "takes its backup in the pipeline, by a command that needs no program.")
+        self._run("snapset", "backup", server.instance_id, *change)
+
+        say("10. The deploy fails,", "and the instance goes back, in place, to the volumes of that backup.")
+        self._run("snapset", "rollback", server.instance_id, *change, "--yes")
 
     def _launch(self) -> LaunchedInstance:
         volumes = [(20, "/dev/sdf", {"Name": "data"}), (100, "/dev/sdg", {"Name": "scratch"})]
@@ -113,9 +149,14 @@ class _Story:
     def _set(self, key: str, value: str) -> None:
         self._pulumi("config", "set", "--path", key, value)
 
-    def _pulumi(self, *arguments: str) -> None:
-        self._console.print(f"$ {shlex.join(['pulumi', *arguments])}", style="green", markup=False)
-        command = ["pulumi", *arguments]
+    def _up(self, *, fails: bool = False) -> None:
+        self._pulumi("up", "--yes", "--skip-preview", "--suppress-outputs", fails=fails)
+
+    def _pulumi(self, *arguments: str, fails: bool = False) -> None:
+        self._run("pulumi", *arguments, fails=fails)
+
+    def _run(self, *command: str, fails: bool = False) -> None:
+        self._console.print(f"$ {shlex.join(command)}", style="green", markup=False)
         with subprocess.Popen(command, cwd=self._project, env=self._env, stdin=subprocess.DEVNULL) as process:  # noqa: S603
             try:
                 code = process.wait()
@@ -124,8 +165,8 @@ class _Story:
                 process.send_signal(signal.SIGINT)
                 process.wait()
                 raise
-        if code:
-            raise errors.SnapsetError(f"running the demo: `pulumi {arguments[0]}` ended with {code}; see above.")
+        if bool(code) != fails:
+            raise errors.SnapsetError(f"running the demo: `{shlex.join(command[:2])}` ended with {code}; see above.")
 
 
 def _copy_project(folder: Path) -> Path:
@@ -139,8 +180,9 @@ def _copy_project(folder: Path) -> Path:
 
 
 def _environment(server: EmbeddedEC2, folder: Path) -> Mapping[str, str]:
-    state = folder / "state"
+    state, home = folder / "state", folder / "home"
     state.mkdir()
+    aws_plugin.install({"PULUMI_HOME": str(home)})
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PULUMI_"))}
     path = [str(Path(sys.executable).parent), *filter(None, [engine_folder()]), os.environ.get("PATH", "")]
     return {
@@ -152,7 +194,7 @@ def _environment(server: EmbeddedEC2, folder: Path) -> Mapping[str, str]:
         "PULUMI_BACKEND_URL": state.as_uri(),
         "PULUMI_CONFIG_PASSPHRASE": "",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-        "PULUMI_HOME": str(folder / "home"),
+        "PULUMI_HOME": str(home),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
 

@@ -39,7 +39,7 @@ def processes_of_session(session: int) -> Iterator[str]:
             yield command
 
 
-def test_the_demo_takes_one_set_then_replaces_it_and_keeps_the_first(
+def test_the_demo_shows_sets_a_guard_and_a_rollback_and_how_to_go_on(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     demo = subprocess.run(DEMO, env=environment, capture_output=True, text=True, timeout=180, check=False)
@@ -50,6 +50,11 @@ def test_the_demo_takes_one_set_then_replaces_it_and_keeps_the_first(
     first, second = dict.fromkeys(re.findall(r"│ (set-[0-9a-f]{17}) │", demo.stdout))
     assert f"{first} stays" in demo.stdout
     assert first != second
+    # A guard keeps a change from an instance that can't be backed up.
+    refused, rolled_back = demo.stdout.split("8. A change without a backup")[1].split("10. The deploy fails,")
+    assert "is not changed: NotPermittedError: creating snapshots of i-" in refused
+    assert " is running, on the volumes of set-" in rolled_back
+    assert 'export PATH="$PWD/.venv/bin:$(cat .venv/engine-path):$PATH"\n  snapset ec2 --seed ' in demo.stdout
     assert list(tmp_path.glob("snapset-demo-*")) == []
 
 

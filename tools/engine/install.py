@@ -98,7 +98,7 @@ def build_from_modules(engine: Path, scratch: Path) -> None:
     """Build the CLI and the language host from the pinned Go modules."""
     if shutil.which("go") is None:
         raise UnavailableError("go is not on PATH")
-    say(f"Building Pulumi {VERSION} from source, once. This takes four to six minutes on two cores.")
+    say(f"Building Pulumi {VERSION} from source, once, for want of a release. It takes four to six minutes.")
     (engine / "bin").mkdir()
     for module, package, version in GO_PROGRAMS:
         program = engine / "bin" / package.rpartition("/")[2]
