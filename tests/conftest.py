@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from support.project import Project
 
-# A shell's background jobs ignore Ctrl-C, and every process that the tests start would inherit that.
+# A shell's background jobs ignore Ctrl-C, nohup's a hang-up; every process that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # With it, snapset prints errors as GitHub annotations, also when these tests run on GitHub.
 os.environ.pop("GITHUB_ACTIONS", None)

@@ -91,6 +91,9 @@ SURFACE = {
     },
 }
 
+# In one worker: it takes seconds to look at moto.
+pytestmark = pytest.mark.xdist_group("moto")
+
 
 @pytest.fixture(scope="module")
 def seen() -> Any:
