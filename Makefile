@@ -14,7 +14,8 @@ in_venv = PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/.venv/bin:$$(cat .venv/engine
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test record-states bench lint lock dist release-check clean clean-engine look-again
+.PHONY: help setup demo test record-states bench lint docs doc-tables pictures lock dist release-check \
+	clean clean-engine look-again
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,12 +50,22 @@ lint: .venv/installed ## check style, types and the way of the imports
 	.venv/bin/mypy __main__.py
 	.venv/bin/lint-imports
 
+docs: .venv/installed ## build the site of docs/ into site/; a warning is an error
+	@# What it says about its own successor is no warning about a page.
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
+doc-tables: .venv/installed ## write the tables in docs/ anew that follow from the code
+	.venv/bin/python tools/doc_tables.py
+
+pictures: setup ## draw the picture of the demo anew, from a real run of it
+	$(in_venv) .venv/bin/python tools/pictures.py
+
 # No address of an index gets into a lock, so that everyone installs from their own.
 compile = $(UV) pip compile --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --group build --quiet
 
 lock: ## write the locks anew, for pyproject.toml; needs uv; LOCK_ARGS=--upgrade takes the newest versions
-	$(compile) $(LOCK_ARGS) --extra demo --extra dev --output-file requirements.lock pyproject.toml
+	$(compile) $(LOCK_ARGS) --extra demo --extra dev --extra docs --output-file requirements.lock pyproject.toml
 	$(compile) --constraint requirements.lock --output-file ci/requirements.lock pyproject.toml
 
 dist: .venv/installed ## build the sdist and the wheel into dist/
@@ -65,7 +76,7 @@ release-check: .venv/installed ## fail if what is about to be released does not 
 	.venv/bin/python tools/release_check.py '$(VERSION)'
 
 clean: ## remove .venv, caches and build output
-	rm -rf .venv build dist components/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage*
+	rm -rf .venv build dist site components/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage*
 
 clean-engine: ## remove the Pulumi that setup installed
 	$(PYTHON) tools/engine/install.py --remove
@@ -78,13 +89,16 @@ clean-engine: ## remove the Pulumi that setup installed
 	$(PYTHON) -m venv --clear .venv
 	@touch $@
 
-pip_install = .venv/bin/python -m pip install --disable-pip-version-check
+# What pip says is in a log, and shown if it fails.
+pip_install = .venv/bin/python -m pip install --disable-pip-version-check $(1) >> .venv/pip.log 2>&1 || \
+	{ tail -n 20 .venv/pip.log >&2; echo "pip failed; all that it said is in .venv/pip.log" >&2; exit 1; }
 
 .venv/installed: .venv/created requirements.lock pyproject.toml $(if $(PULUMI_SDK),look-again)
-	@rm -f $@
-	$(pip_install) --require-hashes -r requirements.lock
-	$(if $(PULUMI_SDK),$(pip_install) --upgrade 'pulumi==$(PULUMI_SDK)')
-	$(pip_install) --no-deps --no-build-isolation -e .
+	@rm -f $@ .venv/pip.log
+	@echo "Installing the pinned packages into .venv (log: .venv/pip.log)"
+	@$(call pip_install,--require-hashes -r requirements.lock)
+	@$(if $(PULUMI_SDK),$(call pip_install,--upgrade 'pulumi==$(PULUMI_SDK)'))
+	@$(call pip_install,--no-deps --no-build-isolation -e .)
 	@touch $@
 
 .venv/engine-path: .venv/installed $(engine_files) $(engine_gone)

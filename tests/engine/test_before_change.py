@@ -1,4 +1,4 @@
-"""README's example "Before a change in the same program": the change waits until the set has completed."""
+"""docs/guard.md's "Before a change in the same program": the change waits until the set has completed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from support.sets import find_sets, find_taken
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
 
-README = (REPOSITORY / "README.md").read_text()
+PAGE = (REPOSITORY / "docs/guard.md").read_text()
 
 
 def example() -> str:
-    _, section = README.split("## Before a change in the same program\n")
+    _, section = PAGE.split("## Before a change in the same program\n")
     found = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     assert found
     return found[1]

@@ -1,4 +1,4 @@
-"""The permissions in the README are exactly those of the calls that snapset makes, for each way of use."""
+"""The permissions in docs/permissions.md are exactly those of the calls that snapset makes, for each way of use."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
-README = (REPOSITORY / "README.md").read_text()
-ROWS = dict(re.findall(r"^\| (.+?) \| (.*`(?:ec2|sts):.+) \|$", README, re.MULTILINE))
+PAGE = (REPOSITORY / "docs/permissions.md").read_text()
+ROWS = dict(re.findall(r"^\| (.+?) \| (.*`(?:ec2|sts):.+) \|$", PAGE, re.MULTILINE))
 
 
 def allowed(way: str) -> set[str]:
@@ -36,7 +36,7 @@ def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
 
 
 def test_the_policy_grants_exactly_what_taking_sets_needs() -> None:
-    [policy] = [json.loads(text) for text in re.findall(r"```json\n(\{\n  \"Version\".*?)```", README, re.DOTALL)]
+    [policy] = [json.loads(text) for text in re.findall(r"```json\n(\{\n  \"Version\".*?)```", PAGE, re.DOTALL)]
     granted = {action.removeprefix("ec2:") for statement in policy["Statement"] for action in statement["Action"]}
     [taking] = [row for row in ROWS if row.startswith("taking sets")]
     assert granted == allowed(taking)

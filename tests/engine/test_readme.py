@@ -1,15 +1,19 @@
-"""Run README's Python examples unchanged: one case per example, by the heading above it."""
+"""Run the Python examples of README.md and docs/ unchanged: one case per example, by its page and heading."""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 from support import aws_plugin
+from support.command_line import CommandLine
 from support.mocked import NOTHING_LEFT, run_unit_test
-from support.project import REPOSITORY, Project
+from support.pages import README, find_all, find_blocks
+from support.project import Project, Run, run_environment
 from support.restores import launch_source, restored_in, take_set
 from support.sets import find_sets
 
@@ -22,17 +26,11 @@ MakeProject = Callable[[str], Project]
 
 
 def find_examples() -> dict[str, str]:
-    """The Python blocks by heading. The second block under a heading is `HEADING 2`, and so on."""
+    """The Python blocks by page and heading. The second block under a heading is `HEADING 2`, and so on."""
     found: dict[str, str] = {}
-    heading, nth = "", 0
-    readme = (REPOSITORY / "README.md").read_text()
-    pieces = r"^#+ ([^\n]+)$|^```(\w+)\n(.*?)^```$"
-    for title, language, block in re.findall(pieces, readme, re.MULTILINE | re.DOTALL):
-        if title:
-            heading, nth = title, 0
-        elif language == "python":
-            nth += 1
-            found[heading if nth == 1 else f"{heading} {nth}"] = block
+    for block in find_all("python"):
+        nth = sum(name.startswith(block.name) for name in found) + 1
+        found[block.name if nth == 1 else f"{block.name} {nth}"] = block.text
     return found
 
 
@@ -57,7 +55,7 @@ def check_as_a_guard(example: str, make_project: MakeProject, ec2: EmbeddedEC2, 
     assert len(find_sets(ec2)) == 1
 
 
-def check_back_again(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
+def check_restored_volumes(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
     set_id, target = take_set(ec2, launch_source(ec2)), ec2.launch().instance_id
     project = make_project(example)
     project.config = {"setId": set_id, "instanceId": target}
@@ -67,7 +65,7 @@ def check_back_again(example: str, make_project: MakeProject, ec2: EmbeddedEC2, 
     assert {volume.attached_to for volume in restored_in(ec2)} == {(target, device) for device in attached}
 
 
-def check_my_deploy_failed(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
+def check_the_stacks_way(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
     set_id = take_set(ec2, launch_source(ec2))
     project = make_project(example)
     project.up().ok()
@@ -83,38 +81,77 @@ def check_my_deploy_failed(example: str, make_project: MakeProject, ec2: Embedde
     assert {empty, restored} <= there
 
 
-def check_testing_your_stack(example: str, _make_project: MakeProject, _ec2: EmbeddedEC2, folder: Path) -> None:
+def check_unit_tests(example: str, _make_project: MakeProject, _ec2: EmbeddedEC2, folder: Path) -> None:
     ran = run_unit_test(folder, example).ok()
     assert "1 passed" in ran.stdout
     assert NOTHING_LEFT in ran.stdout
 
 
+def check_embedded_ec2(example: str, _make_project: MakeProject, _ec2: EmbeddedEC2, folder: Path) -> None:
+    # The client of the embedded EC2 leaves a boto3, and no thread.
+    assert "1 passed" in run_unit_test(folder, example).ok().stdout
+
+
 CASES = {
-    "In a stack": check_in_a_stack,
-    "As a guard": check_as_a_guard,
-    "Back again": check_back_again,
-    "My deploy failed": check_my_deploy_failed,
-    "Testing your stack": check_testing_your_stack,
+    "README.md: In a stack": check_in_a_stack,
+    "README.md: As a guard": check_as_a_guard,
+    "docs/embedded-ec2.md: In a test of your own": check_embedded_ec2,
+    "docs/guard.md: Guard": check_as_a_guard,
+    "docs/restore.md: RestoredVolumes": check_restored_volumes,
+    "docs/restore.md: The stack's way": check_the_stacks_way,
+    "docs/unit-tests.md: Testing your stack": check_unit_tests,
 }
 
 # Tested in test_before_change.py.
-ELSEWHERE = {"Before a change in the same program"}
+ELSEWHERE = {"docs/guard.md: Before a change in the same program"}
 
 
 @pytest.mark.parametrize(
-    ("heading", "example"), [example for example in find_examples().items() if example[0] not in ELSEWHERE]
+    ("name", "example"), [example for example in find_examples().items() if example[0] not in ELSEWHERE]
 )
-def test_an_example_works_as_the_readme_says(
-    program: MakeProject, ec2: EmbeddedEC2, tmp_path: Path, heading: str, example: str
+def test_an_example_works_as_its_page_says(
+    program: MakeProject, ec2: EmbeddedEC2, tmp_path: Path, name: str, example: str
 ) -> None:
     def make_project(source: str) -> Project:
         project = program(source)
         aws_plugin.install(project.env)
         return project
 
-    assert heading in CASES, f"README's example under {heading!r} has no case here"
-    CASES[heading](example, make_project, ec2, tmp_path)
+    assert name in CASES, f"the example in {name!r} has no case here"
+    CASES[name](example, make_project, ec2, tmp_path)
 
 
 def test_every_example_has_a_case_and_every_case_an_example() -> None:
     assert CASES.keys() | ELSEWHERE == find_examples().keys()
+
+
+def test_the_fault_that_is_printed_is_one_that_the_embedded_ec2_takes(ec2: EmbeddedEC2) -> None:
+    [fault] = [re.search(r"curl .* -d '(.*)'", block.text) for block in find_all("sh") if "curl " in block.text]
+    assert fault
+    ec2.fault(**json.loads(fault[1]))
+    [scripted] = ec2.faults_left()
+    assert (scripted["kind"], scripted["remaining"]) == ("close_after", 1)
+
+
+def test_the_first_backup_and_its_rollback_work_as_the_readme_prints_them(tmp_path: Path) -> None:
+    blocks = [block.text for block in find_blocks(README) if block.heading in ("First backup", "My deploy failed")]
+    server, by_hand, back = blocks
+    snapset = CommandLine(run_environment(tmp_path, {}), tmp_path)
+    with snapset.start(*server.split()[1:], "--port", "0", "--snapshot-seconds", "0") as process:
+        assert process.stdout
+        printed = ""
+        while "snapset backup" not in printed:
+            line = process.stdout.readline()
+            assert line, process.stderr and process.stderr.read()
+            printed += line
+        [instance_id] = set(re.findall(r"i-[0-9a-f]{17}", printed))
+        by_hand = by_hand.replace("i-0123456789abcdef0", instance_id)
+        script = f"set -eu\n{printed}\n{by_hand}\n{back.strip()} --yes\n"
+        ran = subprocess.run(
+            ["bash", "-c", script], env=snapset.env, capture_output=True, text=True, timeout=120, check=False
+        )
+        process.terminate()
+    said = Run(ran.returncode, ran.stdout, ran.stderr).ok().stdout
+    assert "completed, created" in said
+    assert "completed, unchanged" in said
+    assert f"{instance_id} is running, on the volumes of set-" in said

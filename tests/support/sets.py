@@ -40,6 +40,10 @@ class SetInEC2:
         return {claim for snapshot in self.snapshots.values() for claim in snapshot.claims}
 
     @property
+    def changes(self) -> set[str]:
+        return {snapshot.tags[tags.CHANGE] for snapshot in self.snapshots.values()}
+
+    @property
     def failed(self) -> bool:
         return any(snapshot.state == "error" for snapshot in self.snapshots.values())
 

@@ -125,7 +125,7 @@ def test_the_locks_have_what_is_declared_and_agree() -> None:
     everything, runtime = pins(LOCK), pins(RUNTIME_LOCK)
     assert {name: versions for name, versions in runtime.items() if versions - everything[name]} == {}
     assert declared().keys() <= runtime.keys()
-    for extra in ("", "demo", "dev"):
+    for extra in ("", "demo", "dev", "docs"):
         for name, requirement in declared(extra).items():
             assert list(requirement.specifier.filter(everything[name])), name
 

@@ -36,10 +36,10 @@ class Fault:
     """One scripted fault.
 
     action: the action that it hits, `*` for every action.
-    kind: one of `KINDS`.
+    kind: one of those above.
     code, status, message: the error's; by default a 500 InternalError, or what the kind implies.
     seconds: the length of a delay.
-    times: how many calls it hits; None: every call until the script is cleared.
+    times: how many calls it hits; None, which is `null` in JSON: every call until the script is cleared.
     skip: how many matching calls pass first.
     match: a string that some parameter of the call contains, or such strings by parameter name.
     bucket, refill_per_second: the tokens of a `rate`.

@@ -13,10 +13,10 @@ from .life import Failure, Life
 class Settings:
     """How this EC2 behaves.
 
-    snapshot_seconds: how long snapshots stay pending; may be `life.FOREVER`.
+    snapshot_seconds: how long snapshots stay pending; may be `life.FOREVER`, which is `forever` in JSON.
     visibility_seconds: how long DescribeSnapshots omits a new snapshot (eventual consistency).
     instance_seconds: how long an instance takes to stop, and to start.
-    volume_seconds: snapshot_seconds of single volumes, by volume id.
+    volume_seconds: the same for single volumes, by volume id.
     """
 
     snapshot_seconds: float = 0.0
