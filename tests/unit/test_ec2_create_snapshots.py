@@ -13,6 +13,7 @@ from snapset.aws.session import make_ec2_client
 from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.sets.inputs import SetInputs
+from snapset.sets.tags import fit
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -72,7 +73,7 @@ def test_all_tags_are_in_the_one_call(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInp
         "snapset:set": SET,
         "snapset:token": inputs.token,
         "snapset:instance": inputs.instance_id,
-        "snapset:change": "c" * 256,
+        "snapset:change": fit("c" * 300),
         "snapset:count": "",
         "snapset:claim": "",
         "snapset:device": "",

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -29,7 +30,7 @@ from snapset.aws.session import find_region
 from snapset.pipeline.engine import EngineCommand, Stack, Workspace, environment
 from snapset.pipeline.redact import redact
 from snapset.pipeline.request import BackupRequest
-from snapset.pipeline.state import PROJECT, has_pending_creates, last_error, locks_in, wait_for_lock
+from snapset.pipeline.state import PROJECT, Recorded, last_error, locks_in, read_recorded, wait_for_lock
 from snapset.resources.claim_and_wait import Finished, finish_recorded, outputs_of
 from snapset.resources.provider_process import find_starter
 from snapset.resources.snapshot_set import CUT_OFF, SnapshotSet
@@ -57,6 +58,8 @@ class Backup:
         self.sets: dict[str, SetRecord] = {}
         self.failures: dict[str, errors.SnapsetError] = {}
         self._taken: dict[str, Finished] = {}
+        # What the state had before: the run that took such a set was an earlier one, even if it could not claim it.
+        self._before = Recorded()
         # What the engine reported as errors: the resource's instance if it was about one, and the text.
         self._diagnostics: list[tuple[str | None, str]] = []
         self._command = EngineCommand()
@@ -114,7 +117,9 @@ class Backup:
             warnings.filterwarnings("ignore", message="Error in event stream")
             try:
                 stack = self._locking(lambda: self._open_stack(workspace), say)
-                if workspace.existed and has_pending_creates(workspace, self.request.stack_name, self._targets()):
+                if workspace.existed:
+                    self._before = read_recorded(workspace, self.request.stack_name, self._targets())
+                if self._before.was_cut_off:
                     variables[CUT_OFF] = "1"
                 self._up(stack, say)
                 if lost := self._lost():
@@ -228,6 +233,8 @@ class Backup:
 
     def _keep(self, finished: Finished) -> None:
         instance_id = finished.set.instance_id
+        if finished.set.set_id in self._before.ids:
+            finished = replace(finished, outcome="unchanged")
         self._taken[instance_id] = finished
         self.sets[instance_id] = finished.set.record(region=finished.region, outcome=finished.outcome)
 

@@ -48,6 +48,14 @@ class Lock:
         return f"{self.holder}{process} holds it since {self.since}, {_in_words(age_of(self.since))} ago"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a stack has of some resources before a run: their ids, and whether a run was cut off as it made one."""
+
+    ids: frozenset[str] = frozenset()
+    was_cut_off: bool = False
+
+
 def locks_in(text: str) -> list[Lock]:
     """Return the locks that the engine names when it refuses a locked stack. Pulumi Cloud names nobody."""
     return [Lock(holder=who, pid=int(pid), since=since) for who, pid, since in _LOCK.findall(text)]
@@ -140,11 +148,18 @@ def find_locks(state: automation.LocalWorkspace, stack: str) -> list[Lock]:
     return []
 
 
-def has_pending_creates(state: automation.LocalWorkspace, stack: str, urns: Collection[str]) -> bool:
-    """Tell whether an earlier run was cut off while it created one of these resources."""
+def read_recorded(state: automation.LocalWorkspace, stack: str, urns: Collection[str]) -> Recorded:
+    """Return what the stack has of these resources before a run."""
     shown = state.pulumi_command.run(["stack", "export", "--stack", stack], state.work_dir, state.env_vars)
-    pending = (json.loads(shown.stdout).get("deployment") or {}).get("pending_operations") or []
-    return any(operation["type"] == "creating" and operation["resource"]["urn"] in urns for operation in pending)
+    deployment = json.loads(shown.stdout).get("deployment") or {}
+    resources = [resource for resource in deployment.get("resources") or [] if resource["urn"] in urns]
+    pending = deployment.get("pending_operations") or []
+    return Recorded(
+        ids=frozenset(resource["id"] for resource in resources if resource.get("id")),
+        was_cut_off=any(
+            operation["type"] == "creating" and operation["resource"]["urn"] in urns for operation in pending
+        ),
+    )
 
 
 def clear_locks(state: automation.LocalWorkspace, stack: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,7 +29,7 @@ class Finished:
         set: the set as last seen; until it was seen as a whole, the rest is as the state has it.
         region: where the set is.
         completed: whether every snapshot of it was seen completed.
-        outcome: `created` or `adopted` in the run that recorded the set, and `unchanged` in later ones.
+        outcome: `unchanged` if the set was claimed before, else `created` or `adopted`, as the state has it.
     """
 
     set: model.SnapshotSet
@@ -38,9 +37,6 @@ class Finished:
     completed: bool
     outcome: str
 
-
-# When this program began; a set that is older was not created by this run, whatever the state says of its own run.
-_BEGAN = time.monotonic()
 
 _OUTPUTS = ("set_id", "instance_id", "snapshots", "count", "region", "claim", "outcome", "start_time")
 
@@ -96,14 +92,12 @@ async def finish_recorded(
     """
     recorded = set_of(known)
     finished = partial(Finished, region=known["region"])
-    # AWS has not told its time yet.
-    report(finished(set=recorded, completed=False, outcome=_outcome_of(known, recorded, clocks_within=60)))
+    report(finished(set=recorded, completed=False, outcome=known["outcome"]))
     retry = Retry.from_environment(say_in_program(taken, ephemeral=True))
     settings = await settings_of(provider_of(taken))
     ec2 = connect(settings.in_region(known["region"]))
     look = poller_for(ec2).look
     seen = await look_at_set(look, recorded, retry=retry)
-    known = {**known, "outcome": _outcome_of(known, recorded, clocks_within=2)}
     outcome = await _claim(ec2, taken, known, recorded, seen, retry=retry)
     report(finished(set=_merge(recorded, seen), completed=False, outcome=outcome))
     with waiting():
@@ -111,12 +105,6 @@ async def finish_recorded(
             look, recorded, seen=seen, timeout=timeout, retry=retry, until="completed" if wait else "seen"
         )
     return finished(set=seen, completed=seen.state == COMPLETED, outcome=outcome)
-
-
-def _outcome_of(known: Mapping[str, Any], recorded: model.SnapshotSet, *, clocks_within: float) -> str:
-    """Return what became of the set in this run, as far as its age tells whether this run took it."""
-    is_older = recorded.age > time.monotonic() - _BEGAN + clocks_within
-    return "unchanged" if is_older and known["outcome"] == "created" else str(known["outcome"])
 
 
 def _foresee(known: Mapping[str, Any], *, wait: bool) -> Finished:
