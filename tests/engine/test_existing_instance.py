@@ -158,7 +158,9 @@ def test_with_delete_a_replacement_takes_the_new_set_before_it_deletes_the_old(
     assert set(snapshots_in(ec2)) == set(second["outputs"]["snapshot_ids"])
 
 
-def test_a_changed_on_delete_updates_only_the_state(stack: Project, ec2: EmbeddedEC2) -> None:
+def test_a_changed_on_delete_updates_only_the_state_and_a_destroy_goes_by_it(
+    stack: Project, ec2: EmbeddedEC2
+) -> None:
     stack.up().ok()
     stack.config |= {"onDelete": "delete"}
     ec2.clear_calls()
@@ -167,6 +169,9 @@ def test_a_changed_on_delete_updates_only_the_state(stack: Project, ec2: Embedde
     [recorded] = stack.sets()
     assert recorded["outputs"]["on_delete"] == "delete"
     assert len(recorded["outputs"]["snapshot_ids"]) == 3
+    # The word that counts is the last one, and not that of the run that took the set.
+    stack.destroy().ok()
+    assert snapshots_in(ec2) == {}
 
 
 def test_switching_to_retain_together_with_another_change_keeps_the_old_set(stack: Project, ec2: EmbeddedEC2) -> None:

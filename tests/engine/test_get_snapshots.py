@@ -82,7 +82,7 @@ def test_a_set_that_is_not_whole_is_refused(program: MakeProject, ec2: EmbeddedE
 
 def test_the_data_of_a_set_comes_back_into_a_stack_and_stays(project: Project, ec2: EmbeddedEC2) -> None:
     aws_plugin.install(project.env)
-    project.config = {"program": "app_server"}
+    project.config = {"program": "app_server", "onDelete": "delete"}
     project.up().ok()
     outputs = project.outputs()
     client, set_id, instance_id = ec2.ec2(), outputs["setId"], outputs["instanceId"]
@@ -96,10 +96,11 @@ def test_the_data_of_a_set_comes_back_into_a_stack_and_stays(project: Project, e
     # The failed deploy.
     project.config["instanceType"] = "t3.large"
     project.up().ok()
-    project.config["restoreSet"] = set_id
+    project.config |= {"restoreSet": set_id, "triggers": "after the restore"}
     planned = project.preview().ok()
     assert "snapshotId" in planned.stdout
-    project.up().ok()
+    assert f"{set_id} stays: the program restores from it" in project.up().ok().text
+    assert project.outputs()["setId"] != set_id
     restored = at_data()
     assert restored != before
     [volume] = client.describe_volumes(VolumeIds=[restored])["Volumes"]

@@ -13,11 +13,14 @@ THEIRS = """
 import pulumi
 import pulumi_aws as aws
 import pytest
-from snapset import InstanceSnapshots, RestoredVolumes, SnapshotSet, backup_before_change
+from snapset import InstanceSnapshots, RestoredVolumes, SnapshotSet, backup_before_change, get_snapshots_output
+
+IN_USE = ["set-0123456789abcdef0", "set-0123456789abcdef1"]
 
 
 class Mocks(pulumi.runtime.Mocks):
     def new_resource(self, args):
+        assert args.inputs.get("sets_in_use", IN_USE) == IN_USE
         return f"{args.name}-id", args.inputs
 
     def call(self, args):
@@ -36,6 +39,8 @@ def test_a_stack(preview):
         restored = RestoredVolumes("restored", source=backup, instance=server)
         plain = SnapshotSet("plain", instance_id=server.id)
         RestoredVolumes("again", source=plain, availability_zone="us-east-1a")
+        RestoredVolumes("by-id", source=IN_USE[0], availability_zone="us-east-1a")
+        get_snapshots_output(set_id=IN_USE[1])
         return pulumi.Output.all(backup.completed, backup.snapshots, restored.volumes).apply(seen.append)
 
     declare()

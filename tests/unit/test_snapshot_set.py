@@ -479,6 +479,20 @@ def test_a_set_that_this_run_adopted_stays_when_the_old_resource_is_deleted(
     assert "stays: the resource that replaces this one has adopted it" in capsys.readouterr().err
 
 
+def test_a_set_that_the_program_restores_from_stays(
+    provider: SnapshotSetProvider,
+    props: Props,
+    state: Props,
+    client: EC2Client,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checked = provider.check(state, {**props, "on_delete": "delete", "sets_in_use": [state["set_id"]]})
+    assert "sets_in_use" not in checked.inputs
+    provider.delete(state["set_id"], {**state, "on_delete": "delete"})
+    assert left(client, state) == 3
+    assert f"{state['set_id']} stays: the program restores from it" in capsys.readouterr().err
+
+
 def test_a_set_that_another_resource_has_claimed_stays(
     provider: SnapshotSetProvider,
     props: Props,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pulumi
 from pulumi.runtime.mocks import MockMonitor
@@ -28,6 +29,20 @@ def is_mocked() -> bool:
     https://www.pulumi.com/docs/iac/guides/testing/unit/
     """
     return isinstance(get_monitor(), MockMonitor)
+
+
+# The sets that a program restores from. Each program has a monitor of its own.
+_in_use: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+
+
+def note_use(set_id: str) -> None:
+    """Note that the program restores from the set, so that no replacement deletes it."""
+    _in_use.setdefault(get_monitor(), set()).add(set_id)
+
+
+async def sets_in_use() -> list[str]:
+    """Return the sets that were noted: as an input, by the end of the program, wherever in it they were."""
+    return sorted(_in_use.get(get_monitor(), ()))
 
 
 def say_in_program(resource: pulumi.Resource | None = None, *, ephemeral: bool = False) -> Say:

@@ -16,7 +16,7 @@ from snapset.aws.records import COMPLETED
 from snapset.aws.session import find_region
 from snapset.aws.settings import AwsSettings
 from snapset.resources.aws_provider import find_provider, settings_of
-from snapset.resources.context import is_mocked
+from snapset.resources.context import is_mocked, note_use
 from snapset.retry import Retry
 from snapset.sets import tags
 from snapset.sets.find import find_latest, find_set
@@ -86,7 +86,9 @@ def get_snapshots(
     """
     settings = AwsSettings.from_config(lambda key: pulumi.runtime.get_config(f"aws:{key}"))
     wanted = {"set_id": set_id, "instance": instance, "change_id": change_id, "latest": latest, "region": region}
-    return _find(settings, wanted)
+    found = _find(settings, wanted)
+    note_use(found.set_id)
+    return found
 
 
 def get_snapshots_output(
@@ -105,6 +107,8 @@ def get_snapshots_output(
         region = region or getattr(instance, "region", None)
         instance = instance.id
     wanted = {"set_id": set_id, "instance": instance, "change_id": change_id, "latest": latest, "region": region}
+    if isinstance(set_id, str):
+        note_use(set_id)
 
     async def find(known: dict[str, Any]) -> GetSnapshotsResult:
         settings = await settings_of(provider)

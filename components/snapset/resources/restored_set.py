@@ -11,7 +11,14 @@ from typing_extensions import Required, TypedDict, Unpack
 
 from snapset import errors
 from snapset.resources.aws_provider import find_provider, inputs_of
-from snapset.resources.context import end_quietly_on_interrupt, plain, refuse_unknown, scope_of, secrets_among
+from snapset.resources.context import (
+    end_quietly_on_interrupt,
+    note_use,
+    plain,
+    refuse_unknown,
+    scope_of,
+    secrets_among,
+)
 from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
 from snapset.restore import inputs as restore_inputs
 from snapset.restore import plan
@@ -171,6 +178,8 @@ class RestoredSet(Resource, module="snapset", name="RestoredSet"):
         refuse_unknown(inputs, RestoredSetArgs, of=type(self).__name__)
         end_quietly_on_interrupt()
         checked = {key: plain(value, name=key) for key, value in inputs.items()}
+        if isinstance(set_id := checked.get("set_id"), str):
+            note_use(set_id)
         more = {
             "scope": scope_of(name, TYPE, opts),
             "aws": inputs_of(find_provider(opts)),

@@ -23,7 +23,14 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR
 from snapset.resources.aws_provider import find_provider, inputs_of
-from snapset.resources.context import end_quietly_on_interrupt, plain, refuse_unknown, scope_of, secrets_among
+from snapset.resources.context import (
+    end_quietly_on_interrupt,
+    plain,
+    refuse_unknown,
+    scope_of,
+    secrets_among,
+    sets_in_use,
+)
 from snapset.resources.engine_watch import engine_is_there
 from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
 from snapset.rules import Problem
@@ -54,12 +61,15 @@ class SnapshotSetProvider(SnapsetProvider):
         # The instances of which this run took a set that is to stay, and the sets that it adopted.
         self._retained: set[str] = set()
         self._adopted: set[str] = set()
+        # The sets that the program restores from.
+        self._in_use: set[str] = set()
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Refuse bad inputs, and inputs that do not fit the instance as it is now."""
         self._on_delete[news["scope"]] = news["on_delete"]
         result = super().check(olds, news)
         del result.inputs["is_preview"]
+        self._in_use |= set(result.inputs.pop("sets_in_use", ()))
         return result
 
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
@@ -146,6 +156,9 @@ class SnapshotSetProvider(SnapsetProvider):
             return
         if {props["on_delete"], self._present_word(id_, props)} != {"delete"}:
             say(f"{id_} stays: {', '.join(props['snapshot_ids'])} (on_delete is retain)")
+            return
+        if id_ in self._in_use:
+            say(f"{id_} stays: the program restores from it")
             return
         with one_line_errors():
             ec2, claim = self._ec2(props), props["claim"]
@@ -294,6 +307,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
             "aws": inputs_of(find_provider(opts)),
             # For check(), which can't know them otherwise, and takes them out again.
             "is_preview": pulumi.runtime.is_dry_run(),
+            "sets_in_use": sets_in_use(),
             "secrets": secrets_among(inputs),
         }
         # Pulumi tracks each property on its own, for as long as the program runs.
