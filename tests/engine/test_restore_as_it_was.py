@@ -180,13 +180,14 @@ def test_a_restore_to_an_outpost_makes_its_volumes_there(snapset: CommandLine, e
 def test_an_incomplete_set_is_restored_only_if_that_is_asked_for_and_what_is_missing_is_named(
     snapset: CommandLine, ec2: EmbeddedEC2, source: LaunchedInstance
 ) -> None:
-    set_id = take_set(ec2, source, tags={})
+    set_id = take_set(ec2, source, tags={}, change_id="release-42")
     lost = [key for key, item in snapshots_of(ec2, set_id).items() if item["tags"]["snapset:device"] == "/dev/sdg"]
     ec2.ec2().delete_snapshot(SnapshotId=lost[0])
     refused = snapset("restore", set_id, "--availability-zone", ZONE).failed()
     assert refused.code == 2
     assert "5 of its 6 snapshots are left; /dev/sdg is missing" in refused.stderr
-    run = snapset("restore", set_id, "--availability-zone", ZONE, "--allow-incomplete", "--json").ok()
+    by_change = ("--change-id", "release-42", "--availability-zone", ZONE)
+    run = snapset("restore", *by_change, "--allow-incomplete", "--json").ok()
     assert f"warning: {set_id} is not whole: 5 of its 6 snapshots are left; /dev/sdg is missing" in run.stderr
     assert len(json.loads(run.stdout)["volumes"]) == 5
 

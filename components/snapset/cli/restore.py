@@ -21,7 +21,11 @@ SCOPE = "snapset restore"
 def restore(
     set_id: Annotated[str | None, typer.Argument(metavar="[SET_ID]", help="Id of the set.")] = None,
     latest: Annotated[
-        bool, typer.Option("--latest", help="Instead of SET_ID: the newest whole, completed set; with --of.")
+        bool,
+        typer.Option(
+            "--latest",
+            help="Instead of SET_ID: the newest completed set, whole unless --allow-incomplete; with --of.",
+        ),
     ] = False,
     of: Annotated[str | None, typer.Option(metavar="INSTANCE", help="What the set was taken of.")] = None,
     change_id: Annotated[
