@@ -108,10 +108,6 @@ class StrictSnapshot(Snapshot):  # type: ignore[misc]
         if self.status != COMPLETED:
             raise errors.EC2Error("IncorrectState", f"Snapshot '{self.id}' is not 'completed'.")
 
-    def get_tags(self) -> list[dict[str, str]]:
-        """Its tags. moto's version is slow: it compares every tag of the region with this id."""
-        return [{"key": key, "value": value} for key, value in self.ec2_backend.tags.get(self.id, {}).items()]
-
 
 class SnapshotsBackend:
     """The part of one region's backend that makes, finds and deletes snapshots."""
