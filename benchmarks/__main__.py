@@ -114,10 +114,38 @@ def many_instances(ec2: EmbeddedEC2, count: int, *, rounds: int, env: Mapping[st
     ids = [instance["InstanceId"] for instance in launched]
     contenders = [
         Contender("snapset backup", [*SNAPSET, "backup", *ids, "--json"]),
-        Contender("resources that do nothing", [*CONTENDER, "do_nothing", str(count)]),
         Contender("boto3 loop", [*CONTENDER, "boto3_loop", *ids]),
     ]
     compare(f"{count} instances", contenders, rounds=rounds, env=env)
+
+
+def throttled(ec2: EmbeddedEC2, count: int, *, env: Mapping[str, str]) -> None:
+    """So many instances behind AWS's own limit: 100 CreateSnapshots calls at once, and five more each second."""
+    bucket, refill = 100, 5
+    floor = (count - bucket) / refill
+    launched = ec2.ec2().run_instances(ImageId="ami-12345678", MinCount=count, MaxCount=count)["Instances"]
+    ids = [instance["InstanceId"] for instance in launched]
+    table = Table("", "wall s", "to the floor", "sets", "refused calls", title_justify="left")
+    table.title = f"{count} instances behind a bucket of {bucket} calls and {refill}/s: {floor:.0f} s at least"
+    for contender in (
+        Contender("snapset backup", [*SNAPSET, "backup", *ids, "--json"]),
+        Contender("boto3 loop, adaptive retries", [*CONTENDER, "patient_boto3_loop", *ids]),
+    ):
+        ec2.clear_faults()
+        ec2.fault(action="CreateSnapshots", kind="rate", bucket=bucket, refill_per_second=refill)
+        ec2.clear_calls()
+        with tempfile.TemporaryDirectory(prefix="snapset-bench-") as name:
+            taken = run(contender.command, env=env, folder=Path(name))
+        calls = [call["carried_out"] for call in ec2.calls("CreateSnapshots")]
+        table.add_row(
+            contender.name,
+            f"{taken.wall:.1f}",
+            f"{taken.wall / floor:.2f}",
+            str(calls.count(True)),
+            str(calls.count(False)),
+        )
+    ec2.clear_faults()
+    Console().print(table)
 
 
 def help_text(*, rounds: int, env: Mapping[str, str]) -> None:
@@ -183,7 +211,8 @@ def main() -> None:
     """Run the chosen benchmarks."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count, after one to warm up")
-    parser.add_argument("--many", type=int, nargs="*", default=[10, 100, 400], help="how many instances")
+    parser.add_argument("--many", type=int, nargs="*", default=[10, 400, 2000], help="how many instances")
+    parser.add_argument("--throttled", type=int, nargs="*", default=[400], help="how many instances behind a limit")
     parser.add_argument("--many-rounds", type=int, default=1, help="rounds that count with many instances")
     chosen = parser.parse_args()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
@@ -196,6 +225,9 @@ def main() -> None:
         for count in chosen.many:
             ec2.reset()
             many_instances(ec2, count, rounds=chosen.many_rounds, env=env)
+        for count in chosen.throttled:
+            ec2.reset()
+            throttled(ec2, count, env=env)
 
 
 if __name__ == "__main__":

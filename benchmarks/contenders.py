@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
 
 
 def boto3_loop(*instance_ids: str) -> None:
     """Call CreateSnapshots for one instance after the other, then boto3's own waiter for all snapshots."""
     import boto3
 
-    ec2 = boto3.client("ec2")
+    _take_all(boto3.client("ec2"), instance_ids)
+
+
+def patient_boto3_loop(*instance_ids: str) -> None:
+    """Do the same with boto3's adaptive retries, which slow down to what AWS allows."""
+    import boto3
+    from botocore.config import Config
+
+    _take_all(
+        boto3.client("ec2", config=Config(retries={"mode": "adaptive", "total_max_attempts": 50})), instance_ids
+    )
+
+
+def _take_all(ec2: EC2Client, instance_ids: Sequence[str]) -> None:
     taken: list[str] = []
     for instance_id in instance_ids:
         answer = ec2.create_snapshots(InstanceSpecification={"InstanceId": instance_id})
@@ -26,17 +43,6 @@ def empty_program() -> None:
     _up(lambda: None)
 
 
-def do_nothing(count: str) -> None:
-    """Declare so many dynamic resources that do nothing."""
-    from nothing import Nothing
-
-    def program() -> None:
-        for number in range(int(count)):
-            Nothing(f"nothing-{number}")
-
-    _up(program)
-
-
 def _up(program: Callable[[], None]) -> None:
     from pulumi import automation
 
@@ -47,4 +53,6 @@ def _up(program: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
-    {function.__name__: function for function in (boto3_loop, empty_program, do_nothing)}[sys.argv[1]](*sys.argv[2:])
+    {function.__name__: function for function in (boto3_loop, patient_boto3_loop, empty_program)}[sys.argv[1]](
+        *sys.argv[2:]
+    )

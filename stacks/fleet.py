@@ -1,6 +1,7 @@
 """Snapshot every instance that has certain tags: one set per instance, in one run, with a summary.
 
-An instance that joins the fleet gets a set. When an instance leaves, its set stays in AWS, as all sets here do.
+An instance that joins the fleet gets a set. When an instance leaves, its set stays in AWS, as all sets here do. One
+that can't be snapshotted is named, and fails the run; it keeps none of the others from their sets.
 
 pulumi config set program fleet && pulumi config set --path filterTags.app web && pulumi up
 """
@@ -12,7 +13,7 @@ import pulumi
 import pulumi_aws as aws
 from rich.console import Console
 from rich.table import Table
-from snapset import InstanceSnapshots
+from snapset import FleetSnapshots
 
 config = pulumi.Config()
 
@@ -32,27 +33,28 @@ matching = ", ".join(f"{key}={value}" for key, value in sorted(wanted.items()))
 if not fleet.ids:
     pulumi.log.warn(f"no instance in {fleet.region} matches {matching}: no set is taken")
 
-sets = {
-    instance_id: InstanceSnapshots(
-        instance_id,
-        instance=instance_id,
-        exclude_boot_volume=config.get_bool("excludeBootVolume"),
-        exclude_data_volume_tags=config.get_object("excludeDataVolumeTags"),
-        description=config.get("description") or None,
-        tags=config.get_object("tags"),
-        copy_tags_from_source=config.get("copyTagsFromSource") or None,
-        copy_tags_from_instance=config.get_bool("copyTagsFromInstance"),
-        triggers=config.get("triggers") or None,
-        change_id=config.get("changeId") or None,
-        wait=config.get_bool("wait"),
-        wait_timeout=config.get("waitTimeout") or None,
-    )
-    for instance_id in sorted(fleet.ids)
-}
-summary = pulumi.Output.from_input(
-    {
-        instance_id: {"setId": backup.set_id, "snapshotIds": backup.snapshot_ids, "completed": backup.completed}
-        for instance_id, backup in sets.items()
+backup = FleetSnapshots(
+    "fleet",
+    instances=sorted(fleet.ids),
+    exclude_boot_volume=config.get_bool("excludeBootVolume"),
+    exclude_data_volume_tags=config.get_object("excludeDataVolumeTags"),
+    description=config.get("description") or None,
+    tags=config.get_object("tags"),
+    copy_tags_from_source=config.get("copyTagsFromSource") or None,
+    copy_tags_from_instance=config.get_bool("copyTagsFromInstance"),
+    triggers=config.get("triggers") or None,
+    change_id=config.get("changeId") or None,
+    wait=config.get_bool("wait"),
+    wait_timeout=config.get("waitTimeout") or None,
+)
+summary = backup.sets.apply(
+    lambda sets: {
+        instance_id: {
+            "setId": found["set_id"],
+            "snapshotIds": found["snapshot_ids"],
+            "completed": found["state"] == "completed",
+        }
+        for instance_id, found in sets.items()
     }
 )
 
@@ -67,6 +69,6 @@ def show(rows: dict[str, Any]) -> None:
     pulumi.log.info(text.getvalue())
 
 
-if sets:
+if fleet.ids:
     summary.apply(show)
 pulumi.export("sets", summary)

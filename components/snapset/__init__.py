@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from snapset.resources.fleet_snapshots import FleetSnapshots, FleetSnapshotsArgs
     from snapset.resources.get_snapshots import GetSnapshotsResult, get_snapshots, get_snapshots_output
     from snapset.resources.guard import backup_before_change
     from snapset.resources.instance_snapshots import InstanceSnapshots, InstanceSnapshotsArgs
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from snapset.sets.model import SnapshotRecord
 
 __all__ = [
+    "FleetSnapshots",
+    "FleetSnapshotsArgs",
     "GetSnapshotsResult",
     "InstanceSnapshots",
     "InstanceSnapshotsArgs",
@@ -32,6 +35,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "FleetSnapshots": "snapset.resources.fleet_snapshots",
+    "FleetSnapshotsArgs": "snapset.resources.fleet_snapshots",
     "GetSnapshotsResult": "snapset.resources.get_snapshots",
     "InstanceSnapshots": "snapset.resources.instance_snapshots",
     "InstanceSnapshotsArgs": "snapset.resources.instance_snapshots",

@@ -8,10 +8,11 @@ import math
 import os
 import random
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from snapset import errors
 
@@ -27,6 +28,56 @@ def _ignore(_text: str) -> None:
     """Say nothing."""
 
 
+def _get_nowhere() -> bool:
+    return False
+
+
+class Pace:
+    """Spreads the calls of many threads as AWS's token bucket refills, once it has answered "not now".
+
+    Until then the calls are not held back. https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
+    """
+
+    # CreateSnapshots may be called 100 times at once, and five times a second after that.
+    _REFILL_SECONDS = 0.2
+    _LONGEST_SECONDS = 5.0
+    _SLOWER, _FASTER = 1.15, 0.99
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._interval = 0.0
+        self._next = 0.0
+
+    def make(self, call: Callable[[], _T]) -> _T:
+        """Make the call when its turn has come.
+
+        Raises:
+            ThrottledError: AWS answered "not now"; all calls come more slowly from now on.
+        """
+        with self._lock:
+            now = time.monotonic()
+            turn = max(now, self._next)
+            self._next = turn + self._interval
+        time.sleep(turn - now)
+        try:
+            made = call()
+        except errors.ThrottledError as error:
+            if error.asks_for is None:
+                self._slow_down(began=turn)
+            raise
+        with self._lock:
+            self._interval = max(self._interval * self._FASTER, self._REFILL_SECONDS / 2 if self._interval else 0.0)
+        return made
+
+    def _slow_down(self, *, began: float) -> None:
+        with self._lock:
+            if not self._interval:
+                self._interval = self._REFILL_SECONDS
+            elif began >= self._next - 2 * self._interval:
+                self._interval = min(self._interval * self._SLOWER, self._LONGEST_SECONDS)
+            self._next = max(self._next, time.monotonic() + self._interval)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Retry:
     """How long to go on trying, in seconds, and whom to tell. Read once, where a run begins, and passed down.
@@ -37,6 +88,9 @@ class Retry:
         late: how long after its beginning a call without an answer may still happen.
         adoption: how old an unclaimed set may be and still be adopted.
         volume: how long to wait until volumes are made, attached or detached.
+        pace: shared by many threads that make the same call, so that they slow down together; None for none.
+        gets_on: tells, when the time for "not now" is up, whether AWS has got on meanwhile with what stands before
+            the call; then it begins anew.
         say: shows one line to the user.
     """
 
@@ -45,6 +99,8 @@ class Retry:
     late: float = 60.0
     adoption: float = 3600.0
     volume: float = 300.0
+    pace: Pace | None = None
+    gets_on: Callable[[], bool] = _get_nowhere
     say: Say = _ignore
 
     @classmethod
@@ -55,7 +111,9 @@ class Retry:
             InputError: one of them is not a number.
         """
         names = ("consistency", "throttle", "late", "adoption", "volume")
-        seconds = {name: read_seconds(f"SNAPSET_{name.upper()}_SECONDS", getattr(cls, name)) for name in names}
+        seconds: dict[str, Any] = {
+            name: read_seconds(f"SNAPSET_{name.upper()}_SECONDS", getattr(cls, name)) for name in names
+        }
         return cls(**seconds, say=say)
 
     def saying(self, say: Say) -> Retry:
@@ -79,11 +137,17 @@ class Retry:
         give_up = time.monotonic() + self.throttle
         for attempt in itertools.count(1):
             try:
-                return call()
+                return self.pace.make(call) if self.pace else call()
             except errors.ThrottledError as error:
+                if self.pace and error.asks_for is None and time.monotonic() < give_up:
+                    # The next attempt has its turn when the others have had theirs.
+                    continue
                 pause = throttle_pause(error.asks_for, attempt)
                 if time.monotonic() + pause > give_up:
-                    raise
+                    if not self.gets_on():
+                        raise
+                    self.say(f"{doing}: the snapshots that this run has taken get on: waiting for as long again")
+                    give_up = time.monotonic() + self.throttle
                 self.say(f"{doing}: {error.code}: trying again in {pause:.0f} s")
                 time.sleep(pause)
         raise AssertionError

@@ -55,6 +55,15 @@ def check_as_a_guard(example: str, make_project: MakeProject, ec2: EmbeddedEC2, 
     assert len(find_sets(ec2)) == 1
 
 
+def check_a_fleet(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
+    launched = [ec2.launch().instance_id for _ in range(2)]
+    project = make_project(example)
+    project.config = {"instances": launched, "release": "1"}
+    project.up().ok()
+    assert project.outputs()["sets"].keys() == set(launched)
+    assert set(find_sets(ec2)) == set(project.outputs()["sets"].values())
+
+
 def check_restored_volumes(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
     set_id, target = take_set(ec2, launch_source(ec2)), ec2.launch().instance_id
     project = make_project(example)
@@ -96,6 +105,7 @@ CASES = {
     "README.md: In a stack": check_in_a_stack,
     "README.md: As a guard": check_as_a_guard,
     "docs/embedded-ec2.md: In a test of your own": check_embedded_ec2,
+    "docs/fleets.md: Fleets": check_a_fleet,
     "docs/guard.md: Guard": check_as_a_guard,
     "docs/restore.md: RestoredVolumes": check_restored_volumes,
     "docs/restore.md: The stack's way": check_the_stacks_way,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from snapset.sets.tags import claims_of
 
 from support.processes import PARTS, Processes
-from support.project import Run, until
+from support.project import Run, sets_among, until
 from support.relay import refusing
 
 if TYPE_CHECKING:
@@ -127,8 +127,7 @@ class Scene:
     def recorded(self) -> list[dict[str, Any]]:
         """The snapshot sets in the state, including those that are marked for deletion."""
         state = json.loads((self.folder / f"state/.pulumi/stacks/{self.stack}.json").read_text())
-        resources = state["checkpoint"]["latest"].get("resources", [])
-        return [resource for resource in resources if resource["type"].endswith(":SnapshotSet")]
+        return sets_among(state["checkpoint"]["latest"].get("resources", []))
 
     def taken(self) -> dict[str, dict[str, str]]:
         """The tags of every snapshot that snapset took, by id. Fails if another snapshot was deleted."""

@@ -68,6 +68,16 @@ def run_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, s
     }
 
 
+def sets_among(resources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The resources of snapshot sets; each set of a fleet counts as one."""
+    return [resource for resource in resources if resource["type"].endswith(":SnapshotSet")] + [
+        {**fleet, "id": record["set_id"], "outputs": {**fleet["outputs"], **record}}
+        for fleet in resources
+        if fleet["type"].endswith(":FleetSet")
+        for record in fleet.get("outputs", {}).get("sets", {}).values()
+    ]
+
+
 @dataclass
 class Project:
     folder: Path
@@ -137,9 +147,8 @@ class Project:
         return {"deployment": checkpoint["latest"] or {}}
 
     def sets(self) -> list[dict[str, Any]]:
-        """The resources of the snapshot sets in the state."""
-        resources = self.state()["deployment"].get("resources", [])
-        return [resource for resource in resources if resource["type"].endswith(":SnapshotSet")]
+        """The resources of the snapshot sets in the state; each set of a fleet counts as one."""
+        return sets_among(self.state()["deployment"].get("resources", []))
 
     def outputs(self) -> dict[str, Any]:
         """The stack's outputs. Secret ones stay encrypted."""

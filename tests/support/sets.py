@@ -41,7 +41,7 @@ class SetInEC2:
 
     @property
     def changes(self) -> set[str]:
-        return {snapshot.tags[tags.CHANGE] for snapshot in self.snapshots.values()}
+        return {snapshot.tags.get(tags.CHANGE, "") for snapshot in self.snapshots.values()}
 
     @property
     def failed(self) -> bool:

@@ -64,6 +64,12 @@ CALLS: list[tuple[str, Call, str, str]] = [
         "ec2:DescribeInstances",
     ),
     (
+        "describing instance {}",
+        lambda aws, inputs: aws.describe_instances([inputs.instance_id]),
+        "DescribeInstances",
+        "ec2:DescribeInstances",
+    ),
+    (
         "looking for instances in us-east-1",
         lambda aws, inputs: aws.find_instances({"tag:a": ["b"]}),
         "DescribeInstances",

@@ -36,7 +36,7 @@ def request(change_id: str, **given_too: Any) -> BackupRequest:
 def test_a_slug_is_safe_in_the_names_of_stacks_and_resources(change_id: str) -> None:
     made = request(change_id)
     assert STACK_NAME.fullmatch(made.stack_name)
-    assert STACK_NAME.fullmatch(made.resource_name(INSTANCE))
+    assert STACK_NAME.fullmatch(made.resource_name)
 
 
 @given(st.lists(change_ids, min_size=2, unique=True))
@@ -45,7 +45,7 @@ def test_a_slug_is_safe_in_the_names_of_stacks_and_resources(change_id: str) -> 
 def test_different_changes_have_different_stacks_and_resources(distinct: list[str]) -> None:
     made = [request(each) for each in distinct]
     assert len({each.stack_name for each in made}) == len(distinct)
-    assert len({each.resource_name(INSTANCE) for each in made}) == len(distinct)
+    assert len({each.resource_name for each in made}) == len(distinct)
 
 
 @given(plain)
@@ -73,19 +73,13 @@ def test_the_names_can_be_read() -> None:
     made = request("feature/login-42")
     assert made.slug.startswith("feature-login-42-")
     assert made.stack_name == made.slug
-    assert made.resource_name(INSTANCE) == f"{INSTANCE}-{made.slug}"
+    assert made.resource_name == f"sets-{made.slug}"
 
 
 def test_a_stack_that_is_named_keeps_its_name_and_the_resources_their_change() -> None:
     made = request("42", stack="prod")
     assert made.stack_name == "prod"
-    assert made.resource_name(INSTANCE) == f"{INSTANCE}-42"
-
-
-@given(st.lists(st.from_regex(r"i-[0-9a-f]{8}", fullmatch=True), min_size=2, unique=True), change_ids)
-def test_each_instance_has_a_resource_of_its_own(instance_ids: list[str], change_id: str) -> None:
-    made = request(change_id)
-    assert len({made.resource_name(each) for each in instance_ids}) == len(instance_ids)
+    assert made.resource_name == "sets-42"
 
 
 def test_a_run_that_names_no_change_is_one_of_its_own() -> None:

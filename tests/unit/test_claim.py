@@ -121,7 +121,7 @@ def test_a_claim_of_a_snapshot_that_stays_unknown_fails(aws: Ec2, unclaimed: Sna
 def test_an_announced_claim_is_no_claim_yet_but_names_the_resource_that_is_about_to_hold_the_set(
     aws: Ec2, unclaimed: SnapshotSet, look: Look
 ) -> None:
-    announce_claim(aws, unclaimed, claim="mine", retry=SHORT)
+    announce_claim(aws, [unclaimed], claim="mine", retry=SHORT)
     assert [tags.claims_of(snapshot.tags) for snapshot in look().values()] == [set()] * 3
     assert [tags.claimants_of(snapshot.tags) for snapshot in look().values()] == [{"mine"}] * 3
     claim_set(aws, unclaimed, claim="mine", retry=SHORT, adopted=True)
@@ -131,7 +131,7 @@ def test_an_announced_claim_is_no_claim_yet_but_names_the_resource_that_is_about
 def test_the_claims_of_two_resources_do_not_overwrite_each_other(
     aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
-    announce_claim(aws, unclaimed, claim="adopter", retry=SHORT)
+    announce_claim(aws, [unclaimed], claim="adopter", retry=SHORT)
     claim_set(aws, unclaimed, claim="taker", retry=SHORT)
     claim_set(aws, unclaimed, claim="adopter", retry=SHORT, adopted=True)
     assert [tags.claims_of(snapshot.tags) for snapshot in look().values()] == [{"taker", "adopter"}] * 3
@@ -150,7 +150,7 @@ def test_a_throttled_claim_is_repeated(aws: Ec2, ec2: EmbeddedEC2, unclaimed: Sn
 def test_what_another_resource_is_about_to_hold_stays(
     aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
-    announce_claim(aws, unclaimed, claim="theirs", retry=SHORT)
+    announce_claim(aws, [unclaimed], claim="theirs", retry=SHORT)
     assert set(delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)) == set(taken)
     assert len(look()) == 3
 

@@ -47,13 +47,7 @@ def test_a_set_is_taken_whole_and_carries_its_marks(
             "snapset:instance": inputs.instance_id,
             "snapset:change": "42",
             "snapset:count": "3",
-            "snapset:claim": "",
-            "snapset:device": "",
-            "snapset:snapshot": "",
-            "snapset:volume": "",
-            "snapset:devices": "",
             "snapset:on-delete": "retain",
-            "snapset:pinned": "",
         }
 
 

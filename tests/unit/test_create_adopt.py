@@ -46,6 +46,7 @@ def leave_behind(client: EC2Client, inputs: SetInputs) -> LeaveBehind:
             change_id=inputs.change_id,
             count=None,
             on_delete="retain",
+            volumes_copied=False,
         )
         answer = client.create_snapshots(
             InstanceSpecification={"InstanceId": inputs.instance_id, "ExcludeBootVolume": exclude_boot},

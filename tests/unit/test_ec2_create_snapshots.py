@@ -74,14 +74,7 @@ def test_all_tags_are_in_the_one_call(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInp
         "snapset:token": inputs.token,
         "snapset:instance": inputs.instance_id,
         "snapset:change": fit("c" * 300),
-        "snapset:count": "",
-        "snapset:claim": "",
-        "snapset:device": "",
-        "snapset:snapshot": "",
-        "snapset:volume": "",
-        "snapset:devices": "",
         "snapset:on-delete": "retain",
-        "snapset:pinned": "",
     }
     taken = aws.create_snapshots(inputs.request(set_id=SET))
     params = ec2.calls("CreateSnapshots")[0]["params"]

@@ -81,7 +81,6 @@ def test_the_count_is_known_from_any_snapshot_that_was_claimed() -> None:
         replace(snapshot(SET_IDS[0]), tags={}),
         replace(snapshot(SET_IDS[0]), tags={tags.SET: SET_IDS[0]}),
         replace(snapshot(SET_IDS[0]), tags={tags.SET: SET_IDS[0], tags.INSTANCE: WEB}),
-        replace(snapshot(SET_IDS[0]), tags={tags.SET: SET_IDS[0], tags.INSTANCE: WEB, tags.TOKEN: "t"}),
         snapshot(SET_IDS[0], more={tags.SNAPSHOT: "snap-0fedcba9876543210"}),
         snapshot("set-1"),
         snapshot(f"{SET_IDS[0]} (copy)"),

@@ -235,7 +235,7 @@ def test_volumes_that_have_one_of_the_tags_are_left_out_and_the_instances_tags_a
         copy_tags_from_instance=True,
         tags={"Name": "mine"},
     )
-    found = resolve(aws, asked, aws.describe_instance(launched.instance_id))
+    found = resolve(asked, aws.describe_instance(launched.instance_id), describe=aws.describe_volumes)
     assert volumes_of(found, aws.describe_instance(launched.instance_id)) == {
         launched.root_volume_id: "/dev/sda1",
         launched.volume_ids["/dev/sdg"]: "/dev/sdg",
@@ -253,5 +253,5 @@ def test_without_either_nothing_is_looked_up(aws: Ec2, ec2: EmbeddedEC2, instanc
     described = aws.describe_instance(instance.instance_id)
     ec2.clear_calls()
     plain = replace(ALL, instance_id=instance.instance_id)
-    assert resolve(aws, plain, described) == plain
+    assert resolve(plain, described, describe=aws.describe_volumes) == plain
     assert ec2.calls() == []

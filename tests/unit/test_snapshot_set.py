@@ -11,7 +11,8 @@ from pulumi.dynamic import Config, ConfigureRequest, CreateResult, ReadResult
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.output import Unknown
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
-from snapset.resources.snapshot_set import SnapshotSetProvider, set_of
+from snapset.resources.sets_provider import set_of
+from snapset.resources.snapshot_set import SnapshotSetProvider
 from snapset.rules import UNKNOWN
 from snapset.sets import tags
 

@@ -127,7 +127,16 @@ def test_an_announced_claim_names_its_resource_and_is_no_claim() -> None:
     assert [tags.claimants_of(of_one) for of_one in every] == [set(), set(), set(), {claim}, {claim}, {claim}]
 
 
-def test_the_call_sets_every_own_key_so_that_none_is_copied_from_a_volume() -> None:
-    made = tags.own_tags(set_id="s", token="t", instance_id="i", change_id=None, count=None, on_delete="")
-    assert made.keys() == set(tags.OWN_KEYS)
+@pytest.mark.parametrize("volumes_copied", [True, False])
+def test_the_call_sets_every_own_key_where_it_could_be_copied_from_a_volume(volumes_copied: bool) -> None:
+    made = tags.own_tags(
+        set_id="s",
+        token="t",
+        instance_id="i",
+        change_id=None,
+        count=None,
+        on_delete="",
+        volumes_copied=volumes_copied,
+    )
+    assert made.keys() == set(tags.OWN_KEYS if volumes_copied else (tags.SET, tags.TOKEN, tags.INSTANCE))
     assert {key for key, value in made.items() if value} == {tags.SET, tags.TOKEN, tags.INSTANCE}

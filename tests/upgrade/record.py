@@ -37,6 +37,7 @@ _SET = {
 CONFIG: Mapping[str, Mapping[str, Any]] = {
     "instance_snapshots": {**_SET, "onDelete": "retain"},
     "snapshot_set": {**_SET, "onDelete": "delete"},
+    "fleet_snapshots": {**_SET, "onDelete": "delete"},
     "restored_volumes": {"instance": "@INSTANCE@", "target": "@TARGET@", "case": "42"},
 }
 

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 # A promise: users' states name these classes.
 PROVIDERS = {
     "SnapshotSet": "snapset.resources.snapshot_set.SnapshotSetProvider",
+    "FleetSet": "snapset.resources.fleet_set.FleetSetProvider",
     "RestoredSet": "snapset.resources.restored_set.RestoredSetProvider",
 }
 
 STATES = find_recorded()
 RESTORES = [state for state in STATES if state.holds("RestoredSet")]
-SETS = [state for state in STATES if state not in RESTORES]
+FLEETS = [state for state in STATES if state.holds("FleetSet")]
+SETS = [state for state in STATES if state not in RESTORES + FLEETS]
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,22 @@ def test_a_refresh_drops_a_set_whose_snapshots_are_gone(stack: Stack) -> None:
         stack.ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
     stack.project.refresh().ok()
     assert stack.recorded("SnapshotSet") == []
+
+
+@on(FLEETS)
+def test_a_fleets_sets_are_left_alone_and_a_new_trigger_replaces_them_all(stack: Stack) -> None:
+    stack.project.preview("--expect-no-changes").ok()
+    stack.project.refresh().ok()
+    assert changes(stack.project.up().ok()).keys() == {"unchanged"}
+    assert mutating(stack.ec2.calls()) == []
+    stack.project.config["trigger"] = "release-43"
+    stack.project.up().ok()
+    [taken] = stack.recorded("FleetSet")
+    [record] = taken["outputs"]["sets"].values()
+    assert stack.find_snapshots() == set(record["snapshot_ids"])
+    assert not stack.find_snapshots() & stack.snapshot_ids
+    stack.project.destroy().ok()
+    assert stack.find_snapshots() == set()
 
 
 @on(RESTORES)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # The most values that a filter of EC2 takes.
 FILTER_VALUES = 200
 _SNAPSHOTS_A_PAGE = 1000
+_INSTANCES_A_CALL = 1000
 _VOLUMES_A_PAGE = 500
 # create() follows check() within seconds, and reuses the instance that check() described.
 _RECALL_SECONDS = 10.0
@@ -68,6 +69,30 @@ class Ec2:
         instance = Instance.parse(found[0])
         self._described[instance_id] = (time.monotonic(), instance)
         return instance
+
+    def describe_instances(self, instance_ids: Sequence[str]) -> dict[str, Instance]:
+        """Return the instances by id, a thousand with each call; those that don't exist are left out."""
+        found: dict[str, Instance] = {}
+        for start in range(0, len(instance_ids), _INSTANCES_A_CALL):
+            wanted = list(instance_ids[start : start + _INSTANCES_A_CALL])
+            while wanted:
+                doing = (
+                    f"describing instance {wanted[0]}" if len(wanted) == 1 else f"describing {len(wanted)} instances"
+                )
+                try:
+                    with calling_aws(doing, needs="ec2:DescribeInstances"):
+                        answer = self._client.describe_instances(InstanceIds=wanted)
+                except NotFoundError as error:
+                    # One that does not exist fails the call, which names it.
+                    missing = [instance_id for instance_id in wanted if instance_id in str(error)]
+                    if not missing:
+                        raise
+                    wanted = [instance_id for instance_id in wanted if instance_id not in missing]
+                    continue
+                parsed = [Instance.parse(item) for group in answer["Reservations"] for item in group["Instances"]]
+                found |= {instance.instance_id: instance for instance in parsed}
+                break
+        return found
 
     def recall_instance(self, instance_id: str) -> Instance | None:
         """Return the instance if it was described seconds ago, else None. Calls nothing."""

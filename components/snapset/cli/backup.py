@@ -162,7 +162,8 @@ def _back_up(request: BackupRequest, document: dict[str, Any], *, as_json: bool)
         with progress("starting the engine") as say:
             interrupted = _run_to_the_end(run, say)
     finally:
-        document["sets"] = [run.sets[key] for key in request.instance_ids if key in run.sets]
+        sets = run.sets
+        document["sets"] = [sets[key] for key in request.instance_ids if key in sets]
         if not as_json:
             print_sets(document["sets"])
     if interrupted:

@@ -31,17 +31,15 @@ from snapset.pipeline.engine import EngineCommand, Stack, Workspace, environment
 from snapset.pipeline.redact import redact
 from snapset.pipeline.request import BackupRequest
 from snapset.pipeline.state import PROJECT, Recorded, last_error, locks_in, read_recorded, wait_for_lock
-from snapset.resources.claim_and_wait import Finished, finish_recorded, outputs_of
+from snapset.resources.claim_and_wait import Finished, finish_sets
+from snapset.resources.fleet_set import CUT_OFF, TYPE, FleetSet, known_of
 from snapset.resources.provider_process import find_starter
-from snapset.resources.snapshot_set import CUT_OFF, SnapshotSet
 from snapset.retry import Retry, Say
 from snapset.sets.model import SetRecord
 from snapset.sets.wait import poller_for, wait_for_set
 
 _T = TypeVar("_T")
 
-# More than the four that the provider's process works at.
-_AT_ONCE = 16
 _FOLDERS = "snapset-run-"
 _OLD_FOLDER_SECONDS = 24 * 3600
 
@@ -54,14 +52,13 @@ class Backup:
 
     def __init__(self, request: BackupRequest) -> None:
         self.request = request
-        # The sets that are taken, and what failed, by instance; filled while the run goes on.
-        self.sets: dict[str, SetRecord] = {}
+        # What failed, by instance, and the sets that are taken, as they were last seen; filled while the run goes on.
         self.failures: dict[str, errors.SnapsetError] = {}
         self._taken: dict[str, Finished] = {}
         # What the state had before: the run that took such a set was an earlier one, even if it could not claim it.
         self._before = Recorded()
-        # What the engine reported as errors: the resource's instance if it was about one, and the text.
-        self._diagnostics: list[tuple[str | None, str]] = []
+        # What the engine reported as errors.
+        self._diagnostics: list[str] = []
         self._command = EngineCommand()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -72,14 +69,18 @@ class Backup:
             LockedError: another run holds the stack.
             SnapsetError: the first failure, as its own class; all are in `failures`.
         """
-        # While the engine is at its first command, this process has nothing else to do.
-        threading.Thread(target=self._prepare_ec2, daemon=True).start()
         self._record(say)
         if self.request.wait and not self._is_interrupted:
             asyncio.run(self._wait_for_all(say))
         for instance_id in self.request.instance_ids:
             if instance_id in self.failures:
                 raise self.failures[instance_id]
+
+    @property
+    def sets(self) -> dict[str, SetRecord]:
+        """The sets that are taken, as they were last seen, by instance."""
+        taken = self._taken.items()
+        return {key: one.set.record(region=one.region, outcome=one.outcome) for key, one in taken}
 
     def interrupt(self) -> None:
         """End the run in order; a set that was taken is in the state."""
@@ -115,10 +116,12 @@ class Backup:
                 workspace.save_stack_settings(self.request.stack_name, automation.StackSettings(config=config))
             # A killed engine is reported in one line, below.
             warnings.filterwarnings("ignore", message="Error in event stream")
+            # While the engine is at its first command, this process has nothing else to do.
+            threading.Thread(target=self._prepare_ec2, daemon=True).start()
             try:
                 stack = self._locking(lambda: self._open_stack(workspace), say)
                 if workspace.existed:
-                    self._before = read_recorded(workspace, self.request.stack_name, self._targets())
+                    self._before = read_recorded(workspace, self.request.stack_name, self._target)
                 if self._before.was_cut_off:
                     variables[CUT_OFF] = "1"
                 self._up(stack, say)
@@ -151,74 +154,58 @@ class Backup:
         Args:
             stack: the stack.
             say: shows one line.
-            refresh: read from EC2 what is left of each set; one that is not whole, or is in error, is replaced then.
+            refresh: read from EC2 what is left of each set; one in error, or not whole, is taken anew.
 
         Raises:
             CommandError: the run failed as a whole.
         """
-        failed = -1
-        # An input that does not pass the check ends the engine's run: the others are tried without that instance.
-        while failed < len(self.failures) and self._untried() and not self._is_interrupted:
-            failed = len(self.failures)
-            self._up_once(stack, say, refresh=refresh)
-
-    def _up_once(self, stack: Stack, say: Say, *, refresh: bool) -> None:
         self._diagnostics.clear()
         watch = partial(self._on_event, say)
-        try:
-            self._locking(
-                lambda: stack.up(on_event=watch, target=self._targets(), continue_on_error=True, refresh=refresh),
-                say,
-            )
-        except automation.CommandError:
-            found = {instance_id: text for instance_id, text in reversed(self._diagnostics) if instance_id}
-            if not found:
-                raise
-            self.failures |= {instance_id: self._parse(text) for instance_id, text in found.items()}
-
-    def _untried(self) -> list[str]:
-        return [key for key in self.request.instance_ids if key not in self.failures and key not in self._taken]
+        # Other changes may share the stack: this run must not touch their sets.
+        self._locking(lambda: stack.up(on_event=watch, target=[self._target], refresh=refresh), say)
 
     def _lost(self) -> list[str]:
         """Return the instances whose set an earlier run has taken, and is no backup any more."""
         return [
             instance_id
             for instance_id, error in self.failures.items()
-            if isinstance(error, errors.SetFailedError) and self.sets[instance_id].get("outcome") == "unchanged"
+            if isinstance(error, errors.SetFailedError) and self._taken[instance_id].outcome == "unchanged"
         ]
 
     def _take_again(self, stack: Stack, lost: list[str], say: Say) -> None:
         for instance_id in lost:
             say(f"{self.failures.pop(instance_id)} Taking a new set of {instance_id}.")
-            del self._taken[instance_id], self.sets[instance_id]
+            del self._taken[instance_id]
         self._up(stack, say, refresh=True)
 
     async def _program(self) -> None:
         self._loop = asyncio.get_running_loop()
-        # Each time that a value becomes known, Pulumi goes through all that are not. Hundreds would be too many.
-        room = asyncio.Semaphore(_AT_ONCE)
-        await asyncio.gather(*(self._declare(instance_id, room) for instance_id in self._wanted()))
-
-    async def _declare(self, instance_id: str, room: asyncio.Semaphore) -> None:
-        async with room:
-            # Without the component around it, the engine has half as much to record.
-            taken = SnapshotSet(
-                self.request.resource_name(instance_id),
-                instance_id=instance_id,
-                change_id=self.request.change_id,
-                **self.request.inputs,
-            )
-            known = await outputs_of(taken).future()
-            if not known or not known["set_id"]:
-                # It failed: the engine says why.
-                return
-            try:
-                self._keep(
-                    await finish_recorded(taken, known, wait=False, timeout=self.request.timeout, report=self._keep)
-                )
-            except errors.SnapsetError as error:
-                # One instance's failure must not end the program, and with it the claims of the others.
-                self.failures[instance_id] = error
+        request = self.request
+        # Without the component around it, the engine has half as much to record.
+        taken = FleetSet(
+            request.resource_name,
+            instance_ids=list(request.instance_ids),
+            change_id=request.change_id,
+            # A run for some of the instances leaves the sets of the others alone.
+            keep_left=True,
+            **request.inputs,
+        )
+        recorded, known = await taken.sets.future() or {}, await known_of(taken)
+        if not known["claim"]:
+            # It failed: the engine says why.
+            return
+        # Sets of other instances, which an earlier run took for the same change, are in the state, too.
+        records = {key: recorded[key] for key in request.instance_ids if key in recorded}
+        for instance_id, text in known["failures"].items():
+            self.failures[instance_id] = errors.parse_shown(text) or errors.SnapsetError(text)
+        where = {"region": known["region"], "claim": known["claim"]}
+        done, failures = await finish_sets(
+            taken, records, **where, wait=False, timeout=request.timeout, report=self._keep
+        )
+        for finished in done.values():
+            self._keep(finished)
+        # One instance's failure must not end the program, and with it the claims of the others.
+        self.failures |= failures
 
     def _end_program(self) -> None:
         # After an interrupt the engine is gone, and the program would still wait for a set.
@@ -233,35 +220,29 @@ class Backup:
 
     def _keep(self, finished: Finished) -> None:
         instance_id = finished.set.instance_id
-        if finished.set.set_id in self._before.ids:
+        if finished.set.set_id in self._before.set_ids:
             finished = replace(finished, outcome="unchanged")
         self._taken[instance_id] = finished
-        self.sets[instance_id] = finished.set.record(region=finished.region, outcome=finished.outcome)
 
-    def _targets(self) -> list[str]:
-        # Other changes may share the stack: this run must not touch their sets.
+    @property
+    def _target(self) -> str:
         stack = self.request.stack_name.rsplit("/", 1)[-1]
-        kind = f"urn:pulumi:{stack}::{PROJECT}::pulumi-python:dynamic/snapset:SnapshotSet"
-        return [f"{kind}::{self.request.resource_name(instance_id)}" for instance_id in self._wanted()]
-
-    def _wanted(self) -> list[str]:
-        return [instance_id for instance_id in self.request.instance_ids if instance_id not in self.failures]
-
-    def _instance_of(self, urn: str) -> str | None:
-        name = urn.rsplit("::", 1)[-1]
-        return next((key for key in self.request.instance_ids if self.request.resource_name(key) == name), None)
+        return f"urn:pulumi:{stack}::{PROJECT}::{TYPE}::{self.request.resource_name}"
 
     # Without the lock.
 
     async def _wait_for_all(self, say: Say) -> None:
         retry = Retry.from_environment(say)
-        tasks = {
-            asyncio.create_task(self._wait_for(finished, retry=retry))
-            for instance_id, finished in self._taken.items()
-            if instance_id not in self.failures
-        }
+        waited_for = [finished for key, finished in self._taken.items() if key not in self.failures]
+        # How far each of many is would fill the screen.
+        of_each = retry if len(waited_for) == 1 else retry.saying(lambda text: None)
+        tasks = {asyncio.create_task(self._wait_for(finished, retry=of_each)) for finished in waited_for}
         while tasks:
-            _, tasks = await asyncio.wait(tasks, timeout=0.2)
+            _, still = await asyncio.wait(tasks, timeout=0.2)
+            if len(waited_for) > 1 and len(still) < len(tasks):
+                failed = sum(one.set.instance_id in self.failures for one in waited_for)
+                say(f"{len(waited_for) - len(still) - failed} of {len(waited_for)} sets completed")
+            tasks = still
             if self._is_interrupted:
                 for task in tasks:
                     task.cancel()
@@ -273,14 +254,12 @@ class Backup:
 
         async def look(snapshot_ids: Sequence[str]) -> list[Snapshot]:
             found = await poller.look(snapshot_ids)
-            seen = taken.set.as_seen(found)
-            if seen.is_whole:
-                self.sets[seen.instance_id] = seen.record(region=taken.region, outcome=taken.outcome)
+            if (seen := taken.set.as_seen(found)).is_whole:
+                self._keep(replace(taken, set=seen))
             return found
 
         try:
-            seen = await wait_for_set(look, taken.set, seen=taken.set, timeout=self.request.timeout, retry=retry)
-            self.sets[seen.instance_id] = seen.record(region=taken.region, outcome=taken.outcome)
+            await wait_for_set(look, taken.set, seen=taken.set, timeout=self.request.timeout, retry=retry)
         except errors.SnapsetError as error:
             self.failures[taken.set.instance_id] = error
 
@@ -288,21 +267,22 @@ class Backup:
 
     def _on_event(self, say: Say, event: automation.EngineEvent) -> None:
         step = event.resource_pre_event.metadata if event.resource_pre_event else None
-        if step and step.op == automation.OpType.CREATE and step.type.endswith(":SnapshotSet"):
-            say(f"taking a set for {step.urn.rsplit('::', 1)[1]}")
+        if step and step.type == TYPE and step.op in (automation.OpType.CREATE, automation.OpType.UPDATE):
+            say(f"taking {_number_of_sets(self.request.instance_ids)}")
         if diagnostic := event.diagnostic_event:
             text = redact(re.sub(r"<\{%.*?%\}>", "", diagnostic.message).strip())
             if diagnostic.severity == "error":
-                self._diagnostics.append((self._instance_of(diagnostic.urn or ""), text))
+                self._diagnostics.append(text)
             elif diagnostic.severity in ("info", "info#err", "warning") and text:
                 say(text)
 
     def _failure(self, error: automation.CommandError) -> errors.SnapsetError:
         """Return why the run failed as a whole."""
-        texts = [text for _, text in self._diagnostics]
-        for text in texts:
+        for text in self._diagnostics:
             if known := errors.parse_shown(text):
                 return known
+            if match := re.search(r"property (\S+) value .* has a problem: (.*)", text, re.DOTALL):
+                return errors.InputError(f"reading {match[1]}: {match[2].strip()}.")
         if isinstance(error, automation.ConcurrentUpdateError):
             return self._locked(error)
         if killed := re.search(r"code: -(\d+)", str(error)):
@@ -311,17 +291,8 @@ class Backup:
                 f"that was taken is taken up by the next run with --change-id {self.request.change_id}; if the stack "
                 f"is locked then, clear the lock first: {self._unlock_command()}"
             )
-        return errors.SnapsetError(
-            f"updating stack {self.request.stack_name}: {texts[0] if texts else last_error(error)}"
-        )
-
-    def _parse(self, text: str) -> errors.SnapsetError:
-        """Return the error in what the engine reported of one instance's set."""
-        if known := errors.parse_shown(text):
-            return known
-        if match := re.search(r"property (\S+) value .* has a problem: (.*)", text, re.DOTALL):
-            return errors.InputError(f"reading {match[1]}: {match[2].strip()}.")
-        return errors.SnapsetError(f"updating stack {self.request.stack_name}: {text}")
+        why = self._diagnostics[0] if self._diagnostics else last_error(error)
+        return errors.SnapsetError(f"updating stack {self.request.stack_name}: {why}")
 
     def _locked(self, error: automation.CommandError) -> errors.LockedError:
         holders = "; ".join(str(lock) for lock in locks_in(str(error))) or "another run holds it"
@@ -334,6 +305,10 @@ class Backup:
         request = self.request
         which = ["--stack", request.stack] if request.stack else ["--change-id", request.change_id]
         return shlex.join(["snapset", "unlock", *which])
+
+
+def _number_of_sets(instance_ids: Sequence[str]) -> str:
+    return f"a set of {instance_ids[0]}" if len(instance_ids) == 1 else f"sets of {len(instance_ids)} instances"
 
 
 @contextmanager

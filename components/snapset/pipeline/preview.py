@@ -68,7 +68,7 @@ def _plan(ec2: Ec2, inputs: SetInputs, *, retry: Retry) -> PlannedSet:
         raise known or errors.InputError(f"reading {problem.property}: {problem.reason}.")
     doing = f"describing instance {inputs.instance_id}"
     instance = retry.while_throttled(lambda: ec2.describe_instance(inputs.instance_id), doing=doing)
-    volumes = preflight.volumes_of(preflight.resolve(ec2, inputs, instance), instance)
+    volumes = preflight.volumes_of(preflight.resolve(inputs, instance, describe=ec2.describe_volumes), instance)
     sizes = _find_sizes(ec2, list(volumes), retry=retry)
     return PlannedSet(
         instance_id=inputs.instance_id,

@@ -58,9 +58,10 @@ class BackupRequest:
         """The name of the stack."""
         return self.stack or self.slug
 
-    def resource_name(self, instance_id: str) -> str:
-        """The name of an instance's set in the stack."""
-        return f"{instance_id}-{self.slug}"
+    @property
+    def resource_name(self) -> str:
+        """The name in the stack of the resource that holds the sets of the change."""
+        return f"sets-{self.slug}"
 
 
 def new_change_id() -> str:

@@ -12,7 +12,7 @@ import re
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
@@ -50,9 +50,9 @@ class Lock:
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What a stack has of some resources before a run: their ids, and whether a run was cut off as it made one."""
+    """What a stack has of a change before a run: the sets, and whether a run was cut off while it took some."""
 
-    ids: frozenset[str] = frozenset()
+    set_ids: frozenset[str] = frozenset()
     was_cut_off: bool = False
 
 
@@ -148,18 +148,18 @@ def find_locks(state: automation.LocalWorkspace, stack: str) -> list[Lock]:
     return []
 
 
-def read_recorded(state: automation.LocalWorkspace, stack: str, urns: Collection[str]) -> Recorded:
-    """Return what the stack has of these resources before a run."""
+def read_recorded(state: automation.LocalWorkspace, stack: str, urn: str) -> Recorded:
+    """Return what the stack has of the resource with the sets of a change."""
     shown = state.pulumi_command.run(["stack", "export", "--stack", stack], state.work_dir, state.env_vars)
     deployment = json.loads(shown.stdout).get("deployment") or {}
-    resources = [resource for resource in deployment.get("resources") or [] if resource["urn"] in urns]
-    pending = deployment.get("pending_operations") or []
-    return Recorded(
-        ids=frozenset(resource["id"] for resource in resources if resource.get("id")),
-        was_cut_off=any(
-            operation["type"] == "creating" and operation["resource"]["urn"] in urns for operation in pending
-        ),
-    )
+    records = [
+        record
+        for resource in deployment.get("resources") or []
+        if resource["urn"] == urn
+        for record in resource.get("outputs", {}).get("sets", {}).values()
+    ]
+    pending = [operation["resource"]["urn"] for operation in deployment.get("pending_operations") or []]
+    return Recorded(set_ids=frozenset(record["set_id"] for record in records), was_cut_off=urn in pending)
 
 
 def clear_locks(state: automation.LocalWorkspace, stack: str) -> None:

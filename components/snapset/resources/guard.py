@@ -266,7 +266,9 @@ class _Guard:
         if instance is None or instance.is_gone:
             return "is gone"
         doing = f"describing instance {step.instance_id}"
-        inputs = self.retry.while_throttled(lambda: preflight.resolve(ec2, inputs, instance), doing=doing)
+        inputs = self.retry.while_throttled(
+            lambda: preflight.resolve(inputs, instance, describe=ec2.describe_volumes), doing=doing
+        )
         volumes = preflight.volumes_of(inputs, instance)
         if not volumes and step.change == "delete":
             # A run that was cut off may have detached the data volumes, and has taken its set.

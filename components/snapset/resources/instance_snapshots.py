@@ -9,7 +9,8 @@ from snapset import errors
 from snapset.resources.aws_provider import find_provider
 from snapset.resources.claim_and_wait import claim_and_wait
 from snapset.resources.context import gather_inputs, ignored_of
-from snapset.resources.snapshot_set import SetArgs, SnapshotSet
+from snapset.resources.sets_provider import SetArgs
+from snapset.resources.snapshot_set import SnapshotSet
 from snapset.retry import parse_duration
 from snapset.sets.model import SnapshotRecord
 

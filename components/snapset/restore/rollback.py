@@ -42,7 +42,7 @@ from snapset.sets import attempts, preflight, tags
 from snapset.sets.claim import claim_set
 from snapset.sets.create import create_set
 from snapset.sets.find import find_set, find_sets
-from snapset.sets.model import SnapshotSet
+from snapset.sets.model import SnapshotSet, is_marked
 from snapset.sets.wait import poller_for, wait_for_set
 
 # A safety set shows what is there now: an older one is not used, unless volumes have been swapped since.
@@ -228,7 +228,7 @@ class _Run:
             inputs = self.rollback.safety_inputs(launch_time=launch_time)
             volumes = preflight.volumes_of(inputs, self.ec2.describe_instance(self.instance_id))
             safety = create_set(self.ec2, inputs, volumes=volumes, retry=self.retry).set
-        if not all(snapshot.tags.get(tags.SNAPSHOT) == snapshot.snapshot_id for snapshot in safety.snapshots):
+        if not all(map(is_marked, safety.snapshots)):
             claim = next(iter(safety.claims), None) or tags.new_claim()
             claim_set(self.ec2, safety, claim=claim, retry=self.retry)
         self.record["safety_set_id"] = safety.set_id

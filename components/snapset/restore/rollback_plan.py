@@ -245,7 +245,7 @@ def _earlier_ids(instance: Instance, journal: Journal | None, found: SnapshotSet
     """Return the rollbacks to this set that may have been cut off; without a journal, just before they said so."""
     if journal:
         return [journal.rollback_id] if journal.set_id == found.set_id else []
-    return sorted(attempts.awaited(note_of(instance.instance_id)))
+    return sorted(attempts.awaited([note_of(instance.instance_id)]))
 
 
 def _was_used_since(ec2: Ec2, earlier: Rollback, *, retry: Retry) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,12 +17,16 @@ def note(token: str, set_id: str, *, seconds: float) -> None:
     """Note that the set may show up within these seconds; a second note of the same set replaces the first."""
     if not (folder := _folder()):
         return
+    path = folder / f"{token}.{set_id}"
+    part = folder / f".{path.name}.{os.getpid()}"
+    text = f"{time.time()} {seconds}"
     with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / f"{token}.{set_id}"
+        try:
+            part.write_text(text, encoding="utf-8")
+        except FileNotFoundError:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            part.write_text(text, encoding="utf-8")
         # Renamed, so that nobody reads half a note.
-        part = path.with_name(f".{path.name}.{os.getpid()}")
-        part.write_text(f"{time.time()} {seconds}", encoding="utf-8")
         part.replace(path)
 
 
@@ -32,23 +37,27 @@ def forget(token: str, set_id: str) -> None:
             (folder / f"{token}.{set_id}").unlink()
 
 
-def awaited(token: str) -> dict[str, float]:
-    """Return the sets of this token that may still show up, and within how many seconds each."""
-    found: dict[str, float] = {}
-    for path in _notes(token):
+def awaited(tokens: Collection[str]) -> dict[str, float]:
+    """Return the sets of these tokens that may still show up, and within how many seconds each.
+
+    Notes whose time is up are removed, whatever they are of.
+    """
+    wanted, found = set(tokens), {}
+    for path in _notes():
         left = _seconds_left(path)
-        if left > 0:
-            found[path.name.rpartition(".")[2]] = left
-        else:
+        token, _, set_id = path.name.rpartition(".")
+        if left <= 0:
             with suppress(OSError):
                 path.unlink()
+        elif token in wanted:
+            found[set_id] = left
     return found
 
 
-def _notes(token: str) -> list[Path]:
+def _notes() -> list[Path]:
     folder = _folder()
     try:
-        return sorted(folder.glob(f"{token}.*")) if folder else []
+        return sorted(folder.glob("[!.]*.*")) if folder else []
     except OSError:
         return []
 

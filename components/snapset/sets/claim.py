@@ -3,51 +3,113 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.retry import Retry
 from snapset.sets import tags
+from snapset.sets.abreast import for_each
 from snapset.sets.model import SnapshotSet
 from snapset.sets.volume import VolumeAttributes
 
+# As many ids fit in the value of one tag.
+_MARKED_AT_ONCE = 11
+# CreateTags takes a thousand resources; an error names all of a call.
+_ANNOUNCED_AT_ONCE = 200
+
 
 def claim_set(ec2: Ec2, taken: SnapshotSet, *, claim: str, retry: Retry, adopted: bool = False) -> None:
-    """Mark each snapshot with the claim of the resource that holds it, and with all that a restore has to know.
-
-    That is its device, its own id, how its volume was, and which others there are. Safe to repeat.
+    """Claim one set, or a part of it; see `claim_sets`.
 
     Args:
         ec2: where.
         taken: the set, or a part of it.
         claim: the value by which the resource tells its own set from another's.
         retry: how long to go on trying.
-        adopted: another run took the set, so its claim is not overwritten.
+        adopted: another run took the set.
+
+    Raises:
+        SnapsetError: why it could not be claimed.
     """
-    claimed = {f"{tags.ADOPTER}{claim}": tags.HOLDS} if adopted else {tags.CLAIM: claim}
+    for error in claim_sets(
+        ec2, [taken], claim=claim, adopted=[taken.set_id] if adopted else [], retry=retry
+    ).values():
+        raise error
+
+
+def claim_sets(
+    ec2: Ec2, taken: Sequence[SnapshotSet], *, claim: str, adopted: Collection[str] = (), retry: Retry
+) -> dict[str, errors.SnapsetError]:
+    """Mark each snapshot with the claim of the resource that holds it, and with all that a restore has to know.
+
+    That is its device, its own id, how its volume was, and which others there are. Snapshots with the same marks
+    share a call. Safe to repeat.
+
+    Args:
+        ec2: where.
+        taken: the sets, or parts of them.
+        claim: the value by which the resource tells its own sets from another's.
+        adopted: the ids of the sets that another run took, so that its claim is not overwritten.
+        retry: how long to go on trying, with each call.
+
+    Returns:
+        Why some could not be claimed, by the set's id.
+    """
+    failures: dict[str, errors.SnapsetError] = {}
+    set_ids = {snapshot_id: found.set_id for found in taken for snapshot_id in found.snapshot_ids}
+
+    def mark(part: tuple[Mapping[str, str], list[str]]) -> None:
+        wanted, snapshot_ids = part
+        try:
+            _tag_new(ec2, snapshot_ids, {**wanted, tags.SNAPSHOT: ",".join(snapshot_ids)}, retry=retry)
+        except errors.SnapsetError as error:
+            if len(snapshot_ids) == 1:
+                failures.setdefault(set_ids[snapshot_ids[0]], error)
+                return
+            # One may be to blame for all.
+            for snapshot_id in snapshot_ids:
+                mark((wanted, [snapshot_id]))
+
+    for_each(mark, list(_marks_of(ec2, taken, claim=claim, adopted=adopted, retry=retry)), abreast=len(taken) > 1)
+    return failures
+
+
+def _marks_of(
+    ec2: Ec2, taken: Sequence[SnapshotSet], *, claim: str, adopted: Collection[str], retry: Retry
+) -> Iterator[tuple[Mapping[str, str], list[str]]]:
+    """Return tags, each with the snapshots that are to have them."""
     attributes = _find_attributes(ec2, taken, retry=retry)
-    for snapshot in taken.snapshots:
-        wanted = {
-            **claimed,
-            tags.COUNT: str(taken.count),
-            tags.DEVICE: taken.devices[snapshot.snapshot_id],
-            tags.DEVICES: tags.devices_text(taken.devices.values()),
-            tags.SNAPSHOT: snapshot.snapshot_id,
-        }
-        if snapshot.volume_id in attributes:
-            wanted[tags.VOLUME] = attributes[snapshot.volume_id].text()
-        _tag_new(ec2, [snapshot.snapshot_id], wanted, retry=retry)
+    alike: defaultdict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
+    for found in taken:
+        claimed = {f"{tags.ADOPTER}{claim}": tags.HOLDS} if found.set_id in adopted else {tags.CLAIM: claim}
+        for snapshot in found.snapshots:
+            wanted = {
+                **claimed,
+                tags.COUNT: str(found.count),
+                tags.DEVICE: found.devices[snapshot.snapshot_id],
+                tags.DEVICES: tags.devices_text(found.devices.values()),
+            }
+            if snapshot.volume_id in attributes:
+                wanted[tags.VOLUME] = attributes[snapshot.volume_id].text()
+            alike[tuple(wanted.items())].append(snapshot.snapshot_id)
+    for marks, snapshot_ids in alike.items():
+        for start in range(0, len(snapshot_ids), _MARKED_AT_ONCE):
+            yield dict(marks), snapshot_ids[start : start + _MARKED_AT_ONCE]
 
 
-def announce_claim(ec2: Ec2, adopted: SnapshotSet, *, claim: str, retry: Retry) -> None:
-    """Tag an adopted set as about to be held by another resource than the one that took it.
+def announce_claim(ec2: Ec2, adopted: Sequence[SnapshotSet], *, claim: str, retry: Retry) -> None:
+    """Tag adopted sets as about to be held by another resource than the one that took them.
 
-    If the old resource turns out to hold this set in its state, deleting that resource must not delete the set. Until
-    it is claimed, a rerun can still adopt the set.
+    If the old resource turns out to hold such a set in its state, deleting that resource must not delete the set.
+    Until it is claimed, a rerun can still adopt the set.
     """
-    _tag_new(ec2, adopted.snapshot_ids, {f"{tags.ADOPTER}{claim}": tags.ANNOUNCED}, retry=retry)
+    snapshot_ids = [snapshot_id for found in adopted for snapshot_id in found.snapshot_ids]
+    for start in range(0, len(snapshot_ids), _ANNOUNCED_AT_ONCE):
+        some = snapshot_ids[start : start + _ANNOUNCED_AT_ONCE]
+        _tag_new(ec2, some, {f"{tags.ADOPTER}{claim}": tags.ANNOUNCED}, retry=retry)
 
 
 def find_other_claims(ec2: Ec2, snapshot_ids: Sequence[str], *, claim: str) -> list[str]:
@@ -91,13 +153,14 @@ def delete_snapshots(ec2: Ec2, snapshot_ids: Sequence[str], *, retry: Retry) -> 
     return kept
 
 
-def _find_attributes(ec2: Ec2, taken: SnapshotSet, *, retry: Retry) -> dict[str, VolumeAttributes]:
-    """Return how the volumes are, by id; that some can't be described is said, and the set is marked all the same."""
-    describe = partial(ec2.describe_volumes, sorted(taken.volume_ids))
+def _find_attributes(ec2: Ec2, taken: Sequence[SnapshotSet], *, retry: Retry) -> dict[str, VolumeAttributes]:
+    """Return how the volumes are, by id. Where they can't be described, that is said, and marked is what is known."""
+    describe = partial(ec2.describe_volumes, sorted({key for found in taken for key in found.volume_ids}))
+    which = taken[0].set_id if len(taken) == 1 else f"{len(taken)} sets"
     try:
-        volumes = retry.while_throttled(describe, doing=f"describing the volumes of {taken.instance_id}")
+        volumes = retry.while_throttled(describe, doing=f"describing the volumes of {which}")
     except errors.SnapsetError as error:
-        retry.say(f"warning: {taken.set_id}: the types of its volumes are not recorded: {error}")
+        retry.say(f"warning: {which}: the types of the volumes are not recorded: {error}")
         return {}
     return {volume.volume_id: VolumeAttributes.of(volume) for volume in volumes}
 

@@ -41,7 +41,7 @@ def create_set(
     volumes: Mapping[str, str] | None,
     retry: Retry,
     still_wanted: Callable[[], bool] = lambda: True,
-    cut_off: bool = False,
+    first_look: Sequence[SnapshotSet] | None = None,
 ) -> Taken:
     """Adopt the set that an earlier attempt at the same intent left behind, or create one.
 
@@ -51,7 +51,7 @@ def create_set(
         volumes: the volumes that the set will hold, each with its device, or None if they are not known.
         retry: how long to go on trying.
         still_wanted: asked before each attempt; false once nobody is there to record the set.
-        cut_off: a run on another machine was cut off while it took the set, which may not be visible yet.
+        first_look: the sets of this intent that a look for many intents has just found; it has waited, too.
 
     Raises:
         ThrottledError: AWS went on answering "not now" for as long as `retry` allows. No set was made.
@@ -59,12 +59,12 @@ def create_set(
         SnapsetError: the answer of AWS; no set was made.
     """
     doing = f"creating snapshots of {inputs.instance_id}"
-    search = _Search(ec2=ec2, inputs=inputs, volumes=volumes, retry=retry)
-    awaited = attempts.awaited(inputs.token)
-    wait = max([*awaited.values(), retry.consistency if cut_off else 0.0])
+    search = _Search(ec2=ec2, inputs=inputs, volumes=volumes, retry=retry, first_look=first_look)
+    awaited = attempts.awaited([inputs.token]) if first_look is None else {}
+    wait = max(awaited.values(), default=0.0)
     if wait:
         retry.say(f"{doing}: an earlier run was cut off: looking for its set for up to {wait:.0f} s")
-    if found := search.run(doing, wait=wait, awaited=set() if cut_off else set(awaited)):
+    if found := search.run(doing, wait=wait, awaited=awaited):
         return Taken(set=found, outcome="adopted")
     while True:
         set_id = tags.new_set_id()
@@ -126,6 +126,7 @@ class _Search:
     inputs: SetInputs
     volumes: Mapping[str, str] | None
     retry: Retry
+    first_look: Sequence[SnapshotSet] | None = None
     own_ids: list[str] = field(default_factory=list)
 
     def run(self, doing: str, *, wait: float = 0, awaited: Collection[str] = ()) -> SnapshotSet | None:
@@ -140,7 +141,10 @@ class _Search:
         growing_until = time.monotonic() + self.retry.consistency
         pause = 0.5
         while True:
-            sets = self.retry.while_throttled(self._look, doing=doing)
+            if self.first_look is not None:
+                sets, self.first_look = list(self.first_look), None
+            else:
+                sets = self.retry.while_throttled(self._look, doing=doing)
             candidates = [found for found in sets if self._is_adoptable(found)]
             time_is_up = time.monotonic() + pause > growing_until
             for candidate in candidates:

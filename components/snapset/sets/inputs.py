@@ -91,6 +91,7 @@ class SetInputs:
             change_id=self.change_id,
             count=count,
             on_delete=self.on_delete,
+            volumes_copied=self.copy_tags_from_source is not None,
         )
         instance: dict[str, Any] = {"InstanceId": self.instance_id}
         if self.exclude_boot_volume:

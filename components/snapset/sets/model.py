@@ -102,7 +102,7 @@ class SnapshotSet:
         if devices is None:
             devices = {snapshot.snapshot_id: snapshot.tags.get(tags.DEVICE, "") for snapshot in members}
         if count is None:
-            count = _count_of([snapshot for snapshot in members if _is_marked(snapshot)]) or _count_of(members)
+            count = _count_of([snapshot for snapshot in members if is_marked(snapshot)]) or _count_of(members)
 
         def order(snapshot: Snapshot) -> tuple[bool, str, str]:
             device = devices[snapshot.snapshot_id]
@@ -284,6 +284,11 @@ def group(snapshots: Iterable[Snapshot]) -> list[SnapshotSet]:
     return sorted(sets, key=lambda found: (found.start_time, found.set_id), reverse=True)
 
 
+def is_marked(snapshot: Snapshot) -> bool:
+    """Tell whether the snapshot itself was marked as a part of its set, and is no copy of one that was."""
+    return snapshot.snapshot_id in snapshot.tags.get(tags.SNAPSHOT, "").split(",")
+
+
 def _record(snapshot: Snapshot, device: str) -> SnapshotRecord:
     record = SnapshotRecord(
         snapshot_id=snapshot.snapshot_id,
@@ -305,22 +310,18 @@ def _may_be_member(snapshot: Snapshot) -> bool:
         tags.SET_ID.fullmatch(snapshot.tags.get(tags.SET, "")) is not None
         and rules.INSTANCE_ID.fullmatch(snapshot.tags.get(tags.INSTANCE, "")) is not None
         and bool(snapshot.tags.get(tags.TOKEN))
-        and (_is_marked(snapshot) or snapshot.tags.get(tags.SNAPSHOT) == "")
+        and (is_marked(snapshot) or not snapshot.tags.get(tags.SNAPSHOT))
         and snapshot.volume_id != _VOLUME_OF_COPIES
     )
 
 
-def _is_marked(snapshot: Snapshot) -> bool:
-    return snapshot.tags.get(tags.SNAPSHOT) == snapshot.snapshot_id
-
-
 def _members_of(candidates: Sequence[Snapshot]) -> list[Snapshot]:
     """Leave out what got the tags of a set that was not marked yet: it is younger, or of a volume once more."""
-    in_order = sorted(candidates, key=lambda snapshot: (not _is_marked(snapshot), snapshot.start_time))
+    in_order = sorted(candidates, key=lambda snapshot: (not is_marked(snapshot), snapshot.start_time))
     latest = _time_of(in_order[0]) + _START_TIMES_WITHIN
     members: dict[str, Snapshot] = {}
     for snapshot in in_order:
-        if _is_marked(snapshot) or _time_of(snapshot) <= latest:
+        if is_marked(snapshot) or _time_of(snapshot) <= latest:
             members.setdefault(snapshot.volume_id, snapshot)
     return list(members.values())
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
-from snapset.aws.records import Instance
+from snapset.aws.records import Instance, Volume
 from snapset.retry import Retry
 from snapset.rules import Problem
 from snapset.sets import tags
 from snapset.sets.inputs import MAX_EXCLUSIONS, SetInputs
+
+# Returns the volumes of these ids; those that can't be seen are left out.
+Describe = Callable[[list[str]], list[Volume]]
 
 
 def find_problems(ec2: Ec2, inputs: SetInputs, *, dry_run: bool, retry: Retry) -> list[Problem]:
@@ -23,7 +27,7 @@ def find_problems(ec2: Ec2, inputs: SetInputs, *, dry_run: bool, retry: Retry) -
     try:
         try:
             instance = ec2.describe_instance(inputs.instance_id)
-            inputs = resolve(ec2, inputs, instance)
+            inputs = resolve(inputs, instance, describe=ec2.describe_volumes)
             found = _find_misfits(ec2, inputs, instance)
         except errors.NotPermittedError as error:
             retry.say(f"{unchecked}: {error}")
@@ -39,8 +43,13 @@ def find_problems(ec2: Ec2, inputs: SetInputs, *, dry_run: bool, retry: Retry) -
     return found
 
 
-def resolve(ec2: Ec2, inputs: SetInputs, instance: Instance) -> SetInputs:
+def resolve(inputs: SetInputs, instance: Instance, *, describe: Describe) -> SetInputs:
     """Return the inputs with what the instance adds to them now: volumes that have a tag, and tags of its own.
+
+    Args:
+        inputs: what to snapshot.
+        instance: of what.
+        describe: returns the volumes of these ids.
 
     Raises:
         SnapsetError: the volumes can't be described.
@@ -48,7 +57,7 @@ def resolve(ec2: Ec2, inputs: SetInputs, instance: Instance) -> SetInputs:
     tagged: list[str] = []
     if wanted := inputs.exclude_data_volume_tags.items():
         data = [volume_id for volume_id in instance.devices if volume_id != instance.root_volume_id]
-        tagged = [volume.volume_id for volume in ec2.describe_volumes(data) if wanted & volume.tags.items()]
+        tagged = [volume.volume_id for volume in describe(data) if wanted & volume.tags.items()]
     handed_on = {
         key: value
         for key, value in instance.tags.items()

@@ -16,7 +16,6 @@ PREFIX = "snapset:"
 
 SET_ID = re.compile(r"set-[0-9a-f]{17}")
 
-# Every own key is set by CreateSnapshots itself, some of them to "": what the call sets is not copied from a volume.
 SET = "snapset:set"
 TOKEN = "snapset:token"  # noqa: S105 - the key of a tag
 INSTANCE = "snapset:instance"
@@ -26,7 +25,7 @@ COUNT = "snapset:count"
 # Set once a stack's state is known to hold the set. A set without a claim belongs to no state yet.
 CLAIM = "snapset:claim"
 DEVICE = "snapset:device"
-# The snapshot's own id: a copy whose tags were copied, too, has the id of another.
+# The snapshot's own id, among those that the same call marked: a copy whose tags were copied is none of them.
 SNAPSHOT = "snapset:snapshot"
 # What a snapshot does not record of its volume: see `snapset.sets.volume`.
 VOLUME = "snapset:volume"
@@ -63,9 +62,19 @@ def new_claim() -> str:
 
 
 def own_tags(
-    *, set_id: str, token: str, instance_id: str, change_id: str | None, count: int | None, on_delete: str
+    *,
+    set_id: str,
+    token: str,
+    instance_id: str,
+    change_id: str | None,
+    count: int | None,
+    on_delete: str,
+    volumes_copied: bool,
 ) -> dict[str, str]:
-    """Return all own tags as CreateSnapshots sets them, for every snapshot of the set alike."""
+    """Return the own tags as CreateSnapshots sets them, for every snapshot of the set alike.
+
+    Where the tags of volumes are copied, all of them: what the call itself sets is not copied from a volume.
+    """
     known = {
         SET: set_id,
         TOKEN: token,
@@ -74,7 +83,7 @@ def own_tags(
         COUNT: "" if count is None else str(count),
         ON_DELETE: on_delete,
     }
-    return {**dict.fromkeys(OWN_KEYS, ""), **known}
+    return {key: known.get(key, "") for key in OWN_KEYS if volumes_copied or known.get(key)}
 
 
 def fit(text: str) -> str:

@@ -1,0 +1,201 @@
+"""Take a set of each of many instances, each exactly once, with as few calls as there can be.
+
+They are described together, a thousand with a call, and looked for together, two hundred with a call. What remains is
+one CreateSnapshots for each, side by side, and paced once AWS answers "not now". One that fails keeps none of the
+others from its set.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from snapset import errors
+from snapset.aws.ec2 import FILTER_VALUES, Ec2
+from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND
+from snapset.aws.records import COMPLETED, PENDING, Instance
+from snapset.retry import Pace, Retry
+from snapset.sets import attempts, preflight, tags
+from snapset.sets.abreast import for_each
+from snapset.sets.create import Taken, create_set
+from snapset.sets.find import find_sets
+from snapset.sets.inputs import SetInputs
+from snapset.sets.model import SnapshotSet
+
+_Instances = Mapping[str, Instance]
+
+
+@dataclass(kw_only=True)
+class Fleet:
+    """What became of each instance, by id: its set, or why it has none."""
+
+    taken: dict[str, Taken] = field(default_factory=dict)
+    failures: dict[str, errors.SnapsetError] = field(default_factory=dict)
+
+
+def take_sets(
+    ec2: Ec2,
+    wanted: Sequence[SetInputs],
+    *,
+    retry: Retry,
+    still_wanted: Callable[[], bool] = lambda: True,
+    cut_off: bool = False,
+) -> Fleet:
+    """Adopt or create the set of each intent; see `snapset.sets.create.create_set`.
+
+    Args:
+        ec2: where.
+        wanted: what to snapshot, one for each instance.
+        retry: how long to go on trying, with each of them.
+        still_wanted: asked before each attempt; false once nobody is there to record the sets.
+        cut_off: a run on another machine was cut off while it took sets, which may not be visible yet.
+
+    Raises:
+        SnapsetError: the instances, or the sets, can't be looked at; nothing was taken.
+    """
+    ready, instances, refused = _look(ec2, wanted, retry=retry)
+    fleet = Fleet(failures=refused)
+    seen = _find_earlier(ec2, ready, cut_off=cut_off, retry=retry)
+    if len(ready) > 1:
+        retry = replace(retry, pace=Pace(), gets_on=_OwnSnapshots(ec2, fleet))
+
+    def take(inputs: SetInputs) -> None:
+        instance = instances.get(inputs.instance_id)
+        try:
+            fleet.taken[inputs.instance_id] = create_set(
+                ec2,
+                inputs,
+                volumes=(preflight.volumes_of(inputs, instance) or None) if instance else None,
+                retry=retry,
+                still_wanted=still_wanted,
+                first_look=seen.get(inputs.token, ()),
+            )
+        except errors.SnapsetError as error:
+            fleet.failures[inputs.instance_id] = error
+
+    for_each(take, ready, say=lambda number: retry.say(f"{number} sets taken"))
+    return fleet
+
+
+def find_refused(ec2: Ec2, wanted: Sequence[SetInputs], *, retry: Retry) -> dict[str, errors.SnapsetError]:
+    """Return why no set can be taken, by the instances that are not as they have to be. Creates nothing.
+
+    Raises:
+        SnapsetError: the instances can't be looked at; or AWS would allow no set, by a dry run for one of them.
+    """
+    ready, _, refused = _look(ec2, wanted, retry=retry)
+    for inputs in ready[:1]:
+        ec2.check_create_snapshots(inputs.request(set_id=tags.new_set_id()))
+    return refused
+
+
+def _look(
+    ec2: Ec2, wanted: Sequence[SetInputs], *, retry: Retry
+) -> tuple[list[SetInputs], _Instances, dict[str, errors.SnapsetError]]:
+    """Return what is to be taken, with what the instances add to it; the instances; and why some have to be left out.
+
+    Without the permission to describe them, the inputs are as they are, and there are no instances.
+    """
+    ids = [inputs.instance_id for inputs in wanted]
+    try:
+        instances = retry.while_throttled(lambda: ec2.describe_instances(ids), doing=f"describing {_number(ids)}")
+    except errors.NotPermittedError as error:
+        if any(inputs.needs_instance for inputs in wanted):
+            raise
+        retry.say(f"warning: {_number(ids)}: the snapshots' devices are not recorded: {error}")
+        return list(wanted), {}, {}
+    volumes = _describe_data_volumes(ec2, wanted, instances, retry=retry)
+    ready: list[SetInputs] = []
+    refused: dict[str, errors.SnapsetError] = {}
+    for inputs in wanted:
+        instance_id, doing = inputs.instance_id, f"creating snapshots of {inputs.instance_id}"
+        if instance_id not in instances:
+            where = f"there is no such instance in {ec2.settings.region}. Check the id, the Region and the account."
+            code = INVALID_INSTANCE_NOT_FOUND
+            refused[instance_id] = errors.NotFoundError(f"{doing}: {code}: {where}", code=code)
+            continue
+        resolved = preflight.resolve(inputs, instances[instance_id], describe=volumes)
+        if problems := preflight.check_instance(resolved, instances[instance_id]):
+            reasons = "; ".join(problem.reason for problem in problems)
+            refused[instance_id] = errors.InputError(f"{doing}: {reasons}.")
+        else:
+            ready.append(resolved)
+    return ready, instances, refused
+
+
+def _describe_data_volumes(
+    ec2: Ec2, wanted: Sequence[SetInputs], instances: _Instances, *, retry: Retry
+) -> preflight.Describe:
+    """Return what describes a data volume: asked once for all, and only if their tags matter."""
+    if not any(inputs.exclude_data_volume_tags for inputs in wanted):
+        return lambda volume_ids: []
+    of_all = sorted({key for one in instances.values() for key in one.devices if key != one.root_volume_id})
+    found = retry.while_throttled(
+        lambda: ec2.describe_volumes(of_all), doing=f"describing the volumes of {_number(list(instances))}"
+    )
+    volumes = {volume.volume_id: volume for volume in found}
+    return lambda volume_ids: [volumes[key] for key in volume_ids if key in volumes]
+
+
+def _find_earlier(
+    ec2: Ec2, wanted: Sequence[SetInputs], *, cut_off: bool, retry: Retry
+) -> dict[str, list[SnapshotSet]]:
+    """Return the sets that earlier attempts at these intents have left, by token.
+
+    Where a run was cut off as it took some, they may not be visible yet, and are waited for.
+    """
+    tokens = [inputs.token for inputs in wanted]
+    awaited = attempts.awaited(tokens)
+    seconds = max([*awaited.values(), retry.consistency if cut_off else 0.0])
+    if seconds:
+        retry.say(f"an earlier run was cut off: looking for what it has taken for up to {seconds:.0f} s")
+    until, pause = time.monotonic() + seconds, 0.5
+    while True:
+        found: defaultdict[str, list[SnapshotSet]] = defaultdict(list)
+        for start in range(0, len(tokens), FILTER_VALUES):
+            for one in find_sets(ec2, {f"tag:{tags.TOKEN}": tokens[start : start + FILTER_VALUES]}, retry=retry):
+                found[one.snapshots[0].tags[tags.TOKEN]].append(one)
+        missing = awaited.keys() - {one.set_id for sets in found.values() for one in sets}
+        are_there = found.keys() == set(tokens) if cut_off else not missing
+        if are_there or time.monotonic() + pause > until:
+            return found
+        time.sleep(pause)
+        pause = min(pause * 2, 5.0)
+
+
+class _OwnSnapshots:
+    """Tells whether AWS has got on with what a run has taken: too many pending snapshots keep it from taking more."""
+
+    _LOOK_SECONDS = 30.0
+
+    def __init__(self, ec2: Ec2, fleet: Fleet) -> None:
+        self._ec2, self._fleet = ec2, fleet
+        self._lock = threading.Lock()
+        self._done = 0
+        self._answer, self._until = False, 0.0
+
+    def __call__(self) -> bool:
+        # Many threads ask at about the same time.
+        with self._lock:
+            if time.monotonic() > self._until:
+                done = self._look()
+                self._answer, self._done = done > self._done, done
+                self._until = time.monotonic() + self._LOOK_SECONDS
+            return self._answer
+
+    def _look(self) -> int:
+        """Return how much of them is done, in percent of one snapshot; what it was before if that can't be seen."""
+        taken = [key for taken in list(self._fleet.taken.values()) for key in taken.set.snapshot_ids]
+        try:
+            found = self._ec2.describe_snapshots(taken)
+        except errors.SnapsetError:
+            return self._done
+        done = {PENDING: 0, COMPLETED: 100}
+        return sum(int(one.progress.rstrip("%") or 0) or done.get(one.state, 0) for one in found)
+
+
+def _number(instance_ids: Sequence[str]) -> str:
+    return instance_ids[0] if len(instance_ids) == 1 else f"{len(instance_ids)} instances"

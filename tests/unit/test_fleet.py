@@ -1,0 +1,108 @@
+"""Sets of many instances: how many calls they take, who gets one, and how fast AWS is asked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+from snapset import errors
+from snapset.aws import ec2 as aws_ec2
+from snapset.aws.ec2 import Ec2
+from snapset.emulator.client import EmbeddedEC2
+from snapset.retry import Pace, Retry
+from snapset.sets import fleet
+from snapset.sets.claim import claim_sets
+from snapset.sets.fleet import take_sets
+from snapset.sets.inputs import SetInputs
+
+RETRY = Retry(consistency=2, throttle=30, late=2)
+NOT_THERE = "i-0123456789abcdef0"
+
+
+@pytest.fixture
+def wanted(ec2: EmbeddedEC2, inputs: SetInputs) -> list[SetInputs]:
+    return [replace(inputs, instance_id=ec2.launch().instance_id, change_id="c") for _ in range(5)]
+
+
+def actions(ec2: EmbeddedEC2) -> list[str]:
+    return [call["action"] for call in ec2.calls()]
+
+
+def test_as_few_calls_are_made_as_there_can_be(
+    aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws_ec2, "_INSTANCES_A_CALL", 4)
+    monkeypatch.setattr(fleet, "FILTER_VALUES", 3)
+    ec2.clear_calls()
+    taken = take_sets(aws, wanted, retry=RETRY)
+    made = actions(ec2)
+    assert {name: made.count(name) for name in set(made)} == {
+        "DescribeInstances": 2,
+        "DescribeSnapshots": 2,
+        "CreateSnapshots": 5,
+    }
+    assert taken.taken.keys() == {inputs.instance_id for inputs in wanted}
+    ec2.clear_calls()
+    assert claim_sets(aws, [each.set for each in taken.taken.values()], claim="c", retry=RETRY) == {}
+    assert sorted(set(actions(ec2))) == ["CreateTags", "DescribeVolumes"]
+    assert len(ec2.calls("CreateTags")) == 1
+
+
+def test_what_an_earlier_run_took_is_adopted(aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs]) -> None:
+    first = take_sets(aws, wanted[:3], retry=RETRY)
+    ec2.clear_calls()
+    again = take_sets(aws, wanted, retry=RETRY)
+    assert len(ec2.calls("CreateSnapshots")) == 2
+    assert {key: taken.outcome for key, taken in again.taken.items()} == {
+        inputs.instance_id: "adopted" if inputs in wanted[:3] else "created" for inputs in wanted
+    }
+    for key, taken in first.taken.items():
+        assert again.taken[key].set.set_id == taken.set.set_id
+
+
+def test_an_instance_that_can_not_be_snapshotted_is_named_and_the_others_get_their_sets(
+    aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs], inputs: SetInputs
+) -> None:
+    gone = wanted[0].instance_id
+    ec2.ec2().terminate_instances(InstanceIds=[gone])
+    ec2.fault(action="CreateSnapshots", kind="deny", match=wanted[1].instance_id)
+    made = take_sets(aws, [*wanted, replace(inputs, instance_id=NOT_THERE)], retry=RETRY)
+    assert made.taken.keys() == {each.instance_id for each in wanted[2:]}
+    kinds = {key: type(error) for key, error in made.failures.items()}
+    assert kinds == {
+        gone: errors.InputError,
+        wanted[1].instance_id: errors.NotPermittedError,
+        NOT_THERE: errors.NotFoundError,
+    }
+
+
+def test_nothing_is_taken_if_it_depends_on_instances_that_can_not_be_described(
+    aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs]
+) -> None:
+    ec2.fault(action="DescribeInstances", kind="deny")
+    with pytest.raises(errors.NotPermittedError):
+        take_sets(aws, [replace(inputs, copy_tags_from_instance=True) for inputs in wanted], retry=RETRY)
+    assert ec2.calls("CreateSnapshots") == []
+
+
+def test_calls_slow_down_together_once_aws_says_not_now() -> None:
+    bucket, refused, made = [10.0, time.monotonic()], [], []
+
+    def call() -> None:
+        now = time.monotonic()
+        bucket[0], bucket[1] = min(10.0, bucket[0] + (now - bucket[1]) * 20), now
+        if bucket[0] < 1:
+            refused.append(now)
+            raise errors.ThrottledError("not now", code="RequestLimitExceeded")
+        bucket[0] -= 1
+        made.append(now)
+
+    pace = Pace()
+    while len(made) < 30:
+        try:
+            pace.make(call)
+        except errors.ThrottledError:
+            continue
+    assert made[9] - made[0] < 0.2
+    assert len(refused) <= 6
