@@ -41,12 +41,13 @@ class Pace:
     # CreateSnapshots may be called 100 times at once, and five times a second after that.
     _REFILL_SECONDS = 0.2
     _LONGEST_SECONDS = 5.0
-    _SLOWER, _FASTER = 1.15, 0.99
+    # So about one call in 25 is refused: as fast as the bucket refills, whatever its size, and whoever else uses it.
+    _SLOWER, _FASTER = 1.05, 0.998
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._interval = 0.0
-        self._next = 0.0
+        self._next = self._slowed = 0.0
 
     def make(self, call: Callable[[], _T]) -> _T:
         """Make the call when its turn has come.
@@ -66,16 +67,18 @@ class Pace:
                 self._slow_down(began=turn)
             raise
         with self._lock:
-            self._interval = max(self._interval * self._FASTER, self._REFILL_SECONDS / 2 if self._interval else 0.0)
+            self._interval *= self._FASTER
         return made
 
     def _slow_down(self, *, began: float) -> None:
         with self._lock:
             if not self._interval:
                 self._interval = self._REFILL_SECONDS
-            elif began >= self._next - 2 * self._interval:
+            elif began > self._slowed:
+                # A call that was under way when the pace changed says nothing of the new one.
                 self._interval = min(self._interval * self._SLOWER, self._LONGEST_SECONDS)
-            self._next = max(self._next, time.monotonic() + self._interval)
+            self._slowed = time.monotonic()
+            self._next = max(self._next, self._slowed + self._interval)
 
 
 @dataclass(frozen=True, kw_only=True)
