@@ -8,6 +8,7 @@ moto is imported in that process only.
     sets, snapshots, life      which snapshots a set gets, the snapshots, and how their state changes over time
     filters                    which snapshots DescribeSnapshots returns
     storage, images, tags, zones   volumes, images, tags, Outposts and Local Zones
+    speed                      what moto works out anew for each answer, remembered
     world                      settings, locks and planned failures that a test can change
     middleware, faults, calls  scripted faults and the call log, in front of moto
     control                    the HTTP API that changes all this

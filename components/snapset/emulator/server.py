@@ -13,7 +13,7 @@ from moto.core.responses import BaseResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from . import models
+from . import models, speed
 from .middleware import FaultMiddleware
 from .world import WORLD, Settings
 
@@ -33,6 +33,7 @@ def serve(*, port: int, settings: Settings, region: str, parent: int | None) -> 
     """
     WORLD.begin(settings)
     models.install()
+    speed.install()
     BaseResponse.default_region = region
     app = FaultMiddleware(DomainDispatcherApplication(create_backend_app))
     server = make_server(LOOPBACK, port, app, threaded=True, request_handler=_QuietRequestHandler)
