@@ -1,6 +1,7 @@
 """Volumes: made from completed snapshots only, attached to one instance of their zone, at a free device."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -31,6 +32,17 @@ class StrictAttachment(VolumeAttachment):  # type: ignore[misc]
         """Whether the volume is deleted when its instance is terminated."""
         block = self.instance.block_device_mapping.get(self.device)
         return bool(block and block.delete_on_termination)
+
+
+# The filters of DescribeVolumes whose values are ids.
+_ID_OF: dict[str, Callable[[Any], str | None]] = {
+    "volume-id": lambda volume: volume.id,
+    "attachment.instance-id": lambda volume: volume.attachment.instance.id if volume.attachment else None,
+}
+
+
+def _are_ids(values: Iterable[str]) -> bool:
+    return all(re.fullmatch(r"[a-z]+-[0-9a-f]+", value) for value in values)
 
 
 class VolumesBackend:
@@ -96,13 +108,11 @@ class VolumesBackend:
         for volume_id in volume_ids or []:
             self.get_volume(volume_id)
         unique = list(dict.fromkeys(volume_ids or []))
-        wanted = set((filters or {}).get("volume-id", ()))
-        if wanted and not any(set(text) & set("*?[") for text in wanted):
-            # moto compares each volume of the region with each of these.
-            others = {name: values for name, values in filters.items() if name != "volume-id"}
-            found: list[Any] = super().describe_volumes(unique, others)  # type: ignore[misc]
-            return [volume for volume in found if volume.id in wanted]
-        return super().describe_volumes(unique, filters)  # type: ignore[misc,no-any-return]
+        exact = {name: set(values) for name, values in (filters or {}).items() if name in _ID_OF and _are_ids(values)}
+        # moto compares each volume of the region with each id.
+        others = {name: values for name, values in (filters or {}).items() if name not in exact}
+        found: list[Any] = super().describe_volumes(unique, others)  # type: ignore[misc]
+        return [one for one in found if all(_ID_OF[name](one) in values for name, values in exact.items())]
 
     def check_new_volume(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Refuse a volume that EC2 would not make; return size, encryption and key, as they will be."""
