@@ -131,9 +131,9 @@ def test_only_verbose_shows_each_call_with_its_request_id_and_time(
     assert all(re.fullmatch(r"aws: \w+: HTTP 200, request \S+, \d+\.\d{3} s", line) for line in lines)
     assert snapset.env["AWS_SECRET_ACCESS_KEY"] not in verbose.stderr
     json.loads(verbose.stdout)
-    ec2.fault(action="DescribeInstances", kind="close_before", times=3)
+    ec2.fault(action="DescribeVolumes", kind="close_before", times=3)
     lines = shown(snapset("--verbose", "backup", instance.instance_id, "--change-id", "c").failed())
-    assert any(re.match(r"aws: DescribeInstances: no answer: \w+, ", line) for line in lines)
+    assert any(re.match(r"aws: DescribeVolumes: no answer: \w+, ", line) for line in lines)
 
 
 def test_a_rerun_of_a_change_takes_no_second_set(

@@ -96,8 +96,9 @@ def test_one_bad_instance_of_fifty_keeps_none_of_the_others_from_its_set(fleet: 
     assert f"{NOT_THERE}: NotFoundError: creating snapshots of {NOT_THERE}: Inval" in failed.text
     assert len(find_sets(ec2)) == 49
     assert recorded(fleet)["sets"].keys() == set(good)
-    # One that is there is asked for in vain, and then the others; one look for all tokens.
-    assert len(ec2.calls("DescribeInstances")) == 2
+    # Only the one that has no volume is looked at itself.
+    assert len(ec2.calls("DescribeInstances")) == 1
+    assert len(ec2.calls("DescribeVolumes")) == 1
     assert len(ec2.calls("CreateSnapshots")) == 49
     fleet.config["instances"] = [*good, *launch(ec2, 1)]
     ec2.clear_calls()

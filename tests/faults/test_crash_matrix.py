@@ -36,9 +36,9 @@ claim  6 CreateTags                    .       .      a       .         .   .   
 """
 COMMAND = """
                                  command
-check  0 DescribeInstances             b
+check  0 DescribeVolumes               b
 create 2 CreateSnapshots              ba
-claim  5 CreateTags                    b
+claim  4 CreateTags                    b
 """
 DESTROY = """
                                 provider engine refused throttled 500 closed late

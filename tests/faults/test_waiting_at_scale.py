@@ -26,8 +26,8 @@ def test_each_poll_is_one_request_for_all_sets(
     program: Callable[[str], Project], ec2: EmbeddedEC2, count: int
 ) -> None:
     def looks() -> list[set[str]]:
-        values = ([item for item in call["params"].items() if "Value" in item[0]] for call in ec2.calls())
-        return [{value for _, value in filters} for filters in values]
+        asked = ([item for item in call["params"].items() if "SnapshotId." in item[0]] for call in ec2.calls())
+        return [{value for _, value in ids} for ids in asked]
 
     launched = ec2.ec2().run_instances(ImageId="ami-12345678", MinCount=count, MaxCount=count)["Instances"]
     project = program(WAITING)

@@ -70,6 +70,12 @@ CALLS: list[tuple[str, Call, str, str]] = [
         "ec2:DescribeInstances",
     ),
     (
+        "describing volumes in us-east-1",
+        lambda aws, inputs: aws.find_attached([inputs.instance_id]),
+        "DescribeVolumes",
+        "ec2:DescribeVolumes",
+    ),
+    (
         "looking for instances in us-east-1",
         lambda aws, inputs: aws.find_instances({"tag:a": ["b"]}),
         "DescribeInstances",

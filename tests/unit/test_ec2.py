@@ -174,19 +174,29 @@ def test_snapshots_that_are_not_visible_yet_are_left_out(aws: Ec2, ec2: Embedded
     assert aws.describe_snapshots(ids(taken)) == []
 
 
+def test_where_all_are_there_they_are_asked_for_by_one_call(
+    aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]
+) -> None:
+    assert set(ids(aws.describe_snapshots(ids(taken)))) == set(ids(taken))
+    [call] = ec2.calls("DescribeSnapshots")
+    assert {value for key, value in call["params"].items() if key.startswith("SnapshotId.")} == set(ids(taken))
+
+
 def test_no_snapshots_are_no_call(aws: Ec2, ec2: EmbeddedEC2) -> None:
     assert aws.describe_snapshots([]) == []
     assert ec2.calls() == []
 
 
 @pytest.mark.parametrize(("count", "portions"), [(200, [200]), (201, [200, 1]), (450, [200, 200, 50])])
-def test_more_than_200_ids_are_asked_for_in_portions(
+def test_where_one_is_missing_200_ids_are_asked_for_at_a_time(
     aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot], count: int, portions: list[int]
 ) -> None:
     others = [f"snap-{number:017x}" for number in range(count - 2)]
     asked = [taken[0].snapshot_id, *others, taken[1].snapshot_id]
     assert set(ids(aws.describe_snapshots(asked))) == {asked[0], asked[-1]}
-    calls = [filter_values(call) for call in ec2.calls("DescribeSnapshots")]
+    by_id, *by_filter = ec2.calls("DescribeSnapshots")
+    assert by_id["code"] == "InvalidSnapshot.NotFound"
+    calls = [filter_values(call) for call in by_filter]
     assert [len(values) for values in calls] == portions
     assert [value for values in calls for value in values] == asked
 

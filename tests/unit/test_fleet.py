@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from snapset import errors
 from snapset.aws import ec2 as aws_ec2
 from snapset.aws.ec2 import Ec2
+from snapset.aws.records import Volume
 from snapset.emulator.client import EmbeddedEC2
 from snapset.retry import Pace, Retry
 from snapset.sets import fleet
@@ -32,21 +35,50 @@ def actions(ec2: EmbeddedEC2) -> list[str]:
 def test_as_few_calls_are_made_as_there_can_be(
     aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aws_ec2, "_INSTANCES_A_CALL", 4)
+    monkeypatch.setattr(aws_ec2, "FILTER_VALUES", 4)
     monkeypatch.setattr(fleet, "FILTER_VALUES", 3)
     ec2.clear_calls()
     taken = take_sets(aws, wanted, retry=RETRY)
     made = actions(ec2)
     assert {name: made.count(name) for name in set(made)} == {
-        "DescribeInstances": 2,
+        "DescribeVolumes": 2,
         "DescribeSnapshots": 2,
         "CreateSnapshots": 5,
     }
     assert taken.taken.keys() == {inputs.instance_id for inputs in wanted}
     ec2.clear_calls()
-    assert claim_sets(aws, [each.set for each in taken.taken.values()], claim="c", retry=RETRY) == {}
-    assert sorted(set(actions(ec2))) == ["CreateTags", "DescribeVolumes"]
-    assert len(ec2.calls("CreateTags")) == 1
+    sets = [each.set for each in taken.taken.values()]
+    assert claim_sets(aws, sets, claim="c", attributes=taken.attributes, retry=RETRY) == {}
+    assert actions(ec2) == ["CreateTags"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"exclude_boot_volume": True}, {"copy_tags_from_instance": True}, {"exclude_data_volume_tags": {"a": "b"}}],
+)
+def test_an_instance_is_looked_at_if_its_volumes_do_not_tell_enough(
+    aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs], given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws_ec2, "_INSTANCES_A_CALL", 3)
+    ec2.clear_calls()
+    asked = [replace(inputs, **given) for inputs in wanted]
+    taken = take_sets(aws, asked, retry=RETRY)
+    assert actions(ec2).count("DescribeInstances") == 2
+    only_root = "exclude_boot_volume" in given
+    assert len(taken.failures) == (5 if only_root else 0)
+    assert all("nothing is left to snapshot" in str(error) for error in taken.failures.values())
+
+
+def test_a_volume_that_two_instances_share_is_known_at_both() -> None:
+    # The embedded EC2 attaches a volume once.
+    both = [
+        {"InstanceId": "i-1", "Device": "/dev/sdf", "State": "attached"},
+        {"InstanceId": "i-2", "Device": "/dev/sdg"},
+    ]
+    item = {"VolumeId": "vol-1", "Size": 4, "AvailabilityZone": "us-east-1a", "State": "in-use", "Attachments": both}
+    volume = Volume.parse({**item, "CreateTime": datetime.datetime.now(datetime.timezone.utc)})
+    assert volume.devices == {"i-1": "/dev/sdf", "i-2": "/dev/sdg"}
+    assert (volume.instance_id, volume.device_name) == ("i-1", "/dev/sdf")
 
 
 def test_what_an_earlier_run_took_is_adopted(aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs]) -> None:

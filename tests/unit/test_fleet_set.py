@@ -225,10 +225,11 @@ def test_a_preview_names_what_would_get_no_set_and_a_missing_permission(
     assert ec2.calls() == []
 
 
-def test_without_the_permission_to_describe_instances_the_sets_are_taken_all_the_same(
+def test_without_the_permission_to_describe_anything_the_sets_are_taken_all_the_same(
     provider: FleetSetProvider, ec2: EmbeddedEC2, props: Props, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ec2.fault(action="DescribeInstances", kind="deny", times=None)
+    ec2.fault(action="DescribeVolumes", kind="deny", times=None)
     made = outs_of(provider.create(provider.check({}, props).inputs))
     assert made["sets"].keys() == set(props["instance_ids"])
     assert "the snapshots' devices are not recorded" in capsys.readouterr().err

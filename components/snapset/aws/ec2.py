@@ -183,8 +183,17 @@ class Ec2:
     def describe_snapshots(self, snapshot_ids: Sequence[str]) -> list[Snapshot]:
         """Return those of the snapshots that EC2 can see now; the others are left out, without an error."""
         found: list[Snapshot] = []
-        for start in range(0, len(snapshot_ids), FILTER_VALUES):
-            found += self.find_snapshots({"snapshot-id": snapshot_ids[start : start + FILTER_VALUES]})
+        for start in range(0, len(snapshot_ids), _SNAPSHOTS_A_PAGE):
+            wanted = snapshot_ids[start : start + _SNAPSHOTS_A_PAGE]
+            try:
+                # By id, EC2 does not go through all snapshots of the account.
+                with calling_aws(f"describing snapshots in {self.settings.region}", needs="ec2:DescribeSnapshots"):
+                    answer = self._client.describe_snapshots(OwnerIds=["self"], SnapshotIds=list(wanted))
+                found += [Snapshot.parse(item) for item in answer["Snapshots"]]
+            except NotFoundError:
+                # One that can't be seen fails the call, and a filter leaves it out.
+                for first in range(0, len(wanted), FILTER_VALUES):
+                    found += self.find_snapshots({"snapshot-id": wanted[first : first + FILTER_VALUES]})
         return found
 
     def find_snapshots(self, filters: Mapping[str, Iterable[str]]) -> list[Snapshot]:
@@ -238,6 +247,13 @@ class Ec2:
         found: list[Volume] = []
         for start in range(0, len(volume_ids), FILTER_VALUES):
             found += self.find_volumes({"volume-id": volume_ids[start : start + FILTER_VALUES]})
+        return found
+
+    def find_attached(self, instance_ids: Sequence[str]) -> list[Volume]:
+        """Return the volumes of these instances; of one that has none, or does not exist, none."""
+        found: list[Volume] = []
+        for start in range(0, len(instance_ids), FILTER_VALUES):
+            found += self.find_volumes({"attachment.instance-id": instance_ids[start : start + FILTER_VALUES]})
         return found
 
     def find_volumes(self, filters: Mapping[str, Iterable[str]]) -> list[Volume]:

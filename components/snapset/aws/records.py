@@ -130,7 +130,8 @@ class Snapshot:
 class Volume:
     """A volume. `size_gib` in GiB, `throughput` in MiB/s; `iops` and `throughput` are 0 where its type has none.
 
-    `instance_id`, `device_name` and `attachment` (its state) are empty where it is attached to none.
+    `instance_id`, `device_name` and `attachment` (its state) are empty where it is attached to none. `devices` has
+    its device at each instance that it is attached to.
     """
 
     volume_id: str
@@ -143,6 +144,7 @@ class Volume:
     device_name: str = ""
     attachment: str = ""
     deleted_with_instance: bool = False
+    devices: Mapping[str, str] = field(default_factory=dict)
     volume_type: str = ""
     iops: int = 0
     throughput: int = 0
@@ -165,6 +167,7 @@ class Volume:
             device_name=attachment.get("Device") or "",
             attachment=attachment.get("State") or "",
             deleted_with_instance=bool(attachment.get("DeleteOnTermination")),
+            devices={one["InstanceId"]: one["Device"] for one in item.get("Attachments") or []},
             volume_type=item.get("VolumeType") or "",
             iops=item.get("Iops") or 0,
             throughput=item.get("Throughput") or 0,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pulumi
 
 from snapset import errors
-from snapset.aws.ec2 import Ec2, connect
+from snapset.aws.ec2 import connect
 from snapset.aws.records import COMPLETED
 from snapset.resources.aws_provider import provider_of, settings_of
 from snapset.resources.context import is_mocked, say_in_program, waiting
@@ -116,7 +116,9 @@ async def finish_sets(
     seen = dict(zip(recorded, await asyncio.gather(*looks), strict=True))
     adopted = {recorded[key].set_id for key, outcome in outcomes.items() if outcome == "adopted"}
     parts, failures = _find_unclaimed(recorded, seen, claim=claim, adopted=adopted, retry=retry)
-    refused = await _claim(ec2, taken, list(parts.values()), claim=claim, adopted=adopted, retry=retry)
+    attributes = {key: text for record in records.values() for key, text in (record.get("volumes") or {}).items()}
+    claiming = partial(claim_sets, ec2, claim=claim, adopted=adopted, attributes=attributes)
+    refused = await _claim(claiming, taken, list(parts.values()), adopted=adopted, retry=retry)
     failures |= {key: refused[part.set_id] for key, part in parts.items() if part.set_id in refused}
     outcomes |= dict.fromkeys(recorded.keys() - parts.keys(), "unchanged")
     done: dict[str, Finished] = {}
@@ -181,11 +183,10 @@ def _find_unclaimed(
 
 
 async def _claim(
-    ec2: Ec2,
+    claiming: Callable[..., dict[str, errors.SnapsetError]],
     taken: pulumi.Resource,
     parts: Sequence[model.SnapshotSet],
     *,
-    claim: str,
     adopted: Collection[str],
     retry: Retry,
 ) -> dict[str, errors.SnapsetError]:
@@ -197,7 +198,7 @@ async def _claim(
             text = f"adopted {part.set_id}: an earlier run took it at {part.start_time} and could not record it"
             pulumi.log.info(text, taken)
     paced = replace(retry, pace=Pace()) if len(parts) > 1 else retry
-    found = await run_in_thread(partial(claim_sets, ec2, parts, claim=claim, adopted=adopted, retry=paced))
+    found = await run_in_thread(partial(claiming, parts, retry=paced))
     for set_id, error in found.items():
         if set_id not in adopted:
             # The backup exists and the state holds it; only the tags for a restore without a state are missing.

@@ -25,6 +25,7 @@ from snapset.sets import inputs as set_inputs
 from snapset.sets import tags
 from snapset.sets.abreast import for_each
 from snapset.sets.claim import announce_claim, find_other_claims
+from snapset.sets.create import Taken
 from snapset.sets.fleet import find_refused, take_sets
 
 TYPE = "pulumi-python:dynamic/snapset:FleetSet"
@@ -123,7 +124,7 @@ class FleetSetProvider(SetsProvider):
         if props["on_delete"] == "retain":
             self._retained |= fleet.taken.keys()
         return {
-            "sets": {key: record_of(taken) for key, taken in fleet.taken.items()},
+            "sets": {key: _record(taken, fleet.attributes) for key, taken in fleet.taken.items()},
             "failures": {key: errors.show(error) for key, error in fleet.failures.items()},
             "claim": claim,
         }
@@ -225,6 +226,14 @@ class FleetSet(Resource, module="snapset", name="FleetSet"):
             inputs, FleetSetArgs, outputs=_OUTPUTS, of=type(self).__name__, name=name, type_=TYPE, opts=opts
         )
         super().__init__(FleetSetProvider(), name, props, opts)
+
+
+def _record(taken: Taken, attributes: Mapping[str, str]) -> dict[str, Any]:
+    """Return the outputs that describe a set, with how its volumes were, if that was seen: marks will say it."""
+    found = record_of(taken)
+    known = {key: attributes[key] for key in taken.set.volume_ids if key in attributes}
+    # An adopted set was taken earlier, and the volumes may have been others then.
+    return {**found, "volumes": known} if known and taken.outcome == "created" else found
 
 
 async def known_of(taken: FleetSet) -> dict[str, Any]:

@@ -41,7 +41,13 @@ def claim_set(ec2: Ec2, taken: SnapshotSet, *, claim: str, retry: Retry, adopted
 
 
 def claim_sets(
-    ec2: Ec2, taken: Sequence[SnapshotSet], *, claim: str, adopted: Collection[str] = (), retry: Retry
+    ec2: Ec2,
+    taken: Sequence[SnapshotSet],
+    *,
+    claim: str,
+    adopted: Collection[str] = (),
+    attributes: Mapping[str, str] | None = None,
+    retry: Retry,
 ) -> dict[str, errors.SnapsetError]:
     """Mark each snapshot with the claim of the resource that holds it, and with all that a restore has to know.
 
@@ -53,6 +59,7 @@ def claim_sets(
         taken: the sets, or parts of them.
         claim: the value by which the resource tells its own sets from another's.
         adopted: the ids of the sets that another run took, so that its claim is not overwritten.
+        attributes: how the volumes were when the sets were taken, as far as that is known; else as they are now.
         retry: how long to go on trying, with each call.
 
     Returns:
@@ -73,15 +80,15 @@ def claim_sets(
             for snapshot_id in snapshot_ids:
                 mark((wanted, [snapshot_id]))
 
-    for_each(mark, list(_marks_of(ec2, taken, claim=claim, adopted=adopted, retry=retry)), abreast=len(taken) > 1)
+    attributes = {**_find_attributes(ec2, taken, known=attributes or {}, retry=retry), **(attributes or {})}
+    for_each(mark, list(_marks_of(taken, attributes, claim=claim, adopted=adopted)), abreast=len(taken) > 1)
     return failures
 
 
 def _marks_of(
-    ec2: Ec2, taken: Sequence[SnapshotSet], *, claim: str, adopted: Collection[str], retry: Retry
+    taken: Sequence[SnapshotSet], attributes: Mapping[str, str], *, claim: str, adopted: Collection[str]
 ) -> Iterator[tuple[Mapping[str, str], list[str]]]:
     """Return tags, each with the snapshots that are to have them."""
-    attributes = _find_attributes(ec2, taken, retry=retry)
     alike: defaultdict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
     for found in taken:
         claimed = {f"{tags.ADOPTER}{claim}": tags.HOLDS} if found.set_id in adopted else {tags.CLAIM: claim}
@@ -93,7 +100,7 @@ def _marks_of(
                 tags.DEVICES: tags.devices_text(found.devices.values()),
             }
             if snapshot.volume_id in attributes:
-                wanted[tags.VOLUME] = attributes[snapshot.volume_id].text()
+                wanted[tags.VOLUME] = attributes[snapshot.volume_id]
             alike[tuple(wanted.items())].append(snapshot.snapshot_id)
     for marks, snapshot_ids in alike.items():
         for start in range(0, len(snapshot_ids), _MARKED_AT_ONCE):
@@ -153,16 +160,21 @@ def delete_snapshots(ec2: Ec2, snapshot_ids: Sequence[str], *, retry: Retry) -> 
     return kept
 
 
-def _find_attributes(ec2: Ec2, taken: Sequence[SnapshotSet], *, retry: Retry) -> dict[str, VolumeAttributes]:
+def _find_attributes(
+    ec2: Ec2, taken: Sequence[SnapshotSet], *, known: Collection[str], retry: Retry
+) -> dict[str, str]:
     """Return how the volumes are, by id. Where they can't be described, that is said, and marked is what is known."""
-    describe = partial(ec2.describe_volumes, sorted({key for found in taken for key in found.volume_ids}))
+    unknown = sorted({key for found in taken for key in found.volume_ids} - set(known))
+    if not unknown:
+        return {}
+    describe = partial(ec2.describe_volumes, unknown)
     which = taken[0].set_id if len(taken) == 1 else f"{len(taken)} sets"
     try:
         volumes = retry.while_throttled(describe, doing=f"describing the volumes of {which}")
     except errors.SnapsetError as error:
         retry.say(f"warning: {which}: the types of the volumes are not recorded: {error}")
         return {}
-    return {volume.volume_id: VolumeAttributes.of(volume) for volume in volumes}
+    return {volume.volume_id: VolumeAttributes.of(volume).text() for volume in volumes}
 
 
 def _tag_new(ec2: Ec2, snapshot_ids: Sequence[str], wanted: Mapping[str, str], *, retry: Retry) -> None:

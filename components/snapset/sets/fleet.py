@@ -1,8 +1,8 @@
 """Take a set of each of many instances, each exactly once, with as few calls as there can be.
 
-They are described together, a thousand with a call, and looked for together, two hundred with a call. What remains is
-one CreateSnapshots for each, side by side, and paced once AWS answers "not now". One that fails keeps none of the
-others from its set.
+Their volumes are described together, and what earlier runs took is looked for together, two hundred with a call. What
+remains is one CreateSnapshots for each, side by side, and paced once AWS answers "not now". One that fails keeps none
+of the others from its set.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from snapset import errors
 from snapset.aws.ec2 import FILTER_VALUES, Ec2
 from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND
-from snapset.aws.records import COMPLETED, PENDING, Instance
+from snapset.aws.records import COMPLETED, PENDING, Instance, Volume
 from snapset.retry import Pace, Retry
 from snapset.sets import attempts, preflight, tags
 from snapset.sets.abreast import for_each
@@ -24,6 +24,7 @@ from snapset.sets.create import Taken, create_set
 from snapset.sets.find import find_sets
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
+from snapset.sets.volume import VolumeAttributes
 
 _Instances = Mapping[str, Instance]
 
@@ -34,6 +35,8 @@ class Fleet:
 
     taken: dict[str, Taken] = field(default_factory=dict)
     failures: dict[str, errors.SnapsetError] = field(default_factory=dict)
+    # How the volumes were, as far as that was seen: see `snapset.sets.volume`.
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 def take_sets(
@@ -56,19 +59,19 @@ def take_sets(
     Raises:
         SnapsetError: the instances, or the sets, can't be looked at; nothing was taken.
     """
-    ready, instances, refused = _look(ec2, wanted, retry=retry)
-    fleet = Fleet(failures=refused)
-    seen = _find_earlier(ec2, ready, cut_off=cut_off, retry=retry)
-    if len(ready) > 1:
+    look = _look(ec2, wanted, retry=retry)
+    fleet = Fleet(failures=look.refused, attributes=look.attributes)
+    seen = _find_earlier(ec2, look.ready, cut_off=cut_off, retry=retry)
+    if len(look.ready) > 1:
+        still_wanted = _asked_rarely(still_wanted)
         retry = replace(retry, pace=Pace(), gets_on=_OwnSnapshots(ec2, fleet))
 
     def take(inputs: SetInputs) -> None:
-        instance = instances.get(inputs.instance_id)
         try:
             fleet.taken[inputs.instance_id] = create_set(
                 ec2,
                 inputs,
-                volumes=(preflight.volumes_of(inputs, instance) or None) if instance else None,
+                volumes=look.volumes.get(inputs.instance_id) or None,
                 retry=retry,
                 still_wanted=still_wanted,
                 first_look=seen.get(inputs.token, ()),
@@ -76,7 +79,7 @@ def take_sets(
         except errors.SnapsetError as error:
             fleet.failures[inputs.instance_id] = error
 
-    for_each(take, ready, say=lambda number: retry.say(f"{number} sets taken"))
+    for_each(take, look.ready, say=lambda number: retry.say(f"{number} sets taken"))
     return fleet
 
 
@@ -86,19 +89,55 @@ def find_refused(ec2: Ec2, wanted: Sequence[SetInputs], *, retry: Retry) -> dict
     Raises:
         SnapsetError: the instances can't be looked at; or AWS would allow no set, by a dry run for one of them.
     """
-    ready, _, refused = _look(ec2, wanted, retry=retry)
-    for inputs in ready[:1]:
+    look = _look(ec2, wanted, retry=retry)
+    for inputs in look.ready[:1]:
         ec2.check_create_snapshots(inputs.request(set_id=tags.new_set_id()))
-    return refused
+    return look.refused
 
 
-def _look(
-    ec2: Ec2, wanted: Sequence[SetInputs], *, retry: Retry
-) -> tuple[list[SetInputs], _Instances, dict[str, errors.SnapsetError]]:
-    """Return what is to be taken, with what the instances add to it; the instances; and why some have to be left out.
+@dataclass(kw_only=True)
+class _Look:
+    """What is to be taken, with what the instances add to it; and why some have to be left out.
 
-    Without the permission to describe them, the inputs are as they are, and there are no instances.
+    `volumes` has those of each set, by instance, each with its device, as far as they are known.
     """
+
+    ready: list[SetInputs] = field(default_factory=list)
+    volumes: dict[str, dict[str, str]] = field(default_factory=dict)
+    refused: dict[str, errors.SnapsetError] = field(default_factory=dict)
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+def _look(ec2: Ec2, wanted: Sequence[SetInputs], *, retry: Retry) -> _Look:
+    """Look at the volumes of the instances; and at the instances where that does not tell enough.
+
+    What DescribeInstances tells of an instance is several times as much, and takes as long.
+    """
+    look = _Look()
+    simple = [inputs for inputs in wanted if not inputs.needs_more_than_volumes]
+    for volume in _find_attached(ec2, [inputs.instance_id for inputs in simple], retry=retry):
+        look.attributes[volume.volume_id] = VolumeAttributes.of(volume).text()
+        for instance_id, device in volume.devices.items():
+            look.volumes.setdefault(instance_id, {})[volume.volume_id] = device
+    look.ready += [inputs for inputs in simple if inputs.instance_id in look.volumes]
+    rest = [each for each in wanted if each.needs_more_than_volumes or each.instance_id not in look.volumes]
+    _look_at_instances(ec2, rest, look, retry=retry)
+    return look
+
+
+def _find_attached(ec2: Ec2, instance_ids: Sequence[str], *, retry: Retry) -> list[Volume]:
+    doing = f"describing the volumes of {_number(instance_ids)}"
+    try:
+        return retry.while_throttled(lambda: ec2.find_attached(instance_ids), doing=doing)
+    except errors.NotPermittedError:
+        # The instances themselves have their devices, too.
+        return []
+
+
+def _look_at_instances(ec2: Ec2, wanted: Sequence[SetInputs], look: _Look, *, retry: Retry) -> None:
+    """Look at the instances. Without the permission to do so, the inputs are as they are."""
+    if not wanted:
+        return
     ids = [inputs.instance_id for inputs in wanted]
     try:
         instances = retry.while_throttled(lambda: ec2.describe_instances(ids), doing=f"describing {_number(ids)}")
@@ -106,24 +145,23 @@ def _look(
         if any(inputs.needs_instance for inputs in wanted):
             raise
         retry.say(f"warning: {_number(ids)}: the snapshots' devices are not recorded: {error}")
-        return list(wanted), {}, {}
-    volumes = _describe_data_volumes(ec2, wanted, instances, retry=retry)
-    ready: list[SetInputs] = []
-    refused: dict[str, errors.SnapsetError] = {}
+        look.ready += wanted
+        return
+    describe = _describe_data_volumes(ec2, wanted, instances, retry=retry)
     for inputs in wanted:
         instance_id, doing = inputs.instance_id, f"creating snapshots of {inputs.instance_id}"
         if instance_id not in instances:
             where = f"there is no such instance in {ec2.settings.region}. Check the id, the Region and the account."
             code = INVALID_INSTANCE_NOT_FOUND
-            refused[instance_id] = errors.NotFoundError(f"{doing}: {code}: {where}", code=code)
+            look.refused[instance_id] = errors.NotFoundError(f"{doing}: {code}: {where}", code=code)
             continue
-        resolved = preflight.resolve(inputs, instances[instance_id], describe=volumes)
+        resolved = preflight.resolve(inputs, instances[instance_id], describe=describe)
         if problems := preflight.check_instance(resolved, instances[instance_id]):
             reasons = "; ".join(problem.reason for problem in problems)
-            refused[instance_id] = errors.InputError(f"{doing}: {reasons}.")
+            look.refused[instance_id] = errors.InputError(f"{doing}: {reasons}.")
         else:
-            ready.append(resolved)
-    return ready, instances, refused
+            look.ready.append(resolved)
+            look.volumes[instance_id] = preflight.volumes_of(resolved, instances[instance_id])
 
 
 def _describe_data_volumes(
@@ -164,6 +202,20 @@ def _find_earlier(
             return found
         time.sleep(pause)
         pause = min(pause * 2, 5.0)
+
+
+def _asked_rarely(ask: Callable[[], bool]) -> Callable[[], bool]:
+    """Return what gives the same answer, looked up four times a second at most."""
+    known: list[tuple[float, bool]] = [(0.0, True)]
+
+    def answer() -> bool:
+        until, last = known[0]
+        if time.monotonic() > until:
+            last = ask()
+            known[0] = (time.monotonic() + 0.25, last)
+        return last
+
+    return answer
 
 
 class _OwnSnapshots:

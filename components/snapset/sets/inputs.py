@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from snapset import rules
@@ -53,6 +54,12 @@ class SetInputs:
     instance_tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def needs_more_than_volumes(self) -> bool:
+        """Whether a look at the volumes that are attached to the instance does not tell enough to take a set."""
+        chosen = self.exclude_boot_volume or self.exclude_data_volume_ids or self.outpost_arn
+        return self.needs_instance or bool(chosen)
+
+    @property
     def needs_instance(self) -> bool:
         """Whether what is snapshotted, or its tags, can't be known without a look at the instance."""
         return bool(self.exclude_data_volume_tags or self.copy_tags_from_instance)
@@ -67,7 +74,7 @@ class SetInputs:
         """The tags of every snapshot, but for snapset's own."""
         return {**self.default_tags, **self.instance_tags, **self.tags}
 
-    @property
+    @cached_property
     def token(self) -> str:
         """The token of this intent; see `snapset.sets.tags.token_of`.
 
