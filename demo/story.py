@@ -34,7 +34,7 @@ _BY_HAND = """\
 Go on by hand, in this folder:
 
   export PATH="$PWD/.venv/bin:$(cat .venv/engine-path):$PATH"
-  snapset ec2 --seed   # serves such an EC2, with an instance; paste what it prints into another terminal
+  snapset ec2 --seed   # an EC2 with an instance; paste what it prints
 """
 
 

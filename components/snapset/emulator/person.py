@@ -41,7 +41,7 @@ def _introduce(server: EmbeddedEC2, *, seed: bool) -> None:
             f"# {instance.instance_id} runs, with {', '.join(instance.volume_ids)}. A first backup of it:",
             f"snapset backup {instance.instance_id} --change-id release-42",
         ]
-    lines.append(f"# Faults and settings: {server.endpoint}/_snapset/, see snapset.emulator.control")
+    lines.append(f"# Faults and settings: {server.endpoint}/_snapset/, see docs/embedded-ec2.md")
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
 
