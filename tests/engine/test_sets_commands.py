@@ -162,7 +162,7 @@ def test_a_wait_ends_when_the_set_has_completed(snapset: CommandLine, ec2: Embed
     set_id = take(hours=0)
     ec2.clear_calls()
     with snapset.start("wait", set_id, "--json") as process:
-        until(lambda: any("snapshot-id" in call["params"].values() for call in ec2.calls("DescribeSnapshots")))
+        until(lambda: any("SnapshotId.1" in call["params"] for call in ec2.calls("DescribeSnapshots")))
         ec2.complete()
         stdout, stderr = process.communicate(timeout=60)
     run = Run(process.returncode, stdout, stderr).ok()

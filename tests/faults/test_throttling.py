@@ -100,7 +100,7 @@ def test_throttling_the_first_look_does_not_fail_a_run_that_has_taken_its_set(
     scene = scene_of("up")
     # The SDK's own retries take seconds, and the set must still count as not visible yet after them.
     scene.env["SNAPSET_CONSISTENCY_SECONDS"] = "20"
-    look = {"Filter.1.Name": "snapshot-id"}
+    look = {"SnapshotId.1": "snap-"}
     ec2.fault(action="DescribeSnapshots", kind="error", code="RequestLimitExceeded", match=look, times=3)
     scene.run().ok()
     assert ec2.faults_left() == []

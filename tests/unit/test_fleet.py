@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from snapset import errors
 from snapset.aws import ec2 as aws_ec2
+from snapset.aws import errors as aws_errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Volume
 from snapset.emulator.client import EmbeddedEC2
@@ -138,3 +139,29 @@ def test_calls_slow_down_together_once_aws_says_not_now() -> None:
             continue
     assert made[9] - made[0] < 0.2
     assert len(refused) <= 6
+
+
+def test_too_many_pending_snapshots_are_waited_for_as_long_as_those_of_the_run_get_on(
+    aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setitem(aws_errors.THROTTLE_CODES, "PendingSnapshotLimitExceeded", 0.1)
+    monkeypatch.setattr(fleet._OwnSnapshots, "_LOOK_SECONDS", 0.0)
+    ec2.settings(snapshot_seconds=8)
+    # Two are taken, and the others are refused while these two go on.
+    ec2.fault(action="CreateSnapshots", kind="error", code="PendingSnapshotLimitExceeded", skip=2, times=24)
+    made = take_sets(aws, wanted, retry=replace(RETRY, throttle=0.5, say=said.append))
+    assert made.failures == {}
+    assert any(line.endswith("that this run has taken get on: waiting for as long again") for line in said)
+
+
+def test_without_progress_too_many_pending_snapshots_end_the_patience(
+    aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(aws_errors.THROTTLE_CODES, "PendingSnapshotLimitExceeded", 0.1)
+    monkeypatch.setattr(fleet._OwnSnapshots, "_LOOK_SECONDS", 0.0)
+    ec2.settings(snapshot_seconds=float("inf"))
+    ec2.fault(action="CreateSnapshots", kind="error", code="PendingSnapshotLimitExceeded", skip=2, times=None)
+    made = take_sets(aws, wanted, retry=replace(RETRY, throttle=0.3))
+    assert len(made.taken) == 2
+    assert {error.code for error in made.failures.values()} == {"PendingSnapshotLimitExceeded"}

@@ -64,7 +64,7 @@ def take_sets(
     seen = _find_earlier(ec2, look.ready, cut_off=cut_off, retry=retry)
     if len(look.ready) > 1:
         still_wanted = _asked_rarely(still_wanted)
-        retry = replace(retry, pace=Pace(), gets_on=_OwnSnapshots(ec2, fleet))
+        retry = replace(retry, pace=Pace(), gets_on=_OwnSnapshots(ec2, fleet, within=retry.throttle))
 
     def take(inputs: SetInputs) -> None:
         try:
@@ -223,20 +223,22 @@ class _OwnSnapshots:
 
     _LOOK_SECONDS = 30.0
 
-    def __init__(self, ec2: Ec2, fleet: Fleet) -> None:
-        self._ec2, self._fleet = ec2, fleet
+    def __init__(self, ec2: Ec2, fleet: Fleet, *, within: float) -> None:
+        self._ec2, self._fleet, self._within = ec2, fleet, within
         self._lock = threading.Lock()
-        self._done = 0
-        self._answer, self._until = False, 0.0
+        self._done, self._got_on, self._looked = 0, -within, -self._LOOK_SECONDS
 
     def __call__(self) -> bool:
+        """Tell whether it has within as many seconds as a call is patient."""
         # Many threads ask at about the same time.
         with self._lock:
-            if time.monotonic() > self._until:
+            now = time.monotonic()
+            if now - self._looked >= self._LOOK_SECONDS:
                 done = self._look()
-                self._answer, self._done = done > self._done, done
-                self._until = time.monotonic() + self._LOOK_SECONDS
-            return self._answer
+                if done > self._done:
+                    self._done, self._got_on = done, now
+                self._looked = now
+            return now - self._got_on <= self._within
 
     def _look(self) -> int:
         """Return how much of them is done, in percent of one snapshot; what it was before if that can't be seen."""
