@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ from support.project import Project
 # A shell's background jobs ignore Ctrl-C, nohup's a hang-up; every process that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Each search for garbage goes through all that the tests have imported.
+gc.set_threshold(200_000, 50, 100)
 
 # With it, snapset prints errors as GitHub annotations, also when these tests run on GitHub.
 os.environ.pop("GITHUB_ACTIONS", None)

@@ -1,13 +1,26 @@
-"""The plugin's process: a server on a free port. The engine reads the port from stdout."""
+"""The plugin's processes: each serves on a free port, which the engine reads from stdout.
+
+    python -m standin.server SOCKET
+
+To import what they need takes a second, and the engine starts a plugin in every run. So it is imported once, in a
+process that forks for each plugin: `pulumi-resource-aws` hands over what the engine has given it.
+"""
 
 from __future__ import annotations
 
+import gc
+import json
+import os
+import select
+import signal
+import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from pulumi.runtime.proto import provider_pb2_grpc
 
+from standin.cloud import load_services
 from standin.provider import AwsProvider
 
 # The engine's own limit. A state can be larger than gRPC's default of 4 MiB.
@@ -17,8 +30,40 @@ _MESSAGE_BYTES = 400 * 1024 * 1024
 _THREADS = 16
 
 
-def serve() -> None:
-    """Serve until the engine ends the process."""
+def fork_for_each(path: str) -> None:
+    """Serve each plugin that connects, in a process of its own, until stdin is closed."""
+    load_services()
+    # No child need look for garbage in what was imported.
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+        while listener in select.select([listener, sys.stdin], [], [])[0]:
+            plugin, _ = listener.accept()
+            with plugin:
+                if os.fork() == 0:
+                    listener.close()
+                    _become(plugin)
+
+
+def _become(plugin: socket.socket) -> None:
+    """Serve with the streams and the environment of the process that the engine has started."""
+    _, streams, _, _ = socket.recv_fds(plugin, 1, 3)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.environ.clear()
+    os.environ.update(json.loads(plugin.makefile().readline()))
+    _serve(plugin)
+    os._exit(0)
+
+
+def _serve(plugin: socket.socket) -> None:
+    """Serve as long as the process that the engine has started lives."""
     server = grpc.server(
         ThreadPoolExecutor(_THREADS),
         options=[
@@ -29,11 +74,10 @@ def serve() -> None:
     provider_pb2_grpc.add_ResourceProviderServicer_to_server(AwsProvider(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    sys.stdout.write(f"{port}\n")
-    sys.stdout.flush()
-    try:
-        server.wait_for_termination()
-    except KeyboardInterrupt:
-        # The plugin has its own process group, so this is not Ctrl-C in the terminal. It is the engine, which
-        # interrupts its plugins when it is done, and kills them after five seconds.
-        server.stop(grace=None)
+    os.write(1, f"{port}\n".encode())
+    plugin.recv(1)
+    server.stop(grace=None)
+
+
+if __name__ == "__main__":
+    fork_for_each(sys.argv[1])

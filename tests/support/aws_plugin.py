@@ -9,9 +9,14 @@ its own PULUMI_HOME, so the plugin is put there. `destroy` and `refresh`, which 
 
 from __future__ import annotations
 
+import atexit
+import functools
 import importlib.metadata
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,14 +37,38 @@ def find_real() -> Path | None:
     )
 
 
+@functools.cache
+def start_standin() -> Path:
+    """Start the process that forks for each plugin, once; return where it listens. It ends with this process."""
+    folder = tempfile.TemporaryDirectory(prefix="snapset-standin-")
+    path = Path(folder.name) / "server"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "standin.server", os.fspath(path)],
+        env={**os.environ, "PYTHONPATH": os.fspath(STANDIN.parents[1])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout
+    assert process.stdout.read(1), "the stand-in of the aws plugin does not start"
+    atexit.register(folder.cleanup)
+    # It closes the process's stdin, which ends it.
+    atexit.register(process.communicate)
+    return path
+
+
 def install(environment: Mapping[str, str]) -> None:
     """Put the plugin into this environment's PULUMI_HOME."""
     # The engine ignores a linked folder, but accepts a linked executable in a real folder.
     folder = Path(environment["PULUMI_HOME"]) / "plugins" / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     link = folder / EXECUTABLE
-    if not link.is_symlink():
-        link.symlink_to(find_real() or STANDIN)
+    if link.is_symlink():
+        return
+    if real := find_real():
+        link.symlink_to(real)
+    else:
+        link.symlink_to(STANDIN)
+        link.with_name("server").symlink_to(start_standin())
 
 
 on_standin_only = pytest.mark.skipif(find_real() is not None, reason="the real aws plugin is installed")
