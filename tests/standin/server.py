@@ -1,7 +1,5 @@
 """The plugin's processes: each serves on a free port, which the engine reads from stdout.
 
-    python -m standin.server SOCKET
-
 To import what they need takes a second, and the engine starts a plugin in every run. So it is imported once, in a
 process that forks for each plugin: `pulumi-resource-aws` hands over what the engine has given it.
 """
@@ -15,6 +13,8 @@ import select
 import signal
 import socket
 import sys
+import tempfile
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -30,24 +30,30 @@ _MESSAGE_BYTES = 400 * 1024 * 1024
 _THREADS = 16
 
 
-def fork_for_each(path: str) -> None:
-    """Serve each plugin that connects, in a process of its own, until stdin is closed."""
+def fork_for_each() -> None:
+    """Serve each plugin that connects, in a process of its own, until stdin is closed. Print where to connect."""
     load_services()
     # No child need look for garbage in what was imported.
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
+    with tempfile.TemporaryDirectory(prefix="snapset-standin-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/socket")
         listener.listen()
-        sys.stdout.write("\n")
+        sys.stdout.write(f"{folder}/socket\n")
         sys.stdout.flush()
         while listener in select.select([listener, sys.stdin], [], [])[0]:
             plugin, _ = listener.accept()
             with plugin:
                 if os.fork() == 0:
-                    listener.close()
-                    _become(plugin)
+                    try:
+                        listener.close()
+                        _become(plugin)
+                    except BaseException:
+                        traceback.print_exc()
+                    finally:
+                        # The folder is the parent's.
+                        os._exit(1)
 
 
 def _become(plugin: socket.socket) -> None:
@@ -80,4 +86,4 @@ def _serve(plugin: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    fork_for_each(sys.argv[1])
+    fork_for_each()

@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,20 +39,21 @@ def find_real() -> Path | None:
 @functools.cache
 def start_standin() -> Path:
     """Start the process that forks for each plugin, once; return where it listens. It ends with this process."""
-    folder = tempfile.TemporaryDirectory(prefix="snapset-standin-")
-    path = Path(folder.name) / "server"
     process = subprocess.Popen(
-        [sys.executable, "-m", "standin.server", os.fspath(path)],
+        [sys.executable, "-m", "standin.server"],
         env={**os.environ, "PYTHONPATH": os.fspath(STANDIN.parents[1])},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        text=True,
+        # Ctrl-C is not for it.
+        start_new_session=True,
     )
     assert process.stdout
-    assert process.stdout.read(1), "the stand-in of the aws plugin does not start"
-    atexit.register(folder.cleanup)
-    # It closes the process's stdin, which ends it.
+    path = process.stdout.readline().strip()
+    assert path, "the stand-in of the aws plugin does not start"
+    # It ends when its stdin is closed.
     atexit.register(process.communicate)
-    return path
+    return Path(path)
 
 
 def install(environment: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ from snapset.sets import tags
 from snapset.sets.claim import announce_claim, claim_set, delete_set, delete_snapshots, find_other_claims
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
-from snapset.sets.volume import VolumeAttributes
+from snapset.sets.volume_tag import VolumeAttributes
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

@@ -14,7 +14,8 @@ from snapset.aws import errors as aws_errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Volume
 from snapset.emulator.client import EmbeddedEC2
-from snapset.retry import Pace, Retry
+from snapset.pace import Pace
+from snapset.retry import Retry
 from snapset.sets import fleet
 from snapset.sets.claim import claim_sets
 from snapset.sets.fleet import take_sets

@@ -1,4 +1,4 @@
-"""`snapset.aws.model`: the small copy of botocore's model of EC2, which all calls are made with."""
+"""`snapset.aws.api_model`: the small copy of botocore's model of EC2, which all calls are made with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from botocore.session import Session
-from snapset.aws.model import OPERATIONS, make_loader
+from snapset.aws.api_model import OPERATIONS, make_loader
 
 
 def operations_by(loader: object) -> set[str]:

@@ -22,7 +22,7 @@ from snapset.restore.inputs import (
 )
 from snapset.rules import UNKNOWN
 from snapset.sets import tags
-from snapset.sets.volume import VolumeAttributes
+from snapset.sets.volume_tag import VolumeAttributes
 
 SET = "set-0123456789abcdef0"
 INSTANCE = "i-0123456789abcdef0"

@@ -15,7 +15,8 @@ from snapset.aws.records import Snapshot
 from snapset.emulator.client import EmbeddedEC2
 from snapset.sets import wait as waiting
 from snapset.sets.inputs import SetInputs
-from snapset.sets.wait import Poller, poller_for, run_in_thread
+from snapset.sets.threads import run_in_thread
+from snapset.sets.wait import Poller, poller_for
 
 SET = "set-0123456789abcdef0"
 GONE = "snap-0123456789abcdef0"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from snapset import errors
 from snapset.aws import clock
+from snapset.aws.api_model import make_loader
 from snapset.aws.errors import calling_aws, encoded_message_of, no_region
-from snapset.aws.model import make_loader
 from snapset.aws.settings import AwsSettings, Role
 from snapset.retry import read_seconds
 

@@ -11,7 +11,7 @@ import typer
 
 from snapset import errors
 from snapset.cli import backup, check, doctor, ec2, list_, prune, restore, rollback, schema, show, unlock, wait
-from snapset.process import end_now
+from snapset.end import end_now
 
 app = typer.Typer(
     no_args_is_help=True,

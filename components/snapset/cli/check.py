@@ -11,7 +11,7 @@ from snapset.cli.options import Filters, Instances, Json, Profile, Region, parse
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
-    from snapset.sets.check import CheckRecord
+    from snapset.sets.freshness import CheckRecord
 
 EXIT_CODES = (
     "Exit codes: 0 every instance has a fresh set; 1 failed; 2 bad usage or input; 3 not permitted; 6 some instances "
@@ -39,8 +39,8 @@ def check(
     from snapset.cli.context import connect_to, one_document
     from snapset.cli.output import print_check, print_error, progress
     from snapset.retry import Retry, parse_duration
-    from snapset.sets.check import check_sets
     from snapset.sets.find import find_sets
+    from snapset.sets.freshness import check_sets
 
     document: dict[str, Any] = {"instances": []}
     with one_document(document, as_json=json_):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from snapset.pipeline.preview import PlannedSet
     from snapset.restore.rollback_plan import Rollback, RollbackRecord
     from snapset.restore.volumes import VolumeRecord
-    from snapset.sets.check import CheckRecord
+    from snapset.sets.freshness import CheckRecord
     from snapset.sets.model import SetRecord
 
 # From this width on, a list shows clock times and tags.

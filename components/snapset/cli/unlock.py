@@ -13,7 +13,7 @@ from snapset import errors
 from snapset.cli.options import Json
 
 if TYPE_CHECKING:
-    from snapset.pipeline.state import Lock
+    from snapset.pipeline.stack_lock import Lock
 
 EXIT_CODES = "Exit codes: 0 there is no lock any more; 1 failed; 2 bad usage or input, or nobody to ask."
 
@@ -32,7 +32,8 @@ def unlock(
     """
     from snapset.cli.context import one_document
     from snapset.pipeline.request import BackupRequest
-    from snapset.pipeline.state import clear_locks, find_locks, open_state
+    from snapset.pipeline.stack_lock import clear_locks, find_locks
+    from snapset.pipeline.state import open_state
 
     name = BackupRequest(instance_ids=(), change_id=change_id or "", stack=stack).stack_name
     document: dict[str, Any] = {"stack": name, "locks": [], "cleared": False}

@@ -30,7 +30,8 @@ from snapset.aws.session import find_region
 from snapset.pipeline.engine import EngineCommand, Stack, Workspace, environment
 from snapset.pipeline.redact import redact
 from snapset.pipeline.request import BackupRequest
-from snapset.pipeline.state import PROJECT, Recorded, last_error, locks_in, read_recorded, wait_for_lock
+from snapset.pipeline.stack_lock import locks_in, wait_for_lock
+from snapset.pipeline.state import PROJECT, Recorded, last_error, read_recorded
 from snapset.resources.claim_and_wait import Finished, finish_sets
 from snapset.resources.fleet_set import CUT_OFF, TYPE, FleetSet, known_of
 from snapset.resources.provider_process import find_starter

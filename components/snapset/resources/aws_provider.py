@@ -1,7 +1,7 @@
 """The `aws.Provider` that the calls follow, and its settings: as an input of a resource, and for the program itself.
 
 The settings are read from the engine. The SDK's provider object leaves lists and objects unset, and at preview can't
-tell "unset" from "unknown".
+tell "unset" from "unknown". What a dynamic provider does with them is in `provider_base`.
 """
 
 from __future__ import annotations

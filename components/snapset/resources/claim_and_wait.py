@@ -13,14 +13,16 @@ import pulumi
 from snapset import errors
 from snapset.aws.ec2 import connect
 from snapset.aws.records import COMPLETED
+from snapset.pace import Pace
 from snapset.resources.aws_provider import provider_of, settings_of
 from snapset.resources.context import is_mocked, say_in_program, waiting
 from snapset.resources.sets_provider import set_of
 from snapset.resources.snapshot_set import SnapshotSet
-from snapset.retry import Pace, Retry
+from snapset.retry import Retry
 from snapset.sets import model, tags
 from snapset.sets.claim import claim_sets
-from snapset.sets.wait import look_at_set, poller_for, run_in_thread, wait_for_set
+from snapset.sets.threads import run_in_thread
+from snapset.sets.wait import look_at_set, poller_for, wait_for_set
 
 
 @dataclass(frozen=True, kw_only=True)

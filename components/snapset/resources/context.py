@@ -19,7 +19,7 @@ import pulumi
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.settings import get_monitor
 
-from snapset.process import end_now
+from snapset.end import end_now
 from snapset.retry import Say
 
 

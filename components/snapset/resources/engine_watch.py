@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 
-from snapset.process import end_now
+from snapset.end import end_now
 
 _LOOK_SECONDS = 3
 

@@ -23,10 +23,10 @@ from snapset.resources.sets_provider import BEHAVIOUR, SetArgs, SetsProvider, de
 from snapset.rules import Problem, has_unknown
 from snapset.sets import inputs as set_inputs
 from snapset.sets import tags
-from snapset.sets.abreast import for_each
 from snapset.sets.claim import announce_claim, find_other_claims
 from snapset.sets.create import Taken
 from snapset.sets.fleet import find_refused, take_sets
+from snapset.sets.threads import for_each
 
 TYPE = "pulumi-python:dynamic/snapset:FleetSet"
 

@@ -21,7 +21,7 @@ from snapset.retry import Retry
 from snapset.sets import tags
 from snapset.sets.find import find_latest, find_set
 from snapset.sets.model import SnapshotRecord, SnapshotSet
-from snapset.sets.wait import run_in_thread
+from snapset.sets.threads import run_in_thread
 
 TOKEN = "snapset:index:getSnapshots"  # noqa: S105 - the name that a unit test's mocks know it by
 

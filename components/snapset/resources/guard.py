@@ -31,7 +31,8 @@ from snapset.sets.claim import claim_set
 from snapset.sets.create import create_set
 from snapset.sets.inputs import SetInputs, find_problems, parse
 from snapset.sets.model import SnapshotSet
-from snapset.sets.wait import poller_for, run_in_thread, wait_for_set
+from snapset.sets.threads import run_in_thread
+from snapset.sets.wait import poller_for, wait_for_set
 
 Change = Literal["update", "delete"]
 

@@ -23,7 +23,7 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.session import find_region
 from snapset.aws.settings import AwsSettings
-from snapset.process import end_now
+from snapset.end import end_now
 from snapset.resources.engine_watch import end_with_engine
 from snapset.retry import Retry
 from snapset.rules import UNKNOWN, Problem, has_unknown

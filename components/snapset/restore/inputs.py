@@ -18,7 +18,7 @@ from snapset.aws.ec2 import tag_list
 from snapset.aws.records import Snapshot
 from snapset.rules import Problem, Rule, has_unknown, is_unset
 from snapset.sets import tags as tag_rules
-from snapset.sets.volume import VOLUME_TYPES, VolumeAttributes
+from snapset.sets.volume_tag import VOLUME_TYPES, VolumeAttributes
 
 # Applied atomically by CreateVolume itself. None is a key of a set: CopyTagsFromSource copies them to snapshots.
 RESTORED_FROM = "snapset:restored-from"

@@ -16,8 +16,8 @@ from snapset.rules import Problem
 from snapset.sets import tags
 from snapset.sets.find import find_set
 from snapset.sets.model import BOOT_DEVICES, SnapshotSet
-from snapset.sets.volume import VolumeAttributes
-from snapset.sets.volume import parse as parse_attributes
+from snapset.sets.volume_tag import VolumeAttributes
+from snapset.sets.volume_tag import parse as parse_attributes
 
 _ATTACHABLE = ("running", "stopped", "stopping")
 _GONE = ("deleting", "deleted", "error")

@@ -11,9 +11,9 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.retry import Retry
 from snapset.sets import tags
-from snapset.sets.abreast import for_each
 from snapset.sets.model import SnapshotSet
-from snapset.sets.volume import VolumeAttributes
+from snapset.sets.threads import for_each
+from snapset.sets.volume_tag import VolumeAttributes
 
 # As many ids fit in the value of one tag.
 _MARKED_AT_ONCE = 11

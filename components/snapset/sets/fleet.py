@@ -17,14 +17,15 @@ from snapset import errors
 from snapset.aws.ec2 import FILTER_VALUES, Ec2
 from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND
 from snapset.aws.records import COMPLETED, PENDING, Instance, Volume
-from snapset.retry import Pace, Retry
+from snapset.pace import Pace
+from snapset.retry import Retry
 from snapset.sets import attempts, preflight, tags
-from snapset.sets.abreast import for_each
 from snapset.sets.create import Taken, create_set
 from snapset.sets.find import find_sets
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
-from snapset.sets.volume import VolumeAttributes
+from snapset.sets.threads import for_each
+from snapset.sets.volume_tag import VolumeAttributes
 
 _Instances = Mapping[str, Instance]
 
@@ -35,7 +36,7 @@ class Fleet:
 
     taken: dict[str, Taken] = field(default_factory=dict)
     failures: dict[str, errors.SnapsetError] = field(default_factory=dict)
-    # How the volumes were, as far as that was seen: see `snapset.sets.volume`.
+    # How the volumes were, as far as that was seen: see `snapset.sets.volume_tag`.
     attributes: dict[str, str] = field(default_factory=dict)
 
 

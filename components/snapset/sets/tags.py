@@ -27,7 +27,7 @@ CLAIM = "snapset:claim"
 DEVICE = "snapset:device"
 # The snapshot's own id, among those that the same call marked: a copy whose tags were copied is none of them.
 SNAPSHOT = "snapset:snapshot"
-# What a snapshot does not record of its volume: see `snapset.sets.volume`.
+# What a snapshot does not record of its volume: see `snapset.sets.volume_tag`.
 VOLUME = "snapset:volume"
 # The devices of all snapshots of the set, so that a missing one can be named.
 DEVICES = "snapset:devices"

@@ -7,7 +7,6 @@ loses nothing, and the next `pulumi up` takes the wait up again.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal, TypeVar
@@ -18,6 +17,7 @@ from snapset.aws.ec2 import Ec2
 from snapset.aws.records import COMPLETED, ERROR, Snapshot
 from snapset.retry import Retry
 from snapset.sets.model import SnapshotSet
+from snapset.sets.threads import run_in_thread
 
 _T = TypeVar("_T")
 
@@ -28,36 +28,6 @@ _LONGEST_PAUSE = 15.0
 _GROWTH = 1.5
 
 Look = Callable[[Sequence[str]], Awaitable[list[Snapshot]]]
-
-
-async def run_in_thread(call: Callable[[], _T]) -> _T:
-    """Run a blocking call beside the event loop, in a thread that an interrupted process does not wait for."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[_T] = loop.create_future()
-
-    def settle(result: _T | None, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result: _T | None = None
-        failure: BaseException | None = None
-        try:
-            result = call()
-        except BaseException as error:  # raised again where the call is awaited
-            failure = error
-        try:
-            loop.call_soon_threadsafe(settle, result, failure)
-        except RuntimeError:
-            # The program has ended meanwhile, and nobody awaits the call any more.
-            return
-
-    threading.Thread(target=run, daemon=True).start()
-    return await future
 
 
 class Poller:

@@ -1,4 +1,4 @@
-"""`snapset.sets.volume`: what a snapshot does not record of its volume, as the value of one tag."""
+"""`snapset.sets.volume_tag`: what a snapshot does not record of its volume, as the value of one tag."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snapset.aws.records import Volume
 from snapset.sets import tags
-from snapset.sets.volume import VOLUME_TYPES, VolumeAttributes, parse
+from snapset.sets.volume_tag import VOLUME_TYPES, VolumeAttributes, parse
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 attributes = st.builds(

@@ -1,4 +1,4 @@
-"""`snapset.sets.check`: which instances have no fresh backup."""
+"""`snapset.sets.freshness`: which instances have no fresh backup."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import datetime
 
 from snapset.aws.records import Snapshot
 from snapset.sets import tags
-from snapset.sets.check import check_sets
+from snapset.sets.freshness import check_sets
 from snapset.sets.model import SnapshotSet, group
 
 FRESH, OLD, BROKEN, NONE = (f"i-{number:017x}" for number in range(4))

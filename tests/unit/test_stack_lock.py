@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 from pulumi import automation
 from pulumi.automation.errors import create_command_error
-from snapset.pipeline.state import Lock, _locks_of_cloud, locks_in, wait_for_lock
+from snapset.pipeline.stack_lock import Lock, _locks_of_cloud, locks_in, wait_for_lock
 
 MINE = "s3://state/.pulumi/locks/organization/snapset/c/6f0.json?region=us-east-1: created by ci@runner-7 (pid 7) at "
 SINCE = "2026-01-02T03:04:05Z"
@@ -57,6 +57,12 @@ def test_a_lock_is_read_whoever_made_it_and_wherever_it_lies(who: str) -> None:
 def test_the_age_of_a_lock_is_said_in_a_unit_that_fits(seconds: int, said: str) -> None:
     since = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=seconds)
     assert str(Lock(holder="ci", since=since.isoformat())).endswith(f", {said} ago")
+
+
+def test_the_age_of_a_lock_does_not_depend_on_how_the_zone_is_written() -> None:
+    since = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=5)
+    for written in (since.isoformat(), since.strftime("%Y-%m-%dT%H:%M:%SZ")):
+        assert str(Lock(holder="ci", since=written)).endswith(", 5 h ago")
 
 
 def test_pulumi_cloud_says_who_is_at_work() -> None:
