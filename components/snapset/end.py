@@ -1,7 +1,8 @@
-"""End this process at once."""
+"""A process that does one thing and ends: nothing is tidied up in it that its end does away with."""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from contextlib import suppress
@@ -15,3 +16,8 @@ def end_now(code: int) -> NoReturn:
         with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)
+
+
+def collect_rarely() -> None:
+    """Let Python search for garbage seldom: each search goes through all that was imported, a third of the time."""
+    gc.set_threshold(100_000, 50, 100)

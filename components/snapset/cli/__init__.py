@@ -11,7 +11,7 @@ import typer
 
 from snapset import errors
 from snapset.cli import backup, check, doctor, ec2, list_, prune, restore, rollback, schema, show, unlock, wait
-from snapset.end import end_now
+from snapset.end import collect_rarely, end_now
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +36,7 @@ app.command("schema")(schema.schema)
 def main() -> None:
     """Run the command line; every failure is one line on stderr and an exit code."""
     _open_streams()
+    collect_rarely()
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         # nohup(1) and supervisors ignore a signal on purpose.
         if signal.getsignal(number) is not signal.SIG_IGN:

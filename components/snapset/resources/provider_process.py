@@ -6,13 +6,14 @@ have been loaded there that could notice.
 
 from __future__ import annotations
 
+import io
 import os
 import runpy
 import sys
 import threading
 from pathlib import Path
-from typing import NoReturn
 
+from snapset.end import collect_rarely
 from snapset.resources.engine_watch import end_with_engine
 
 
@@ -25,15 +26,12 @@ def find_starter() -> str:
     return os.fspath(starter) if os.access(starter, os.X_OK) else sys.executable
 
 
-def start() -> NoReturn:
-    """Become the provider's process, with its output unbuffered, as Pulumi wants it."""
-    os.execv(sys.executable, [sys.executable, "-u", "-m", __name__, sys.argv[-1]])  # noqa: S606 - ourselves
-
-
-def _serve() -> None:
-    threading.Thread(target=end_with_engine, args=(sys.argv[-1],), daemon=True).start()
+def start() -> None:
+    """Serve in the place of `python -u -m pulumi.dynamic ADDRESS`, without a second start of Python."""
+    address = sys.argv[-1]
+    sys.argv[1:] = [address]
+    # As -u has it: the engine reads the port from the first line.
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
+    collect_rarely()
+    threading.Thread(target=end_with_engine, args=(address,), daemon=True).start()
     runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    _serve()
