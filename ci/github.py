@@ -54,8 +54,8 @@ def run_backup(arguments: list[str]) -> tuple[int, dict[str, Any]]:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, _: process.send_signal(number))
         answer, _ = process.communicate()
-    # Wrong usage prints no document.
-    return process.returncode, json.loads(answer or '{"sets": []}')
+    # Wrong usage has an error only.
+    return process.returncode, {"sets": [], **json.loads(answer or "{}")}
 
 
 def outputs_of(document: Mapping[str, Any]) -> str:

@@ -16,6 +16,8 @@ from snapset.errors import InputError
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 
 INSTANCE_ID = re.compile(r"i-([0-9a-f]{8}|[0-9a-f]{17})")
+# Pulumi's own rule; before the name may stand the organization, and the project.
+STACK = re.compile(r"([\w.-]+/){0,2}[\w.-]{1,100}", re.ASCII)
 REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+", re.ASCII)
 
 Rule = Callable[[Any], str | None]
@@ -62,6 +64,7 @@ def matches(pattern: re.Pattern[str], what: str, example: str) -> Rule:
 
 instance_id = matches(INSTANCE_ID, "an instance id", "i-0123456789abcdef0")
 region = matches(REGION, "a Region", "us-east-1")
+stack = matches(STACK, "the name of a stack", "web-prod")
 
 
 def one_of(*allowed: str) -> Rule:
@@ -77,6 +80,15 @@ def boolean(value: Any) -> str | None:
 def string(value: Any) -> str | None:
     """Check that a value is a string."""
     return None if isinstance(value, str) else f"{value!r} is not a string"
+
+
+def change_id(value: Any) -> str | None:
+    """Check that a value can name a change."""
+    if not isinstance(value, str):
+        return string(value)
+    if not value.strip():
+        return f"{value!r} names no change"
+    return None if value.isprintable() else f"{value!r} can't be printed"
 
 
 def whole_number(value: Any) -> str | None:

@@ -325,6 +325,15 @@ def test_bad_usage_and_bad_input_exit_with_2_and_create_nothing(
     assert mutating(ec2.calls()) == []
 
 
+def test_the_config_of_a_pulumi_program_around_it_is_not_the_commands(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    snapset.env |= {"PULUMI_CONFIG": '{"aws:profile": "theirs"', "PULUMI_CONFIG_AWS_REGION": "eu-west-1"}
+    ec2.clear_calls()
+    snapset("backup", instance.instance_id).ok()
+    assert {call["region"] for call in ec2.calls()} == {"us-east-1"}
+
+
 def test_an_endpoint_that_refuses_connections_exits_with_2(snapset: CommandLine, instance: LaunchedInstance) -> None:
     snapset.env["AWS_ENDPOINT_URL_EC2"] = "http://127.0.0.1:9"
     run = snapset("backup", instance.instance_id).failed()

@@ -77,7 +77,7 @@ def test_the_wheel_has_the_package_its_types_and_its_command_and_nothing_else(wh
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         [entry_points] = [name for name in names if name.endswith("entry_points.txt")]
-        assert "snapset = snapset.cli:main" in archive.read(entry_points).decode()
+        assert "snapset = snapset.__main__:main" in archive.read(entry_points).decode()
     sources = {
         str(path.relative_to(REPOSITORY / "components")) for path in REPOSITORY.glob("components/snapset/**/*.py")
     }

@@ -108,7 +108,14 @@ def test_one_name_under_two_types_is_two_sets_and_each_goes_by_its_own_word(
     assert [set_id in left for set_id in old] == [True, False]
 
 
-@pytest.mark.parametrize("rename", ["alias", "stack", "stack and force"])
+def rename_stack(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.pulumi("stack", "rename", "other", "--stack", "test").ok()
+    monkeypatch.setattr("support.project.STACK", "other")
+    project.config_file = project.cwd / "Pulumi.other.yaml"
+    project.state_file = project.state_file.with_name("other.json")
+
+
+@pytest.mark.parametrize("rename", ["alias", "stack", "stack and force", "stack, force and another instance"])
 def test_a_set_that_the_program_wants_to_keep_stays_after_a_rename(
     program: Callable[[str], Project],
     ec2: EmbeddedEC2,
@@ -124,11 +131,10 @@ def test_a_set_that_the_program_wants_to_keep_stays_after_a_rename(
     if rename == "alias":
         project.config["name"] = "new"
     else:
-        project.pulumi("stack", "rename", "other", "--stack", "test").ok()
-        monkeypatch.setattr("support.project.STACK", "other")
-        project.config_file = project.cwd / "Pulumi.other.yaml"
-        project.state_file = project.state_file.with_name("other.json")
-    if rename == "stack and force":
+        rename_stack(project, monkeypatch)
+    if "another instance" in rename:
+        project.config["instance"] = ec2.launch().instance_id
+    if "force" in rename:
         project.up("--replace", project.sets()[0]["urn"]).ok()
     else:
         project.config["triggers"] = "2"
@@ -136,6 +142,32 @@ def test_a_set_that_the_program_wants_to_keep_stays_after_a_rename(
     [new] = set_ids(project)
     assert new != old
     assert find_sets(ec2).keys() == {old, new}
+
+
+@pytest.mark.parametrize("rename", ["alias", "stack"])
+def test_a_set_that_could_not_be_deleted_stays_if_the_program_then_renames_its_resource_and_wants_to_keep_it(
+    program: Callable[[str], Project],
+    ec2: EmbeddedEC2,
+    instance: LaunchedInstance,
+    rename: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project = program(RENAMED)
+    project.config = {"instance": instance.instance_id, "name": "old", "onDelete": "delete", "triggers": "1"}
+    project.up().ok()
+    ec2.fault(action="DeleteSnapshot", kind="deny", times=None)
+    project.config["triggers"] = "2"
+    project.up().failed()
+    ec2.clear_faults()
+    both = find_sets(ec2).keys()
+    assert len(both) == 2
+    project.config["onDelete"] = "retain"
+    if rename == "alias":
+        project.config["name"] = "new"
+    else:
+        rename_stack(project, monkeypatch)
+    assert "(on_delete is retain)" in project.up().ok().text
+    assert find_sets(ec2).keys() == both
 
 
 def test_of_two_backends_with_the_same_names_each_gets_its_own_set_and_neither_deletes_the_others(

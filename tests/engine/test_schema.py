@@ -55,6 +55,8 @@ def test_every_document_matches_the_schema(snapset: CommandLine, ec2: EmbeddedEC
     run("restore", SET, "--availability-zone", "us-east-1a", code=2)
     run("check")
     run("check", "--max-age", "1s", code=6)
+    misspelt = snapset("check", "--max-agee", "1s", "--json")
+    assert (misspelt.code, problems_of("notBegun", json.loads(misspelt.stdout))) == (2, [])
     run("rollback", instance, "--preview")
     run("rollback", instance, "--set", SET, "--yes", code=2)
     run("rollback", instance, "--change-id", "first", "--yes")

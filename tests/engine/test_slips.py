@@ -35,6 +35,13 @@ SLIPS = {
     ),
     "InstanceSnapshots('b', instance=pulumi.Output.secret('hidden'))": "'[secret]' is not an instance id",
     "InstanceSnapshots('b', instance=instance, location=pulumi.Output.secret('hidden'))": "'[secret]' is not one of",
+    "get_snapshots(setid='set-1')": "calling get_snapshots: got an unexpected keyword argument 'setid'.",
+    "get_snapshots_output('set-0123456789abcdef0')": "calling get_snapshots_output: too many positional arguments.",
+    "get_snapshots_output(set_id=pulumi.Output.secret('hidden'))": "'[secret]' is not the id of a set",
+    "backup_before_change(tag={'a': 'b'})": "calling backup_before_change: got an unexpected keyword argument 'tag'.",
+    "InstanceSnapshots('b', instance=instance, tags=pulumi.Output.secret({'aws:hidden': 'x'}))": (
+        "tag key '[secret]': keys that start with 'aws:' are reserved by AWS"
+    ),
     "RestoredVolumes('b')": "reading RestoredVolumes: source is missing.",
 }
 

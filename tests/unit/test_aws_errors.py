@@ -346,6 +346,8 @@ def test_a_500_after_the_call_was_carried_out_is_no_answer(aws: Ec2, ec2: Embedd
 @pytest.mark.parametrize(
     "answer",
     [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n<?xml version='1'?><a/>",
         b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 13\r\n\r\n<html></html>",
         b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
@@ -373,6 +375,13 @@ def test_a_refused_connection_is_unreachable_and_names_the_endpoint(
             call()
         assert endpoint in str(caught.value)
         assert "AWS_ENDPOINT_URL_EC2" in str(caught.value)
+
+
+def test_credentials_in_an_endpoint_are_not_shown(settings: AwsSettings, closed_port: int) -> None:
+    aws = Ec2(replace(settings, endpoint_url=f"http://jane:hunter2@127.0.0.1:{closed_port}"))
+    with pytest.raises(errors.UnreachableError, match=rf"http://\*\*\*\*@127\.0\.0\.1:{closed_port}") as caught:
+        aws.delete_snapshot(SNAPSHOT)
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("message", ["<Message/>", "", "<Message>  \n </Message>"])

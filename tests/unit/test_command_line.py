@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -104,7 +106,12 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
             ["backup", INSTANCE, "--timeout", "soon"],
             "reading --timeout: 'soon' is not a duration. Use 90s, 30m or 2h.",
         ),
-        (["backup", INSTANCE, "--change-id", " "], "reading --change-id: it is empty."),
+        (["backup", INSTANCE, "--change-id", " "], "reading --change-id: ' ' names no change."),
+        (["backup", INSTANCE, "--change-id", "a\x1b"], "reading --change-id: 'a\\x1b' can't be printed."),
+        (["rollback", INSTANCE, "--change-id", ""], "reading --change-id: it is empty, as a variable is that is"),
+        (["restore", "--change-id=", "--to", INSTANCE], "reading --change-id: it is empty, as a variable is that is"),
+        (["list", ""], "reading an argument: it is empty, as a variable is that is not set."),
+        (["backup", INSTANCE, "--stack", "a b"], "reading --stack: 'a b' is not the name of a stack"),
         (
             ["backup", INSTANCE, "--exclude-volume", "vol-1"],
             "reading --exclude-volume: 'vol-1' is not a volume",
@@ -116,7 +123,7 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
         (["show", "set-1"], "reading SET_ID: 'set-1' is not the id of a set"),
         (["wait", "set-0123456789abcdef0", "--timeout", "soon"], "reading --timeout: 'soon' is not a duration"),
         (["prune"], "reading the rule: give --keep-last, --keep-daily, --older-than or another one."),
-        (["prune", "--keep-last", "1", "--older-than", ""], "reading --older-than: '' is not a duration"),
+        (["prune", "--keep-last", "1", "--older-than", ""], "reading --older-than: it is empty, as a variable is"),
         (["prune", "--pin", "set-1"], "reading --pin: 'set-1' is not the id of a set"),
         (["rollback", "i-1"], "reading INSTANCE: 'i-1' is not an instance id"),
         (["rollback", "i-0123456789abcdef0", "--set", "set-1"], "reading --set: 'set-1' is not the id of a set"),
@@ -150,11 +157,30 @@ def test_bad_input_is_one_line_and_exit_code_2_and_starts_no_engine(
         ["none"],
     ],
 )
-def test_bad_usage_is_exit_code_2_without_a_traceback(arguments: list[str]) -> None:
-    ran = snapset(*arguments)
+def test_bad_usage_is_exit_code_2_one_line_and_one_document(arguments: list[str]) -> None:
+    ran = snapset(*arguments, "--json")
     assert ran.returncode == 2
-    assert "Usage:" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert re.fullmatch(r"snapset: reading the arguments: .*\. See snapset( [a-z]+)? --help\.\n", ran.stderr)
+    assert json.loads(ran.stdout)["error"]["message"] == ran.stderr.removeprefix("snapset: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_command_is_loaded_ends_it_in_order(number: signal.Signals) -> None:
+    early = f"""
+import os, signal, sys
+
+class Early:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            os.kill(os.getpid(), {int(number)})
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Early())
+from snapset.__main__ import main; main()
+"""
+    ran = snapset("list", "--json", program=early)
+    assert (ran.returncode, ran.stderr) == (130, "snapset: interrupted\n")
+    assert json.loads(ran.stdout)["error"]["type"] == "Interrupted"
 
 
 @pytest.mark.parametrize(

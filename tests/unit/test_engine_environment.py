@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 from snapset import errors
-from snapset.pipeline.engine import engine_folder, environment
+from snapset.pipeline.engine import engine_folder, environment, leave_outer_program
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +93,27 @@ def test_the_provider_runs_in_a_python_that_has_snapset() -> None:
 
 def test_the_engine_does_not_look_for_updates_of_itself() -> None:
     assert environment()["PULUMI_SKIP_UPDATE_CHECK"] == "true"
+
+
+def test_a_relative_home_is_taken_from_where_the_command_runs(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("HOME", "mine")
+    assert environment()["PULUMI_BACKEND_URL"] == (home / "mine/.local/share/snapset/state").as_uri()
+
+
+def test_the_config_of_an_outer_program_is_forgotten_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = (
+        "PULUMI_CONFIG",
+        "PULUMI_CONFIG_SECRET_KEYS",
+        "PULUMI_CONFIG_AWS_PROFILE",
+        "PULUMI_CONFIG_SNAPSET_PREFLIGHT",
+    )
+    mine = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+    for name in (*theirs, *mine):
+        monkeypatch.setenv(name, "x")
+    leave_outer_program()
+    assert not [name for name in theirs if name in os.environ]
+    assert all(os.environ[name] == "x" for name in mine)
 
 
 def test_a_relative_data_folder_is_not_the_users(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

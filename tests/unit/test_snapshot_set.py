@@ -446,17 +446,25 @@ def test_a_set_is_deleted_only_if_the_state_and_the_program_say_so(
 
 
 def test_only_the_programs_present_word_deletes_whatever_the_resource_was_called(
-    configure: Configure, props: Props, state: Props, client: EC2Client
+    configure: Configure, props: Props, state: Props, client: EC2Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     old = {**state, "on_delete": "delete"}
     renamed = {**props, "scope": "org/shop/prod/renamed", "on_delete": "retain"}
-    by_diff, by_force = configure(), configure()
+    elsewhere = {**renamed, "instance_id": "i-0123456789abcdef0"}
+    by_diff, by_scope = configure(), configure()
     by_diff.diff(state["set_id"], old, by_diff.check({}, renamed).inputs)
-    # A forced replacement calls no diff().
-    by_force.create(by_force.check({}, renamed).inputs)
-    for provider in (by_diff, by_force):
+    # What could not be deleted before comes without a diff() of its own.
+    by_scope.check(old, renamed)
+    for provider in (by_diff, by_scope):
         provider.delete(state["set_id"], old)
         assert left(client, state) == 3
+    # A forced replacement calls no diff(), and check() without the old inputs.
+    for inputs in (renamed, elsewhere):
+        by_force = configure(**{"snapset:preflight": "false"})
+        by_force.check({}, inputs)
+        by_force.delete(state["set_id"], old)
+        assert left(client, state) == 3
+        assert "the program may have its resource under another name, and retains" in capsys.readouterr().err
 
 
 def test_a_set_whose_resource_the_program_no_longer_has_goes_by_the_state(

@@ -20,6 +20,7 @@ from snapset.text import clean
         ("a\nb\rc\td\u2028e", "a b c d e"),
         ("::error::x\n::set-output name=a::b", "::error::x ::set-output name=a::b"),
         ("\udcff", r"\udcff"),
+        ("x ##[set-output name=a]b", r"x ##\x5bset-output name=a]b"),
     ],
 )
 def test_what_a_terminal_would_obey_is_shown_as_an_escape(text: str, shown: str) -> None:

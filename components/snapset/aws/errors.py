@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from snapset import errors
-from snapset.text import clean
+from snapset.text import clean, redact
 
 INVALID_INSTANCE_NOT_FOUND = "InvalidInstanceID.NotFound"
 INVALID_SNAPSHOT_IN_USE = "InvalidSnapshot.InUse"
@@ -78,7 +78,7 @@ def calling_aws(doing: str, *, needs: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _from_answer(error, doing, needs) from error
-    except (BotoCoreError, ResponseParserError, ValueError, OSError) as error:
+    except (BotoCoreError, ResponseParserError, ValueError, OSError, RuntimeError) as error:
         raise _from_failure(error, doing) from error
 
 
@@ -117,6 +117,8 @@ def _from_failure(error: Exception, doing: str) -> errors.SnapsetError:
                 botocore.SSOError,
                 botocore.TokenRetrievalError,
                 botocore.UnauthorizedSSOTokenError,
+                # Botocore's for credentials that are expired once they were renewed.
+                RuntimeError,
             ),
             errors.NotPermittedError,
             "Log in again (aws sso login) or renew the credentials",
@@ -148,8 +150,8 @@ def _from_answer(error: Any, doing: str, needs: str) -> errors.SnapsetError:
     is_role = error.operation_name == "AssumeRole"
     allow = "sts:AssumeRole, and let the role's trust policy name this caller" if is_role else needs
     given = response.get("Error") or {}
-    code = clean(given.get("Code") or "Unknown")
     status: int = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = clean(given.get("Code") or f"HTTP {status}")
     cause = f"{doing}: {code}: {_sentence(given.get('Message') or 'AWS gives no reason')}"
     if code in THROTTLE_CODES:
         return errors.ThrottledError(f"{cause} Try again later.", code=code, asks_for=THROTTLE_CODES[code])
@@ -184,4 +186,4 @@ def _sentence(text: str) -> str:
 
 def _one_line(error: Exception) -> str:
     # An answer that can't be parsed is quoted whole.
-    return textwrap.shorten(clean(str(error)), _LONGEST_CAUSE, placeholder=" …").rstrip(".")
+    return textwrap.shorten(clean(redact(str(error))), _LONGEST_CAUSE, placeholder=" …").rstrip(".")

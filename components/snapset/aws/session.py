@@ -6,6 +6,7 @@ With SNAPSET_VERBOSE each call is shown on stderr, with its request id and time:
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
@@ -31,6 +32,9 @@ _READ_SECONDS = 60.0
 _ATTEMPTS = 3
 
 _CALL = "snapset_call"
+_HTTP_REDIRECT = 300
+# The first element of an answer.
+_ROOT = re.compile(rb"\s*(?:<\?xml[^>]*\?>)?\s*<([A-Za-z]+)")
 
 _lock = threading.Lock()
 
@@ -113,6 +117,7 @@ def _make_client(settings: AwsSettings, service: str, *, endpoint_url: str | Non
     verify = False if settings.insecure else settings.ca_bundle
     with _lock:
         client = _session(settings).client(service, endpoint_url=endpoint_url, config=config, verify=verify, **place)
+    client.meta.events.register("after-call", _refuse_stranger)
     client.meta.events.register("after-call", _set_clock)
     return _with_calls_shown(client)
 
@@ -205,6 +210,19 @@ def _role_options(role: Role) -> dict[str, Any]:
         "DurationSeconds": role.duration,
     }
     return {name: value for name, value in options.items() if value}
+
+
+def _refuse_stranger(*, http_response: Any, model: Any, **_: Any) -> None:
+    """Refuse what is not AWS's answer, such as the page of a proxy, which botocore takes for one that says nothing.
+
+    Raises:
+        ResponseParserError: it has the status of a success, and is not the answer of this call.
+    """
+    from botocore.parsers import ResponseParserError
+
+    root = _ROOT.match(http_response.content)
+    if http_response.status_code < _HTTP_REDIRECT and not (root and root[1] == f"{model.name}Response".encode()):
+        raise ResponseParserError(f"a page that is not AWS's: {http_response.content[:80]!r}")
 
 
 def _set_clock(*, parsed: Mapping[str, Any], **_: Any) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
-from typing import Annotated, TextIO, cast
+from collections.abc import Sequence
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 
 from snapset import errors
 from snapset.cli import backup, check, doctor, ec2, list_, prune, restore, rollback, schema, show, unlock, wait
 from snapset.end import collect_rarely, end_now
+
+_EMPTY_OPTION = re.compile(r"--[a-z-]+=")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -87,36 +91,65 @@ def _snapset(
 
 def _run() -> int:
     from snapset.cli.context import INTERRUPTED
-    from snapset.cli.output import print_error
 
     debug = bool(os.environ.get("SNAPSET_DEBUG"))
     try:
-        if any(not argument.isascii() and not _is_utf8(argument) for argument in sys.argv):
-            raise errors.InputError("reading the arguments: one is not valid UTF-8. Write it in UTF-8.")
-        app()
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            print_error(end.code)
-            return 1
-        return end.code or 0
-    except KeyboardInterrupt:
-        print_error("interrupted")
-        return INTERRUPTED
+        _refuse_arguments(sys.argv[1:])
+        return app(standalone_mode=False, prog_name="snapset") or 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("Interrupted", "interrupted", INTERRUPTED)
     except BrokenPipeError:
         # Nobody reads the rest of the output.
         sys.stdout = _open_nothing("w")
         return 1
+    except SystemExit as end:
+        return _fail("SystemExit", end.code, 1) if isinstance(end.code, str) else end.code or 0
     except errors.SnapsetError as error:
         if debug:
             raise
-        print_error(str(error))
-        return error.exit_code
+        return _fail(type(error).__name__, str(error), error.exit_code)
     except Exception as error:
+        if message := getattr(error, "format_message", None):
+            # Typer's, for wrong usage; without arguments, it is the help.
+            return _show_usage(error, message()) if sys.argv[1:] else _show_help(error)
         if debug:
             raise
-        print_error(f"{type(error).__name__}: {error}. Set SNAPSET_DEBUG=1 to see where.")
-        return 1
-    return 0
+        return _fail(type(error).__name__, f"{type(error).__name__}: {error}. Set SNAPSET_DEBUG=1 to see where.", 1)
+
+
+def _refuse_arguments(arguments: Sequence[str]) -> None:
+    """Refuse what no command can have been meant to get.
+
+    Raises:
+        InputError: an argument is empty, or is not UTF-8.
+    """
+    if any(not argument.isascii() and not _is_utf8(argument) for argument in arguments):
+        raise errors.InputError("reading the arguments: one is not valid UTF-8. Write it in UTF-8.")
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not argument or _EMPTY_OPTION.fullmatch(argument):
+            what = argument.rstrip("=") or (before if before.startswith("-") else "an argument")
+            raise errors.InputError(
+                f"reading {what}: it is empty, as a variable is that is not set. Leave it out, or give a value."
+            )
+
+
+def _show_usage(error: Any, message: str) -> int:
+    command = error.ctx.command_path if error.ctx else "snapset"
+    return _fail("UsageError", f"reading the arguments: {message.rstrip('.')}. See {command} --help.", 2)
+
+
+def _show_help(error: Any) -> int:
+    error.show()
+    return 2
+
+
+def _fail(kind: str, message: str, code: int) -> int:
+    from snapset.cli.output import print_error, print_json_error
+
+    print_error(message)
+    if "--json" in sys.argv:
+        print_json_error(kind, message)
+    return code
 
 
 def _is_utf8(text: str) -> bool:

@@ -12,7 +12,7 @@ import typer
 
 from snapset import errors, rules
 from snapset.cli.context import INTERRUPTED
-from snapset.cli.options import ExcludeBoot, Json, Profile, Region, Timeout, parse_filters, parse_tags
+from snapset.cli.options import ExcludeBoot, Json, Profile, Region, Timeout, check, parse_filters, parse_tags
 from snapset.cli.words import BACKUP, in_options
 
 if TYPE_CHECKING:
@@ -116,6 +116,8 @@ def backup(
             "region": region,
             "on_delete": on_delete.value,
         }
+        if stack is not None:
+            check("--stack", stack, rules.stack)
         seconds = parse_duration(timeout, name="--timeout")
         lock_seconds = parse_duration(lock_timeout, name="--lock-timeout")
         instance_ids = _find_instances(
@@ -222,12 +224,8 @@ def _find_instances(
         if named.count(instance_id) > 1:
             raise errors.InputError(f"reading the instances: {instance_id} is listed twice.")
         rules.refuse(find_problems({**inputs, "instance_id": instance_id}))
-    if change_id is not None and not change_id.strip():
-        raise errors.InputError("reading --change-id: it is empty. Leave it out, or name the change.")
-    if change_id is not None and not change_id.isprintable():
-        raise errors.InputError(
-            f"reading --change-id: {change_id!r} can't be printed. Name the change in plain text."
-        )
+    if change_id is not None:
+        check("--change-id", change_id, rules.change_id)
     if not filters:
         return list(named)
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 # From this width on, a list shows clock times and tags.
 _WIDE = 130
 _UNLIMITED = 1000
+_printed: list[Mapping[str, Any]] = []
+
 _STYLES = {"completed": "green", "pending": "yellow", "error": "red", "incomplete": "red"}
 
 
@@ -54,8 +56,17 @@ def progress(first: str, *, keep_lines: bool = False) -> Iterator[Say]:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print the one document of a `--json` run on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    # A runner of GitHub would obey it anywhere in a line.
+    text = json.dumps(document, indent=2).replace("##[", r"##\u005b")
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+    _printed.append(document)
+
+
+def print_json_error(kind: str, message: str) -> None:
+    """Print a document with this error only, unless the command got as far as to print its own."""
+    if not _printed:
+        print_json({"error": {"type": kind, "message": message}})
 
 
 def print_sets(sets: Iterable[SetRecord]) -> None:

@@ -69,6 +69,8 @@ def rollback(
         check("INSTANCE", instance, rules.instance_id)
         if set_ is not None:
             check_set_id(set_, name="--set")
+        if change_id is not None:
+            check("--change-id", change_id, rules.change_id)
         if set_ is not None and change_id is not None:
             raise errors.InputError("reading the set: give one of --set and --change-id.")
         wanted = RollbackInputs(

@@ -27,8 +27,7 @@ from snapset import errors
 from snapset.aws.ec2 import connect
 from snapset.aws.records import Snapshot
 from snapset.aws.session import find_region
-from snapset.pipeline.engine import EngineCommand, Stack, Workspace, environment
-from snapset.pipeline.redact import redact
+from snapset.pipeline.engine import EngineCommand, Stack, Workspace, environment, leave_outer_program
 from snapset.pipeline.request import BackupRequest
 from snapset.pipeline.stack_lock import locks_in, wait_for_lock
 from snapset.pipeline.state import PROJECT, Recorded, last_error, read_recorded
@@ -38,6 +37,7 @@ from snapset.resources.provider_process import find_starter
 from snapset.retry import Retry, Say
 from snapset.sets.model import SetRecord
 from snapset.sets.wait import poller_for, wait_for_set
+from snapset.text import redact
 
 _T = TypeVar("_T")
 
@@ -102,6 +102,7 @@ class Backup:
     # Under the lock.
 
     def _record(self, say: Say) -> None:
+        leave_outer_program()
         with _work_folder() as folder:
             variables = {**environment(), "PULUMI_PYTHON_CMD": find_starter()}
             workspace = Workspace(

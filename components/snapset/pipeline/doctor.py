@@ -14,10 +14,10 @@ from snapset.aws.ec2 import Ec2, connect
 from snapset.aws.session import find_caller, find_region
 from snapset.aws.settings import AwsSettings
 from snapset.pipeline.engine import EngineCommand
-from snapset.pipeline.redact import redact
 from snapset.pipeline.state import check_writable, find_backend, open_state
 from snapset.sets.inputs import parse
 from snapset.sets.tags import new_set_id
+from snapset.text import redact
 
 _PLUGINS = ("pulumi-language-python", "pulumi-resource-pulumi-python")
 

@@ -23,6 +23,10 @@ from snapset import errors
 
 OLDEST = VersionInfo(3, 259, 0)
 
+# How an engine hands the stack's config to a program: as a whole, or key by key.
+_OUTER_CONFIG = ("PULUMI_CONFIG", "PULUMI_CONFIG_SECRET_KEYS")
+_OUTER_KEYS = ("PULUMI_CONFIG_AWS_", "PULUMI_CONFIG_SNAPSET_")
+
 _SET_BACKEND = "Set PULUMI_BACKEND_URL, or HOME."
 
 
@@ -152,8 +156,15 @@ def environment() -> dict[str, str]:
             state.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise errors.InputError(f"making {state}: {error.strerror}. {_SET_BACKEND}") from error
-        added["PULUMI_BACKEND_URL"] = state.as_uri()
+        added["PULUMI_BACKEND_URL"] = state.absolute().as_uri()
     return added
+
+
+def leave_outer_program() -> None:
+    """Forget the config of the Pulumi program that has started this process, if one has: it is not this run's."""
+    for name in list(os.environ):
+        if name in _OUTER_CONFIG or name.startswith(_OUTER_KEYS):
+            del os.environ[name]
 
 
 def _data_folder() -> Path:

@@ -16,7 +16,7 @@ from pulumi import automation
 
 from snapset import errors
 from snapset.pipeline.engine import EngineCommand, environment
-from snapset.pipeline.redact import redact
+from snapset.text import redact
 
 PROJECT = "snapset"
 

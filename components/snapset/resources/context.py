@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import difflib
+import functools
 import inspect
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 import pulumi
@@ -21,6 +22,9 @@ from pulumi.runtime.settings import get_monitor
 
 from snapset.end import end_now
 from snapset.retry import Say
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 def is_mocked() -> bool:
@@ -75,6 +79,22 @@ def refuse_unknown(given: Mapping[str, Any], args: type, *, of: str) -> None:
         near = [*difflib.get_close_matches(name, known, n=1), *(each for each in known if name.startswith(each))]
         hint = f"Did you mean {near[0]}?" if near else f"Use {', '.join(known)}."
         raise pulumi.RunError(f"InputError: reading {of}: there is no input {name}. {hint}")
+
+
+def in_one_line(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Have Pulumi show in one line that the function was called with arguments that it does not have."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            takes = ", ".join(signature.parameters)
+            raise pulumi.RunError(f"InputError: calling {function.__name__}: {error}. It takes {takes}.") from None
+        return function(*args, **kwargs)
+
+    return call
 
 
 def gather_inputs(

@@ -102,13 +102,13 @@ class FleetSetProvider(SetsProvider):
             if news["on_delete"] == "delete" and not news.get("keep_left"):
                 gone += [key for key in records if key not in news["instance_ids"]]
             old = {key: records.pop(key) for key in gone}
-            self._let_all_go(old, olds, word=self._word(id_, olds, gone))
+            self._let_all_go(old, olds, why_retained=self._why_retained(id_, olds))
         return UpdateResult({**news, **taken, "sets": {**records, **taken["sets"]}})
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
         """Delete the snapshots if `on_delete` says so, in the state and in the program; else say which sets stay."""
         with one_line_errors():
-            self._let_all_go(props["sets"], props, word=self._word(id_, props, list(props["sets"])))
+            self._let_all_go(props["sets"], props, why_retained=self._why_retained(id_, props))
 
     def _take(self, props: Mapping[str, Any], instance_ids: Sequence[str], *, claim: str) -> dict[str, Any]:
         """Return the outputs after a set of each of these instances was taken, or could not be."""
@@ -121,20 +121,18 @@ class FleetSetProvider(SetsProvider):
         if adopted := [taken.set for taken in fleet.taken.values() if taken.outcome == "adopted"]:
             self._adopted |= {found.set_id for found in adopted}
             announce_claim(ec2, adopted, claim=claim, retry=self._retry)
-        if props["on_delete"] == "retain":
-            self._retained |= fleet.taken.keys()
         return {
             "sets": {key: _record(taken, fleet.attributes) for key, taken in fleet.taken.items()},
             "failures": {key: errors.show(error) for key, error in fleet.failures.items()},
             "claim": claim,
         }
 
-    def _let_all_go(self, records: _Records, props: Mapping[str, Any], *, word: str) -> None:
+    def _let_all_go(self, records: _Records, props: Mapping[str, Any], *, why_retained: str | None) -> None:
         failures: list[errors.SnapsetError] = []
 
         def let_go(record: Mapping[str, Any]) -> None:
             try:
-                self._let_go(record, props, word=word)
+                self._let_go(record, props, why_retained=why_retained)
             except errors.SnapsetError as error:
                 failures.append(error)
 

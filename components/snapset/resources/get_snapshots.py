@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,8 @@ from snapset.aws.records import COMPLETED
 from snapset.aws.session import find_region
 from snapset.aws.settings import AwsSettings
 from snapset.resources.aws_provider import find_provider, settings_of
-from snapset.resources.context import is_mocked, note_use
+from snapset.resources.context import in_one_line, is_mocked, note_use
+from snapset.resources.provider_base import hide, texts_in
 from snapset.retry import Retry
 from snapset.sets import tags
 from snapset.sets.find import find_latest, find_set
@@ -64,6 +65,7 @@ class _ByDevice(dict[str, str]):
         raise pulumi.RunError(errors.show(errors.InputError(f"reading by_device: {reason}. Choose another set.")))
 
 
+@in_one_line
 def get_snapshots(
     *,
     set_id: str | None = None,
@@ -91,6 +93,7 @@ def get_snapshots(
     return found
 
 
+@in_one_line
 def get_snapshots_output(
     *,
     set_id: pulumi.Input[str] | None = None,
@@ -110,14 +113,17 @@ def get_snapshots_output(
     if isinstance(set_id, str):
         note_use(set_id)
 
+    given_as = pulumi.Output.from_input(wanted)
+
     async def find(known: dict[str, Any]) -> GetSnapshotsResult:
         settings = await settings_of(provider)
-        return await run_in_thread(lambda: _find(settings, known))
+        hidden = texts_in(known) if await given_as.is_secret() else []
+        return await run_in_thread(lambda: _find(settings, known, hidden))
 
-    return pulumi.Output.from_input(wanted).apply(find)
+    return given_as.apply(find)
 
 
-def _find(settings: AwsSettings, wanted: Mapping[str, Any]) -> GetSnapshotsResult:
+def _find(settings: AwsSettings, wanted: Mapping[str, Any], hidden: Sequence[str] = ()) -> GetSnapshotsResult:
     if is_mocked():
         monitor: Any = get_monitor()
         return GetSnapshotsResult(**{"set_id": "", **monitor.mocks.call(MockCallArgs(TOKEN, dict(wanted), ""))})
@@ -126,7 +132,7 @@ def _find(settings: AwsSettings, wanted: Mapping[str, Any]) -> GetSnapshotsResul
         region = wanted["region"] or find_region(settings)
         return _look(settings.in_region(region), wanted, region=region)
     except errors.SnapsetError as error:
-        raise pulumi.RunError(errors.show(error)) from None
+        raise pulumi.RunError(hide(errors.show(error), hidden)) from None
 
 
 def _refuse_problems(wanted: Mapping[str, Any]) -> None:

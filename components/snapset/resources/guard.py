@@ -21,7 +21,7 @@ from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND
 from snapset.aws.records import Instance
 from snapset.aws.session import find_caller, find_region
 from snapset.resources.aws_provider import look_up, settings_in
-from snapset.resources.context import end_quietly_on_interrupt, is_mocked, say_in_program, waiting
+from snapset.resources.context import end_quietly_on_interrupt, in_one_line, is_mocked, say_in_program, waiting
 from snapset.resources.provider_base import DEBUG
 from snapset.retry import Retry, parse_duration
 from snapset.rules import UNKNOWN
@@ -48,6 +48,7 @@ _guards: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, tuple[Mapping[st
 )
 
 
+@in_one_line
 def backup_before_change(
     name: str = "backup-before-change",
     *,

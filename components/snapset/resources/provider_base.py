@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,12 +54,12 @@ class SnapsetProvider(ResourceProvider):
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Refuse bad inputs, and inputs that do not fit what EC2 has now."""
         olds, news = with_sentinels(olds), with_sentinels(news)
-        hidden = [text for name in news.pop("secrets", None) or [] for text in _texts_in(news.get(name))]
+        hidden = [text for name in news.pop("secrets", None) or [] for text in texts_in(news.get(name))]
         failures = self._follow_provider(news)
         problems = [] if failures else self._find_problems(news)
         if not failures and not problems and self._preflight and not has_unknown(news):
             problems = self._find_obstacles(olds, news)
-        failures += [CheckFailure(problem.property, _hide(problem.reason, hidden)) for problem in problems]
+        failures += [CheckFailure(problem.property, hide(problem.reason, hidden)) for problem in problems]
         return CheckResult(news, failures)
 
     @abstractmethod
@@ -109,18 +109,19 @@ class SnapsetProvider(ResourceProvider):
         return []
 
 
-def _hide(reason: str, secrets: list[str]) -> str:
+def hide(reason: str, secrets: Sequence[str]) -> str:
+    """Return the text without the secrets."""
     for secret in secrets:
         reason = reason.replace(secret, "[secret]")
     return reason
 
 
-def _texts_in(value: Any) -> list[str]:
+def texts_in(value: Any) -> list[str]:
     """Return the strings in a value, the longest first."""
     if isinstance(value, Mapping):
-        value = list(value.values())
+        value = [*value, *value.values()]
     if isinstance(value, (list, tuple)):
-        return sorted((text for item in value for text in _texts_in(item)), key=len, reverse=True)
+        return sorted((text for item in value for text in texts_in(item)), key=len, reverse=True)
     return [str(value)] if value not in (None, "", UNKNOWN, True, False) else []
 
 

@@ -38,10 +38,9 @@ class SetsProvider(SnapsetProvider):
         """Read the stack's `aws` config. Runs once, in the provider's own process only."""
         super().configure(req)
         # `delete` sees the old state only. What the program says now: by the resource's id, as diff() has it, and by
-        # scope, since a forced replacement calls no diff().
+        # scope, the present one and the last, since a forced replacement calls no diff().
         self._on_delete: dict[str, str] = {}
-        # The instances of which this run took a set that is to stay, and the sets that it adopted.
-        self._retained: set[str] = set()
+        # The sets that this run adopted.
         self._adopted: set[str] = set()
         # The sets that the program restores from.
         self._in_use: set[str] = set()
@@ -49,7 +48,8 @@ class SetsProvider(SnapsetProvider):
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Refuse bad inputs, and inputs that do not fit what EC2 has now."""
-        self._on_delete[news["scope"]] = news["on_delete"]
+        for known_by in {news["scope"], olds.get("scope", news["scope"])}:
+            self._on_delete[known_by] = news["on_delete"]
         self._is_preview = news["is_preview"] is True
         result = super().check(olds, news)
         del result.inputs["is_preview"]
@@ -66,25 +66,24 @@ class SetsProvider(SnapsetProvider):
             news = {**news, "tags": {**self._settings_of(news).default_tags, **given}}
         return set_inputs.find_problems(news)
 
-    def _word(self, id_: str, props: Mapping[str, Any], instance_ids: Sequence[str]) -> str:
-        """Return what becomes of sets that a resource lets go of: `delete` if the state and the program say so."""
-        words = {props["on_delete"], self._present_word(id_, props, instance_ids)}
-        return "delete" if words == {"delete"} else "retain"
+    def _why_retained(self, id_: str, props: Mapping[str, Any]) -> str | None:
+        """Return why sets stay that a resource lets go of; None if the state and the program say `delete`."""
+        words = [self._on_delete[known_by] for known_by in (id_, props["scope"]) if known_by in self._on_delete]
+        if "retain" in (props["on_delete"], *words[:1]):
+            return "on_delete is retain"
+        if not words and "retain" in self._on_delete.values():
+            # The resource has left the program; or it was renamed, and was forced to be replaced, or failed to be
+            # deleted before. Nothing tells which.
+            return "the program may have its resource under another name, and retains sets"
+        return None
 
-    def _present_word(self, id_: str, props: Mapping[str, Any], instance_ids: Sequence[str]) -> str:
-        for known_by in (id_, props["scope"]):
-            if known_by in self._on_delete:
-                return self._on_delete[known_by]
-        # The resource has left the program; or it was renamed, and a forced replacement does not say which it was.
-        return "delete" if self._retained.isdisjoint(instance_ids) else "retain"
-
-    def _let_go(self, record: Mapping[str, Any], props: Mapping[str, Any], *, word: str) -> None:
+    def _let_go(self, record: Mapping[str, Any], props: Mapping[str, Any], *, why_retained: str | None) -> None:
         """Delete a set that its resource lets go of, if nothing speaks against it; else say that it stays, and why.
 
         Args:
             record: the outputs that describe the set.
             props: the resource's.
-            word: see `_word`.
+            why_retained: see `_why_retained`.
         """
         set_id, snapshot_ids = record["set_id"], record["snapshot_ids"]
         if set_id in self._adopted:
@@ -92,8 +91,8 @@ class SetsProvider(SnapsetProvider):
             say(f"{set_id} stays: the resource that replaces this one has adopted it")
         elif record.get("deletable") is False:
             say(f"{set_id} stays: the run that took it said that it is to be retained")
-        elif word != "delete":
-            say(f"{set_id} stays: {', '.join(snapshot_ids)} (on_delete is retain)")
+        elif why_retained:
+            say(f"{set_id} stays: {', '.join(snapshot_ids)} ({why_retained})")
         elif set_id in self._in_use:
             say(f"{set_id} stays: the program restores from it")
         elif others := delete_set(

@@ -66,8 +66,6 @@ class SnapshotSetProvider(SetsProvider):
             if taken.outcome == "adopted":
                 self._adopted.add(taken.set.set_id)
                 announce_claim(ec2, [taken.set], claim=claim, retry=self._retry)
-        if props["on_delete"] == "retain":
-            self._retained.add(inputs.instance_id)
         return CreateResult(taken.set.set_id, {**props, **record_of(taken), "claim": claim})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -97,7 +95,7 @@ class SnapshotSetProvider(SetsProvider):
     def delete(self, id_: str, props: dict[str, Any]) -> None:
         """Delete the snapshots if `on_delete` says so; else say which set stays."""
         with one_line_errors():
-            self._let_go(props, props, word=self._word(id_, props, [props["instance_id"]]))
+            self._let_go(props, props, why_retained=self._why_retained(id_, props))
 
     def _is_shared(self, olds: Mapping[str, Any]) -> bool:
         """Tell whether another resource holds the adopted set, too; as far as that can be seen now."""

@@ -32,9 +32,9 @@ def find_sets_of(
     Raises:
         SnapsetError: the answer of AWS.
     """
-    change = change_id and tags.fit(change_id)
-    filters = {tags.INSTANCE: instance_id, tags.CHANGE: change and literal(change)}
-    return find_sets(ec2, {f"tag:{key}": [value] for key, value in filters.items() if value}, retry=retry)
+    change = None if change_id is None else literal(tags.fit(change_id))
+    filters = {tags.INSTANCE: instance_id, tags.CHANGE: change}
+    return find_sets(ec2, {f"tag:{key}": [value] for key, value in filters.items() if value is not None}, retry=retry)
 
 
 def find_latest(

@@ -255,5 +255,5 @@ _RULES: Mapping[str, Rule] = {
     "location": rules.one_of("regional", "local"),
     "region": rules.region,
     "on_delete": rules.one_of("retain", "delete"),
-    "change_id": rules.string,
+    "change_id": rules.change_id,
 }

@@ -1,0 +1,31 @@
+"""The `snapset` command, and `python -m snapset`: what a signal does is settled before anything else is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line; interrupted while it is loaded, it ends as it does later."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    try:
+        from snapset.cli import main as run_command
+
+        run_command()
+    except KeyboardInterrupt:
+        os.write(2, b"snapset: interrupted\n")
+        if "--json" in sys.argv:
+            error = {"type": "Interrupted", "message": "interrupted"}
+            os.write(1, json.dumps({"error": error}, indent=2).encode() + b"\n")
+        os._exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
