@@ -102,17 +102,26 @@ class OneSetEach(RuleBasedStateMachine):
         config = {"aws:region": ec2.region, "aws:endpoints": json.dumps([{"ec2": ec2.endpoint}])}
         self.config = {**config, "aws:accessKey": "testing", "aws:secretKey": "testing"}
         self.program: dict[str, Any] = {"instance_ids": self.fleet[:2], "on_delete": "delete", "triggers": 0}
+        self.scope = "org/shop/prod/web"
         self.state: dict[str, Any] | None = None
         self.gone_by_hand: set[str] = set()
+        # What forced replacements were to be recorded with, and were not: only another one takes these sets up.
+        self.forced: set[str] = set()
 
     @rule(
         members=st.none() | st.sets(st.integers(0, SIZE - 1)),
         renew=st.booleans(),
         word=st.sampled_from(["retain", "delete"]),
         accident=ACCIDENTS,
+        force=st.sampled_from([False, False, False, True]),
     )
     def up(
-        self, members: set[int] | None = None, renew: bool = False, word: str = "delete", accident: Accident = NOTHING
+        self,
+        members: set[int] | None = None,
+        renew: bool = False,
+        word: str = "delete",
+        accident: Accident = NOTHING,
+        force: bool = False,
     ) -> None:
         if members is not None:
             self.program["instance_ids"] = [self.fleet[number] for number in sorted(members)]
@@ -122,8 +131,13 @@ class OneSetEach(RuleBasedStateMachine):
             self.program["triggers"] += 1
         before = find_sets(self.ec2)
         held = self._held()
-        self._run(accident)
-        self._judge(before, held, may_delete=word == "delete")
+        self._run(accident, force=force)
+        self._judge(before, held, may_delete=word == "delete", force=force)
+
+    @rule(name=st.sampled_from(["web", "renamed"]))
+    def rename(self, name: str = "renamed") -> None:
+        """An alias, or the stack's new name: the resource in the state is the same, its next scope another."""
+        self.scope = f"org/shop/prod/{name}"
 
     @precondition(lambda self: self.state)
     @rule()
@@ -162,17 +176,18 @@ class OneSetEach(RuleBasedStateMachine):
         provider.configure(ConfigureRequest(Config(self.config, "shop")))
         return provider
 
-    def _run(self, accident: Accident) -> None:
+    def _run(self, accident: Accident, *, force: bool) -> None:
         provider = self._provider()
-        inputs = {"is_preview": False, "scope": "org/shop/prod/web", "region": "us-east-1", **self.program}
-        checked = provider.check(self.state or {}, inputs)
+        inputs = {"is_preview": False, "scope": self.scope, "region": "us-east-1", **self.program}
+        # For a forced replacement the engine passes no old inputs, and calls no diff().
+        checked = provider.check({} if force else self.state or {}, inputs)
         assert checked.failures == []
         for fault in accident.faults:
             self.ec2.fault(**fault)
         with self.patch.context() as patch:
             self._kill_at(accident, patch)
             try:
-                self._step(provider, dict(checked.inputs), accident)
+                self._step(provider, dict(checked.inputs), accident, force=force)
             except Killed:
                 pass
             except Exception:
@@ -199,18 +214,20 @@ class OneSetEach(RuleBasedStateMachine):
 
         patch.setattr(Ec2, accident.kill_at, killed)
 
-    def _step(self, provider: FleetSetProvider, news: dict[str, Any], accident: Accident) -> None:
-        old = self.state
-        if old is None:
-            new = dict(provider.create(news).outs or {})
-        else:
+    def _step(self, provider: FleetSetProvider, news: dict[str, Any], accident: Accident, *, force: bool) -> None:
+        old, replaces = self.state, force
+        if old is not None and not force:
             diff = provider.diff(ID, old, news)
             if not diff.changes:
                 return self._claim(old)
-            new = dict((provider.create(news) if diff.replaces else provider.update(ID, old, news)).outs or {})
+            replaces = bool(diff.replaces)
+        if old is None or replaces:
+            new = dict(provider.create(news).outs or {})
+        else:
+            new = dict(provider.update(ID, old, news).outs or {})
         if accident.unrecorded:
             raise Killed
-        replaced = old if old is not None and diff.replaces else None
+        replaced = old if replaces else None
         self.state = new
         self._claim(new)
         if replaced:
@@ -225,7 +242,7 @@ class OneSetEach(RuleBasedStateMachine):
     def _aws(self) -> Ec2:
         return connect(self._provider()._settings.in_region("us-east-1"))
 
-    def _judge(self, before: Mapping[str, Any], held: Mapping[str, str], *, may_delete: bool) -> None:
+    def _judge(self, before: Mapping[str, Any], held: Mapping[str, str], *, may_delete: bool, force: bool) -> None:
         there = find_sets(self.ec2)
         lost = before.keys() - there.keys()
         assert not lost or may_delete
@@ -234,8 +251,10 @@ class OneSetEach(RuleBasedStateMachine):
         now = self._held()
         waiting = [found.token for set_id, found in there.items() if not found.claims and set_id not in now]
         assert len(waiting) == len(set(waiting)), "two sets for one intent"
+        if force:
+            self.forced |= set(waiting)
         for set_id in now:
-            assert there[set_id].token not in waiting, "a set besides the one in the state"
+            assert there[set_id].token not in set(waiting) - self.forced, "a set besides the one in the state"
         self.ec2.clear_calls()
 
 
