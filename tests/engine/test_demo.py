@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,19 +58,16 @@ def test_the_demo_shows_sets_a_guard_and_a_rollback_and_how_to_go_on(
 
 
 def test_an_interrupted_demo_leaves_no_process_and_no_file(environment: dict[str, str], tmp_path: Path) -> None:
-    with tempfile.TemporaryFile("w+") as output:
+    log = tmp_path / "log"
+    # Appended to, and read by its name: with one file for both, reading would move where the demo writes.
+    with log.open("a") as output:
         demo = subprocess.Popen(DEMO, env=environment, stdout=output, stderr=output, start_new_session=True)
-
-        def printed() -> str:
-            output.seek(0)
-            return output.read()
-
-        until(lambda: "snapshots completed" in printed(), seconds=60)
-        os.killpg(demo.pid, signal.SIGINT)
-        assert demo.wait(timeout=20) == 130
-        endpoint = re.search(r"http://127\.0\.0\.1:\d+", printed())
-        assert endpoint
-        until(lambda: not is_listening(endpoint[0]))
-        until(lambda: list(processes_of_session(demo.pid)) == [])
-        assert "Traceback" not in printed()
+    until(lambda: "snapshots completed" in log.read_text(), seconds=60)
+    os.killpg(demo.pid, signal.SIGINT)
+    assert demo.wait(timeout=20) == 130
+    endpoint = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
+    assert endpoint
+    until(lambda: not is_listening(endpoint[0]))
+    until(lambda: list(processes_of_session(demo.pid)) == [])
+    assert "Traceback" not in log.read_text()
     assert list(tmp_path.glob("snapset-demo-*")) == []
