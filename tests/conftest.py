@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from snapset.emulator.client import EmbeddedEC2
+from snapset.end import collect_rarely
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -21,7 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Each search for garbage goes through all that the tests have imported.
-gc.set_threshold(200_000, 50, 100)
+collect_rarely()
 
 # With it, snapset prints errors as GitHub annotations, also when these tests run on GitHub.
 os.environ.pop("GITHUB_ACTIONS", None)

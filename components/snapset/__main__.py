@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
+
+from snapset.end import heed_signals
 
 _INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line; interrupted while it is loaded, it ends as it does later."""
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+    heed_signals()
     try:
         from snapset.cli import main as run_command
 

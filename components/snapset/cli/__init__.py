@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, TextIO, cast
@@ -13,7 +12,7 @@ import typer
 
 from snapset import errors
 from snapset.cli import backup, check, doctor, ec2, list_, prune, restore, rollback, schema, show, unlock, wait
-from snapset.end import collect_rarely, end_now
+from snapset.end import collect_rarely, end_now, heed_signals
 
 _EMPTY_OPTION = re.compile(r"--[a-z-]+=")
 
@@ -41,10 +40,7 @@ def main() -> None:
     """Run the command line; every failure is one line on stderr and an exit code."""
     _open_streams()
     collect_rarely()
-    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
-        # nohup(1) and supervisors ignore a signal on purpose.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+    heed_signals()
     end_now(_run())
 
 
