@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from snapset.restore import rollback_plan
 from snapset.restore.rollback import roll_back
 from snapset.restore.rollback_plan import Rollback, RollbackInputs, RollbackRecord, plan_rollback
 from snapset.retry import Retry
-from support.project import mutating
+from support.project import mutating, until
 from support.restores import DATA, SCRATCH, restored_in, take_set
 from support.rollbacks import DEVICES, Deployed, deploy, described, devices_of, safety_sets, tags_of
 
@@ -62,6 +63,9 @@ def volumes_of(ec2: EmbeddedEC2) -> set[str]:
 
 
 def start(ec2: EmbeddedEC2, deployed: Deployed) -> None:
+    """Start it in another second than before: EC2 says in whole seconds when it was started."""
+    launched = described(ec2, deployed.instance_id)["LaunchTime"]
+    until(lambda: datetime.now(timezone.utc) - launched > timedelta(seconds=1))
     ec2.ec2().start_instances(InstanceIds=[deployed.instance_id])
 
 

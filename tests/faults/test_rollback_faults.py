@@ -80,11 +80,13 @@ def settings(ec2: EmbeddedEC2) -> AwsSettings:
     return AwsSettings(region=ec2.region, endpoint_url=ec2.endpoint, access_key="testing", secret_key="testing")
 
 
-def roll_back_with(ec2: Ec2, deployed: Deployed, *, begin: Callable[[], object] = lambda: None) -> None:
+def roll_back_with(
+    ec2: Ec2, deployed: Deployed, *, begin: Callable[[], object] = lambda: None, retry: Retry = RETRY
+) -> None:
     inputs = RollbackInputs(instance_id=deployed.instance_id, change_id="release-42", timeout=20)
-    plan = plan_rollback(ec2, inputs, retry=RETRY)
+    plan = plan_rollback(ec2, inputs, retry=retry)
     begin()
-    roll_back(ec2, plan, retry=RETRY)
+    roll_back(ec2, plan, retry=retry)
 
 
 def cut_off(settings: AwsSettings, deployed: Deployed, *, position: int) -> None:
@@ -196,6 +198,63 @@ def test_of_two_rollbacks_at_once_one_ends_and_nothing_is_lost(snapset: CommandL
     instance = described(ec2, deployed.instance_id)
     assert instance["State"]["Name"] == "running"
     assert instance.get("Tags", []) == []
+
+
+def test_a_run_that_is_behind_another_one_neither_stops_nor_swaps_again(
+    ec2: EmbeddedEC2, settings: AwsSettings
+) -> None:
+    deployed = deploy(ec2)
+    before = devices_of(ec2, deployed.instance_id)
+
+    def let_the_other_one_end(line: str) -> None:
+        if line.startswith("taking a safety set"):
+            roll_back_with(Ec2(settings), deployed)
+            ec2.clear_calls()
+
+    roll_back_with(Ec2(settings), deployed, retry=RETRY.saying(let_the_other_one_end))
+    assert set(mutating(ec2.calls())) & {"StopInstances", "StartInstances", "AttachVolume", "DetachVolume"} == set()
+    assert_rolled_back(ec2, deployed, state="running", before=before)
+
+
+class RestlessEc2(Ec2):
+    """An EC2 where somebody undoes each start, or each stop."""
+
+    def __init__(self, settings: AwsSettings, *, undone: str) -> None:
+        super().__init__(settings)
+        self.undone = undone
+
+    def start_instance(self, instance_id: str) -> None:
+        super().start_instance(instance_id)
+        if self.undone == "start":
+            super().stop_instance(instance_id)
+
+    def stop_instance(self, instance_id: str) -> None:
+        super().stop_instance(instance_id)
+        if self.undone == "stop":
+            super().start_instance(instance_id)
+
+
+@pytest.mark.parametrize(
+    ("undone", "said"),
+    [
+        ("stop", "stopping %s: each time it is running again"),
+        ("start", "starting %s: each time it is stopped again"),
+    ],
+    ids=["stop", "start"],
+)
+def test_it_does_not_go_on_for_ever_where_somebody_undoes_each_stop_or_start(
+    ec2: EmbeddedEC2, settings: AwsSettings, undone: str, said: str
+) -> None:
+    deployed = deploy(ec2)
+    before = devices_of(ec2, deployed.instance_id)
+    ec2.clear_calls()
+    with pytest.raises(errors.SnapsetError, match=said % deployed.instance_id):
+        roll_back_with(RestlessEc2(settings, undone=undone), deployed)
+    assert 3 <= len(ec2.calls(f"{undone.capitalize()}Instances")) < 10
+    roll_back_with(Ec2(settings), deployed)
+    assert not set(devices_of(ec2, deployed.instance_id).values()) & set(before.values())
+    assert set(before.values()) <= {volume["VolumeId"] for volume in ec2.ec2().describe_volumes()["Volumes"]}
+    assert described(ec2, deployed.instance_id)["State"]["Name"] == "running"
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from snapset.text import clean
+
 # Of a snapshot: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Snapshot.html
 PENDING = "pending"
 COMPLETED = "completed"
@@ -37,6 +39,7 @@ class Instance:
         is_spot: whether it is a Spot Instance, which can be stopped only if its request says so.
         has_instance_store_root: whether its root is no EBS volume, so that it can't be stopped.
         launch_time: when it was started last, ISO 8601 UTC; AWS says it in whole seconds.
+        state_reason: AWS's words for why it was stopped or has failed to start, if it has any.
     """
 
     instance_id: str
@@ -49,6 +52,7 @@ class Instance:
     is_spot: bool = False
     has_instance_store_root: bool = False
     launch_time: str = ""
+    state_reason: str = ""
     public_ip: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
@@ -69,6 +73,7 @@ class Instance:
             is_spot=item.get("InstanceLifecycle") == "spot",
             has_instance_store_root=item.get("RootDeviceType") == "instance-store",
             launch_time=_time_of(item["LaunchTime"]),
+            state_reason=clean((item.get("StateReason") or {}).get("Message") or ""),
             public_ip=item.get("PublicIpAddress") or "",
             tags=_tags_of(item),
         )

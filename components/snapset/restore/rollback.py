@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -47,6 +47,8 @@ from snapset.sets.wait import poller_for, wait_for_set
 
 # A safety set shows what is there now: an older one is not used, unless volumes have been swapped since.
 _FRESH_SECONDS = 600
+# How often it is stopped, or started, if it does not stay so: somebody else, or AWS, may be at it too.
+_TURNS = 3
 
 
 def roll_back(
@@ -83,8 +85,9 @@ class _Run:
     retry: Retry
     report: Callable[[RollbackRecord], None]
     record: RollbackRecord = field(init=False)
-    # Whether the instance is marked, and the devices that have their new volumes.
+    # Whether the instance is marked, the new volumes by device, and the devices that have them.
     began: bool = False
+    new: dict[str, Volume] = field(default_factory=dict)
     swapped: set[str] = field(default_factory=set)
     advice: str = "Run the same command again: it goes on from there."
 
@@ -96,20 +99,24 @@ class _Run:
     def instance_id(self) -> str:
         return self.rollback.instance.instance_id
 
+    @property
+    def _is_swapped(self) -> bool:
+        return len(self.swapped) == len(self.new)
+
     def carry_out(self) -> None:
         rollback, inputs = self.rollback, self.rollback.inputs
         if not rollback.is_done:
             self._begin()
-            new = self._create_volumes()
+            self._create_volumes()
             # The volumes that are replaced have what is written until the instance has stopped. If they are to be
             # deleted, the set has to have it.
             if inputs.safety_set and not inputs.delete_replaced:
                 self._take_safety_set()
-            if len(self.swapped) < len(new):
+            if not self._is_swapped:
                 self._reach(STOPPED)
             if inputs.safety_set and inputs.delete_replaced:
                 self._take_safety_set_of_stopped()
-            self._swap_all(new)
+            self._swap_all()
             if inputs.safety_set and inputs.delete_replaced:
                 self._mark_saved()
             if rollback.was_running:
@@ -144,7 +151,7 @@ class _Run:
         self.retry.while_throttled(call, doing=f"{doing} {self.instance_id}")
 
     def _look_again(self) -> Instance:
-        """Return the instance as it is now.
+        """Return the instance as it is now. Another run of the same rollback may have swapped more.
 
         Raises:
             SnapsetError: it is gone, or another rollback of it has begun.
@@ -153,6 +160,7 @@ class _Run:
             lambda: self.ec2.describe_instance(self.instance_id), doing=f"describing instance {self.instance_id}"
         )
         self.record["state"] = instance.state
+        self.swapped |= {device for device, new in self.new.items() if instance.devices.get(new.volume_id) == device}
         self.report(self.record)
         doing = f"rolling back {self.instance_id}"
         if instance.is_gone:
@@ -187,17 +195,15 @@ class _Run:
         self.began = True
         self._call(lambda: self.ec2.add_tags([self.instance_id], {JOURNAL: new.text()}), doing="tagging")
 
-    def _create_volumes(self) -> dict[str, Volume]:
-        """Return the new volumes, by device."""
+    def _create_volumes(self) -> None:
         rollback = self.rollback
         self.retry.say(f"making {len(rollback.sources)} volumes from {rollback.found.set_id}")
         made = create_missing(self.ec2, rollback.restore, rollback.plan, retry=self.retry)
-        new = {source.device: made[source.snapshot.snapshot_id] for source in rollback.sources}
+        self.new = {source.device: made[source.snapshot.snapshot_id] for source in rollback.sources}
         for device in self.record["devices"]:
-            device["new_volume_id"] = new[device["device_name"]].volume_id
-        self.swapped = {device for device, volume in new.items() if volume.instance_id == self.instance_id}
+            device["new_volume_id"] = self.new[device["device_name"]].volume_id
+        self.swapped = {device for device, volume in self.new.items() if volume.instance_id == self.instance_id}
         self.report(self.record)
-        return new
 
     def _take_safety_set(self) -> None:
         """Take a set of what is there now, unless an earlier run has, or has begun to swap."""
@@ -212,7 +218,7 @@ class _Run:
         """Take a set of all that was written until the instance stopped, unless an earlier run has."""
         launch_time = self._look_again().launch_time
         known = self._find_safety_sets(launch_time=launch_time)
-        if known or len(self.swapped) < len(self.rollback.sources):
+        if known or not self._is_swapped:
             self._keep_safety_set(known, launch_time=launch_time)
 
     def _find_safety_sets(self, *, launch_time: str) -> list[SnapshotSet]:
@@ -235,19 +241,31 @@ class _Run:
         self.report(self.record)
 
     def _reach(self, wanted: str) -> None:
-        """Stop or start the instance, and wait until it has."""
+        """Stop or start the instance, and wait until it has. What is swapped already need not stop for it.
+
+        Raises:
+            SnapsetError: it goes back each time, by itself or by somebody else.
+            WaitTimeoutError: the time is up.
+        """
         change = self.ec2.stop_instance if wanted == STOPPED else self.ec2.start_instance
         doing = "stopping" if wanted == STOPPED else "starting"
         unwanted = RUNNING if wanted == STOPPED else STOPPED
-        give_up, pause, said = time.monotonic() + self.rollback.inputs.timeout, 0.5, False
+        give_up, pause = time.monotonic() + self.rollback.inputs.timeout, 0.5
+        # When it was started last, each time that it was found as it should not be.
+        turns: set[str] = set()
+        said = False
         while True:
             instance = self._look_again()
-            if instance.state == wanted:
+            if instance.state == wanted or (wanted == STOPPED and self._is_swapped):
                 return
             if not said:
                 self.retry.say(f"{doing} {self.instance_id}")
                 said = True
             if instance.state == unwanted:
+                turns.add(instance.launch_time)
+                if len(turns) > _TURNS:
+                    why = f" ({instance.state_reason})" if instance.state_reason else ""
+                    raise errors.SnapsetError(f"{doing} {self.instance_id}: each time it is {unwanted} again{why}.")
                 self._call(lambda: change(self.instance_id), doing=doing)
             if time.monotonic() + pause > give_up:
                 raise errors.WaitTimeoutError(
@@ -257,12 +275,12 @@ class _Run:
             time.sleep(pause)
             pause = min(pause * 1.5, 5.0)
 
-    def _swap_all(self, new: Mapping[str, Volume]) -> None:
-        for source in self.rollback.sources:
-            if source.device not in self.swapped:
-                self._swap(source.device, new[source.device])
+    def _swap_all(self) -> None:
+        for device, new in self.new.items():
+            if device not in self.swapped:
+                self._swap(device, new)
         seen = wait_until_attached(
-            self.ec2, [volume.volume_id for volume in new.values()], self.instance_id, retry=self.retry
+            self.ec2, [volume.volume_id for volume in self.new.values()], self.instance_id, retry=self.retry
         )
         deleted = {source.device for source in self.rollback.sources if self._was_deleted_with_it(source)}
         set_delete_on_termination(self.ec2, seen.values(), deleted, instance_id=self.instance_id, retry=self.retry)
@@ -275,6 +293,8 @@ class _Run:
 
     def _swap(self, device: str, new: Volume) -> None:
         instance, old = self._look_again(), self.rollback.old.get(device)
+        if device in self.swapped:
+            return
         there = {at: volume_id for volume_id, at in instance.devices.items()}.get(device, new.volume_id)
         if instance.state != STOPPED:
             raise errors.SnapsetError(f"swapping {device} of {self.instance_id}: it was started meanwhile.")
