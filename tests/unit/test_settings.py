@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +254,19 @@ def test_a_credential_process_that_fails_is_one_line(
         Ec2(from_config(region="us-east-1", profile="ops", endpoints={"ec2": ENDPOINT})).find_snapshots({})
     assert caught.value.exit_code in (2, 3)
     assert "\n" not in str(caught.value)
+
+
+def test_a_credential_process_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # It reads from what nobody writes to, as one that asks for a code does, and ends with the test.
+    process = f"{sys.executable} -c 'import sys; open(sys.argv[1]).read()' {tmp_path / 'pipe'}"
+    os.mkfifo(tmp_path / "pipe")
+    write_config(monkeypatch, tmp_path / "config", f"[profile ops]\ncredential_process = {process}\n")
+    monkeypatch.setenv("SNAPSET_READ_SECONDS", "1")
+    try:
+        with pytest.raises(errors.NotPermittedError, match=r"none came within 1 s\. Check credential_process"):
+            make_ec2_client(from_config(region="us-east-1", profile="ops"), retries=False)
+    finally:
+        (tmp_path / "pipe").write_bytes(b"")
 
 
 def test_tags_of_a_role_that_are_no_map_are_refused_without_the_external_id() -> None:

@@ -10,7 +10,9 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -103,10 +105,11 @@ def make_ec2_client(settings: AwsSettings, *, retries: bool) -> EC2Client:
 def _make_client(settings: AwsSettings, service: str, *, endpoint_url: str | None, retries: bool) -> Any:
     from botocore.config import Config
 
+    seconds = read_seconds("SNAPSET_READ_SECONDS", _READ_SECONDS)
     proxies = {"http": settings.http_proxy, "https": settings.https_proxy}
     config = Config(
         connect_timeout=_CONNECT_SECONDS,
-        read_timeout=read_seconds("SNAPSET_READ_SECONDS", _READ_SECONDS),
+        read_timeout=seconds,
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS if retries else 1},
         # None leaves it to the environment and the AWS config file.
         use_fips_endpoint=settings.use_fips or None,
@@ -115,11 +118,42 @@ def _make_client(settings: AwsSettings, service: str, *, endpoint_url: str | Non
     )
     place = {"region_name": settings.sts_region} if service == "sts" and settings.sts_region else {}
     verify = False if settings.insecure else settings.ca_bundle
+
+    def make() -> Any:
+        return _session(settings).client(service, endpoint_url=endpoint_url, config=config, verify=verify, **place)
+
     with _lock:
-        client = _session(settings).client(service, endpoint_url=endpoint_url, config=config, verify=verify, **place)
+        client = _within(seconds, make)
     client.meta.events.register("after-call", _refuse_stranger)
     client.meta.events.register("after-call", _set_clock)
     return _with_calls_shown(client)
+
+
+def _within(seconds: float, make: Callable[[], Any]) -> Any:
+    """Return what `make` does. It looks for credentials, and a credential_process may ask somebody who is not there.
+
+    Raises:
+        NotPermittedError: the time is up.
+    """
+    made: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:  # raised again where it is awaited
+            made.set_exception(error)
+
+    # Not a pool's: Python would wait for it at the end.
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        return made.result(seconds)
+    except FutureTimeoutError:
+        if made.done():
+            raise
+        raise errors.NotPermittedError(
+            f"looking for AWS credentials: none came within {seconds:g} s. Check credential_process, and whether it "
+            "asks for something."
+        ) from None
 
 
 @lru_cache(maxsize=32)
