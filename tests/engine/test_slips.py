@@ -16,6 +16,7 @@ HEAD = "import pulumi, pulumi_aws as aws\nfrom snapset import *\ninstance = pulu
 
 SLIPS = {
     "InstanceSnapshots('b')": "InstanceSnapshots: instance is missing. Write InstanceSnapshots(name, instance=",
+    "InstanceSnapshots(instance=instance)": "calling InstanceSnapshots: missing a required argument: 'name'.",
     "InstanceSnapshots('b', instance_id=instance)": "there is no input instance_id. Did you mean instance?",
     "InstanceSnapshots('b', instance)": "reading InstanceSnapshots: the inputs are keywords.",
     "InstanceSnapshots('b', instance=aws.ec2.get_instance(instance_id=instance))": (

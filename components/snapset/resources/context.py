@@ -82,16 +82,17 @@ def refuse_unknown(given: Mapping[str, Any], args: type, *, of: str) -> None:
 
 
 def in_one_line(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Have Pulumi show in one line that the function was called with arguments that it does not have."""
+    """Have Pulumi show in one line that a function, or a class, was called with arguments that it does not take."""
     signature = inspect.signature(function)
+    called = function.__qualname__.removesuffix(".__init__")
+    takes = ", ".join(name for name in signature.parameters if name != "self")
 
     @functools.wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
             signature.bind(*args, **kwargs)
         except TypeError as error:
-            takes = ", ".join(signature.parameters)
-            raise pulumi.RunError(f"InputError: calling {function.__name__}: {error}. It takes {takes}.") from None
+            raise pulumi.RunError(f"InputError: calling {called}: {error}. It takes {takes}.") from None
         return function(*args, **kwargs)
 
     return call

@@ -11,7 +11,7 @@ from typing_extensions import Required, Unpack
 from snapset import errors
 from snapset.resources.aws_provider import find_provider
 from snapset.resources.claim_and_wait import finish_sets
-from snapset.resources.context import gather_inputs, ignored_of, is_mocked
+from snapset.resources.context import gather_inputs, ignored_of, in_one_line, is_mocked
 from snapset.resources.fleet_set import FleetSet, known_of
 from snapset.resources.instance_snapshots import DEFAULT_TIMEOUT
 from snapset.resources.sets_provider import SetArgs, set_of
@@ -47,6 +47,7 @@ class FleetSnapshots(pulumi.ComponentResource):
     region: pulumi.Output[str]
     """Where they are."""
 
+    @in_one_line
     def __init__(
         self,
         name: str,

@@ -8,7 +8,7 @@ from typing_extensions import Required, Unpack
 from snapset import errors
 from snapset.resources.aws_provider import find_provider
 from snapset.resources.claim_and_wait import claim_and_wait
-from snapset.resources.context import gather_inputs, ignored_of
+from snapset.resources.context import gather_inputs, ignored_of, in_one_line
 from snapset.resources.sets_provider import SetArgs
 from snapset.resources.snapshot_set import SnapshotSet
 from snapset.retry import parse_duration
@@ -51,6 +51,7 @@ class InstanceSnapshots(pulumi.ComponentResource):
     completed: pulumi.Output[bool]
     """True once every snapshot has completed; without `wait`, whether it had when the set was recorded."""
 
+    @in_one_line
     def __init__(
         self,
         name: str,

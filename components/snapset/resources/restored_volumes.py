@@ -9,7 +9,7 @@ from typing_extensions import Required, Unpack
 
 from snapset.resources.aws_provider import find_provider
 from snapset.resources.claim_and_wait import claim_and_wait
-from snapset.resources.context import gather_inputs, ignored_of
+from snapset.resources.context import gather_inputs, ignored_of, in_one_line
 from snapset.resources.instance_snapshots import DEFAULT_TIMEOUT, InstanceSnapshots
 from snapset.resources.restored_set import RestoreArgs, RestoredSet
 from snapset.resources.snapshot_set import SnapshotSet
@@ -45,6 +45,7 @@ class RestoredVolumes(pulumi.ComponentResource):
     region: pulumi.Output[str]
     """Where they are."""
 
+    @in_one_line
     def __init__(
         self,
         name: str,
