@@ -9,13 +9,9 @@ its own PULUMI_HOME, so the plugin is put there. `destroy` and `refresh`, which 
 
 from __future__ import annotations
 
-import atexit
-import functools
 import importlib.metadata
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,26 +32,6 @@ def find_real() -> Path | None:
     )
 
 
-@functools.cache
-def start_standin() -> Path:
-    """Start the process that forks for each plugin, once; return where it listens. It ends with this process."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "standin.server"],
-        env={**os.environ, "PYTHONPATH": os.fspath(STANDIN.parents[1])},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        # Ctrl-C is not for it.
-        start_new_session=True,
-    )
-    assert process.stdout
-    path = process.stdout.readline().strip()
-    assert path, "the stand-in of the aws plugin does not start"
-    # It ends when its stdin is closed.
-    atexit.register(process.communicate)
-    return Path(path)
-
-
 def install(environment: Mapping[str, str]) -> None:
     """Put the plugin into this environment's PULUMI_HOME."""
     # The engine ignores a linked folder, but accepts a linked executable in a real folder.
@@ -64,11 +40,7 @@ def install(environment: Mapping[str, str]) -> None:
     link = folder / EXECUTABLE
     if link.is_symlink():
         return
-    if real := find_real():
-        link.symlink_to(real)
-    else:
-        link.symlink_to(STANDIN)
-        link.with_name("server").symlink_to(start_standin())
+    link.symlink_to(find_real() or STANDIN)
 
 
 on_standin_only = pytest.mark.skipif(find_real() is not None, reason="the real aws plugin is installed")

@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from support import warm
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 STACK = "test"
 READ_ONLY = ("Describe", "Get", "List")
@@ -63,6 +65,8 @@ def run_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, s
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         # The engine asks pip what is installed, in every run.
         "PYTHONPATH": str(REPOSITORY / "tests/support/quick"),
+        "PULUMI_PYTHON_CMD": os.fspath(warm.PYTHON),
+        "SNAPSET_TEST_WARM": warm.start(),
         "XDG_STATE_HOME": str(folder / "state-home"),
         **environment,
     }
@@ -88,6 +92,8 @@ class Project:
 
     def __post_init__(self) -> None:
         self.env = run_environment(self.folder, self.environment)
+        if self.virtualenv != Path(sys.prefix):
+            del self.env["SNAPSET_TEST_WARM"]
         self.cwd = self.folder / "project"
         self.cwd.mkdir()
         runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": str(self.virtualenv)}}
