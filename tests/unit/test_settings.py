@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from snapset import errors
+from snapset.aws import session
 from snapset.aws.ec2 import Ec2
 from snapset.aws.session import make_ec2_client
 from snapset.aws.settings import KNOWN_KEYS, AwsSettings, Role
@@ -261,7 +262,7 @@ def test_a_credential_process_that_never_ends_is_given_up(monkeypatch: pytest.Mo
     process = f"{sys.executable} -c 'import sys; open(sys.argv[1]).read()' {tmp_path / 'pipe'}"
     os.mkfifo(tmp_path / "pipe")
     write_config(monkeypatch, tmp_path / "config", f"[profile ops]\ncredential_process = {process}\n")
-    monkeypatch.setenv("SNAPSET_READ_SECONDS", "1")
+    monkeypatch.setattr(session, "_CREDENTIAL_SECONDS", 1)
     try:
         with pytest.raises(errors.NotPermittedError, match=r"none came within 1 s\. Check credential_process"):
             make_ec2_client(from_config(region="us-east-1", profile="ops"), retries=False)

@@ -32,6 +32,7 @@ VERBOSE = "SNAPSET_VERBOSE"
 _CONNECT_SECONDS = 3
 _READ_SECONDS = 60.0
 _ATTEMPTS = 3
+_CREDENTIAL_SECONDS = 60.0
 
 _CALL = "snapset_call"
 _HTTP_REDIRECT = 300
@@ -105,11 +106,10 @@ def make_ec2_client(settings: AwsSettings, *, retries: bool) -> EC2Client:
 def _make_client(settings: AwsSettings, service: str, *, endpoint_url: str | None, retries: bool) -> Any:
     from botocore.config import Config
 
-    seconds = read_seconds("SNAPSET_READ_SECONDS", _READ_SECONDS)
     proxies = {"http": settings.http_proxy, "https": settings.https_proxy}
     config = Config(
         connect_timeout=_CONNECT_SECONDS,
-        read_timeout=seconds,
+        read_timeout=read_seconds("SNAPSET_READ_SECONDS", _READ_SECONDS),
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS if retries else 1},
         # None leaves it to the environment and the AWS config file.
         use_fips_endpoint=settings.use_fips or None,
@@ -123,13 +123,13 @@ def _make_client(settings: AwsSettings, service: str, *, endpoint_url: str | Non
         return _session(settings).client(service, endpoint_url=endpoint_url, config=config, verify=verify, **place)
 
     with _lock:
-        client = _within(seconds, make)
+        client = _in_time(make)
     client.meta.events.register("after-call", _refuse_stranger)
     client.meta.events.register("after-call", _set_clock)
     return _with_calls_shown(client)
 
 
-def _within(seconds: float, make: Callable[[], Any]) -> Any:
+def _in_time(make: Callable[[], Any]) -> Any:
     """Return what `make` does. It looks for credentials, and a credential_process may ask somebody who is not there.
 
     Raises:
@@ -146,12 +146,12 @@ def _within(seconds: float, make: Callable[[], Any]) -> Any:
     # Not a pool's: Python would wait for it at the end.
     threading.Thread(target=run, daemon=True).start()
     try:
-        return made.result(seconds)
+        return made.result(_CREDENTIAL_SECONDS)
     except FutureTimeoutError:
         if made.done():
             raise
         raise errors.NotPermittedError(
-            f"looking for AWS credentials: none came within {seconds:g} s. Check credential_process, and whether it "
+            f"looking for AWS credentials: none came within {_CREDENTIAL_SECONDS:.0f} s. Check credential_process, and whether it "
             "asks for something."
         ) from None
 
