@@ -16,6 +16,7 @@ from support.project import Run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from snapset.emulator.client import LaunchedInstance
     from support.command_line import CommandLine
     from support.crash import Scene
 
@@ -91,6 +92,22 @@ def test_several_old_locks_are_all_shown_with_their_age(snapset: CommandLine) ->
         held = rf"build agent@runner-7 \(pid {number}\) holds it since 2026-01-02T03:04:05\+01:00, \d+ d ago"
         assert re.search(held, cleared.stderr)
     assert list(locks.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", json.dumps({**LOCK, "username": "a\nb"})], ids=["empty", "other lines"])
+def test_a_lock_that_can_not_be_read_is_cleared_with_the_command_that_the_backup_names(
+    snapset: CommandLine, instance: LaunchedInstance, content: str
+) -> None:
+    backup = ("backup", instance.instance_id, "--change-id", "c", "--no-wait")
+    snapset(*backup).ok()
+    locks = snapset.folder / "state/.pulumi/locks/organization/snapset/c"
+    locks.mkdir(parents=True, exist_ok=True)
+    (locks / "1.json").write_text(content)
+    assert snapset(*backup).failed().stderr.endswith("clear its lock first: snapset unlock --change-id c\n")
+    cleared = snapset("unlock", "--change-id", "c", "--yes").ok()
+    assert cleared.stderr == "stack c: a lock that can't be read holds it\n"
+    assert list(locks.iterdir()) == []
+    snapset(*backup).ok()
 
 
 def test_an_unknown_stack_is_bad_input_and_is_not_created(snapset: CommandLine) -> None:

@@ -151,8 +151,8 @@ def _in_time(make: Callable[[], Any]) -> Any:
         if made.done():
             raise
         raise errors.NotPermittedError(
-            f"looking for AWS credentials: none came within {_CREDENTIAL_SECONDS:.0f} s. Check credential_process, and whether it "
-            "asks for something."
+            f"looking for AWS credentials: none came within {_CREDENTIAL_SECONDS:.0f} s. Check credential_process: "
+            "it may ask for something."
         ) from None
 
 

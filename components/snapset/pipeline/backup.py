@@ -29,7 +29,7 @@ from snapset.aws.records import Snapshot
 from snapset.aws.session import find_region
 from snapset.pipeline.engine import EngineCommand, Stack, Workspace, environment, leave_outer_program
 from snapset.pipeline.request import BackupRequest
-from snapset.pipeline.stack_lock import locks_in, wait_for_lock
+from snapset.pipeline.stack_lock import is_unreadable, locks_in, wait_for_lock
 from snapset.pipeline.state import PROJECT, Recorded, last_error, read_recorded
 from snapset.resources.claim_and_wait import Finished, finish_sets
 from snapset.resources.fleet_set import CUT_OFF, TYPE, FleetSet, known_of
@@ -294,6 +294,8 @@ class Backup:
                 f"is locked then, clear the lock first: {self._unlock_command()}"
             )
         why = self._diagnostics[0] if self._diagnostics else last_error(error)
+        if is_unreadable(why):
+            why += f". If a run was killed while it wrote its lock, clear its lock first: {self._unlock_command()}"
         return errors.SnapsetError(f"updating stack {self.request.stack_name}: {why}")
 
     def _locked(self, error: automation.CommandError) -> errors.LockedError:

@@ -27,18 +27,25 @@ _T = TypeVar("_T")
 _TIES = 8
 
 _LOCK = re.compile(r"created by (.+) \(pid (\d+)\) at (\S+)")
+# What the engine says of a lock that was only half written, by a run that was killed or on a full disk.
+_UNREADABLE = re.compile(r"unexpected end of JSON input|invalid character|lockContent|nil pointer")
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """A lock of a stack: who made it, when (ISO 8601), and, unless Pulumi Cloud keeps it, with which process."""
+    """A lock of a stack: who made it, when (ISO 8601), and, unless Pulumi Cloud keeps it, with which process.
+
+    Of one that can't be read, holder and time are empty.
+    """
 
     holder: str
     since: str
     pid: int | None = None
 
     def __str__(self) -> str:
+        if not self.since:
+            return "a lock that can't be read holds it"
         process = f" (pid {self.pid})" if self.pid is not None else ""
         return f"{self.holder}{process} holds it since {self.since}, {_ago(self.since)}"
 
@@ -46,6 +53,11 @@ class Lock:
 def locks_in(text: str) -> list[Lock]:
     """Return the locks that the engine names when it refuses a locked stack. Pulumi Cloud names nobody."""
     return [Lock(holder=who, pid=int(pid), since=since) for who, pid, since in _LOCK.findall(text)]
+
+
+def is_unreadable(text: str) -> bool:
+    """Tell whether this, from the engine, is about a lock that can't be read."""
+    return bool(_UNREADABLE.search(text)) and "checkpoint" not in text
 
 
 def wait_for_lock(attempt: Callable[[], _T], *, timeout: float, interrupted: Event, say: Say) -> _T:
@@ -100,12 +112,13 @@ def find_locks(state: automation.LocalWorkspace, stack: str) -> list[Lock]:
     # The engine has no command that shows locks. This one looks for a lock before it finds that the stack exists.
     try:
         state.create_stack(stack)
-    except automation.ConcurrentUpdateError as error:
-        if locks := locks_in(str(error)):
-            return locks
-        raise
     except automation.StackAlreadyExistsError:
-        pass
+        return []
+    except automation.CommandError as error:
+        locks = locks_in(str(error))
+        if not locks and not isinstance(error, automation.ConcurrentUpdateError) and not is_unreadable(str(error)):
+            raise
+        return locks or [Lock(holder="", since="")]
     return []
 
 
