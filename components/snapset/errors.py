@@ -20,9 +20,11 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+from snapset.text import clean
+
 
 class SnapsetError(Exception):
-    """Base of everything that snapset raises. `str()` of it is one line that is fit to show.
+    """Base of everything that snapset raises. `str()` of it is one line, fit to show whatever it quotes.
 
     Attributes:
         code: AWS's error code where AWS gave one, else None.
@@ -32,7 +34,7 @@ class SnapsetError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(clean(message))
         self.code = code
 
 

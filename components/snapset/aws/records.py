@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from snapset.text import clean
-
 # Of a snapshot: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Snapshot.html
 PENDING = "pending"
 COMPLETED = "completed"
@@ -73,7 +71,7 @@ class Instance:
             is_spot=item.get("InstanceLifecycle") == "spot",
             has_instance_store_root=item.get("RootDeviceType") == "instance-store",
             launch_time=_time_of(item["LaunchTime"]),
-            state_reason=clean((item.get("StateReason") or {}).get("Message") or ""),
+            state_reason=(item.get("StateReason") or {}).get("Message") or "",
             public_ip=item.get("PublicIpAddress") or "",
             tags=_tags_of(item),
         )

@@ -22,6 +22,7 @@ from pulumi.runtime.settings import get_monitor
 
 from snapset.end import end_now
 from snapset.retry import Say
+from snapset.text import clean
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -57,7 +58,7 @@ def say_in_program(resource: pulumi.Resource | None = None, *, ephemeral: bool =
     loop, context = asyncio.get_running_loop(), contextvars.copy_context()
 
     def say(text: str) -> None:
-        show = partial(pulumi.log.info, text, resource, ephemeral=ephemeral)
+        show = partial(pulumi.log.info, clean(text), resource, ephemeral=ephemeral)
         # Nobody sees what is said after the program's end.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(show, context=context)
