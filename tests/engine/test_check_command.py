@@ -49,6 +49,12 @@ def test_instances_without_a_fresh_set_are_named_and_end_with_6(snapset: Command
     assert mutating(ec2.calls())
 
 
+def test_a_look_that_aws_throttles_is_made_again(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    take_set(ec2, ec2.launch())
+    ec2.fault(action="DescribeInstances", kind="error", code="RequestLimitExceeded", times=4)
+    assert "RequestLimitExceeded: trying again in" in snapset("check").ok().stderr
+
+
 def test_a_set_grows_old(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     instance = ec2.launch()
     take_set(ec2, instance)

@@ -157,6 +157,24 @@ def test_lost_answers_at_any_call_that_changes_something_cost_at_most_a_rerun(
     assert_rolled_back(ec2, deployed, state="running", before=before)
 
 
+@pytest.mark.parametrize("position", [at for at, action in enumerate(CALLS) if action.startswith("Describe")])
+def test_a_look_that_aws_throttles_does_not_end_a_rollback(
+    ec2: EmbeddedEC2, settings: AwsSettings, position: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snapset.retry.throttle_pause", lambda asked_for, attempt: 0.01)
+    deployed = deploy(ec2)
+    before = devices_of(ec2, deployed.instance_id)
+
+    def throttle() -> None:
+        ec2.clear_calls()
+        # Once more than botocore itself tries.
+        ec2.fault(kind="error", code="RequestLimitExceeded", skip=position, times=ATTEMPTS + 1)
+
+    roll_back_with(Ec2(settings), deployed, begin=throttle)
+    assert ec2.faults_left() == []
+    assert_rolled_back(ec2, deployed, state="running", before=before)
+
+
 def test_what_the_volumes_attachments_said_is_not_lost_with_an_answer(
     ec2: EmbeddedEC2, settings: AwsSettings
 ) -> None:

@@ -209,7 +209,7 @@ def _raise_first(
 
 def _find_instances(
     named: Sequence[str],
-    filters: Mapping[str, Sequence[str]],
+    filters: Mapping[str, list[str]],
     inputs: Mapping[str, Any],
     change_id: str | None,
     *,
@@ -229,10 +229,12 @@ def _find_instances(
     if not filters:
         return list(named)
 
-    from snapset.cli.context import connect_to
+    from snapset.cli.context import connect_to, find_matching
+    from snapset.cli.output import progress
 
     ec2 = connect_to(inputs["region"], profile)
-    found = ec2.find_instances(filters)
+    with progress("looking for instances") as say:
+        found = find_matching(ec2, filters, say)
     if not found:
         shown = " ".join(f"{name}={','.join(values)}" for name, values in filters.items())
         raise errors.NotFoundError(

@@ -11,6 +11,7 @@ from snapset.cli.options import Filters, Instances, Json, Profile, Region, parse
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
+    from snapset.retry import Say
     from snapset.sets.freshness import CheckRecord
 
 EXIT_CODES = (
@@ -48,7 +49,7 @@ def check(
         of_them, filters = parse_instances(instance or []), parse_filters(filter_ or [])
         ec2 = connect_to(region, profile)
         with progress("looking for instances and sets") as say:
-            instance_ids = _find_instances(ec2, instance or [], filters)
+            instance_ids = _find_instances(ec2, instance or [], filters, say)
             # The sets of a few are looked for by name. Of many, one look at all sets is fewer calls.
             found = find_sets(ec2, of_them if instance and not filters else {}, retry=Retry.from_environment(say))
         records = check_sets(instance_ids, found, max_age=seconds)
@@ -62,15 +63,17 @@ def check(
             raise typer.Exit(_NOT_FRESH)
 
 
-def _find_instances(ec2: Ec2, named: list[str], filters: dict[str, list[str]]) -> list[str]:
+def _find_instances(ec2: Ec2, named: list[str], filters: dict[str, list[str]], say: Say) -> list[str]:
     """Return the instances that are named, or match; all if none is named and there is no filter.
 
     Raises:
         NotFoundError: none matches. Nobody would notice that a filter is wrong, if that were no error.
     """
+    from snapset.cli.context import find_matching
+
     if named and not filters:
         return list(dict.fromkeys(named))
-    found = ec2.find_instances(filters)
+    found = find_matching(ec2, filters, say)
     if not found and not named:
         raise errors.NotFoundError(
             f"looking for instances in {ec2.settings.region}: none that is running or stopped matches. "

@@ -15,6 +15,7 @@ from snapset.cli.words import in_options
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
+    from snapset.retry import Say
 
 
 INTERRUPTED = 130
@@ -71,3 +72,11 @@ def connect_to(region: str | None, profile: str | None) -> Ec2:
         check("--region", region, rules.region)
     settings = AwsSettings(region=region, profile=profile)
     return connect(settings.in_region(find_region(settings)))
+
+
+def find_matching(ec2: Ec2, filters: Mapping[str, list[str]], say: Say) -> list[str]:
+    """Return the ids of the instances that are running or stopped and match EC2's filters."""
+    from snapset.retry import Retry
+
+    doing = f"looking for instances in {ec2.settings.region}"
+    return Retry.from_environment(say).while_throttled(lambda: ec2.find_instances(filters), doing=doing)

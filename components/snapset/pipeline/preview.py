@@ -85,7 +85,8 @@ def _plan(ec2: Ec2, inputs: SetInputs, *, retry: Retry) -> PlannedSet:
 
 def _find_sizes(ec2: Ec2, volume_ids: list[str], *, retry: Retry) -> dict[str, int]:
     try:
-        return {volume.volume_id: volume.size_gib for volume in ec2.describe_volumes(volume_ids)}
+        found = retry.while_throttled(lambda: ec2.describe_volumes(volume_ids), doing="describing the volumes")
+        return {volume.volume_id: volume.size_gib for volume in found}
     except errors.SnapsetError as error:
         retry.say(f"warning: the volumes' sizes are not known: {error}")
         return {}

@@ -22,7 +22,7 @@ from snapset.resources.context import (
 from snapset.resources.provider_base import SnapsetProvider, one_line_errors, say, with_sentinels
 from snapset.restore import inputs as restore_inputs
 from snapset.restore import plan
-from snapset.restore.volumes import VolumeRecord, delete_volumes, restore_set, take_back_tags
+from snapset.restore.volumes import VolumeRecord, delete_volumes, restore_set, tag, take_back_tags
 from snapset.rules import UNKNOWN, Problem
 from snapset.sets import tags
 
@@ -77,9 +77,9 @@ class RestoredSetProvider(SnapsetProvider):
         with one_line_errors():
             ec2 = self._ec2(news)
             if wanted != before or news["scope"] != olds["scope"]:
-                ec2.add_tags(olds["volume_ids"], added)
+                tag(ec2, olds["volume_ids"], added, retry=self._retry)
             if removed := before.keys() - wanted.keys():
-                take_back_tags(ec2, olds["volumes"], removed)
+                take_back_tags(ec2, olds["volumes"], removed, retry=self._retry)
         kept = {name: value for name, value in olds.items() if name != "aws"}
         taken_over = {name: value for name, value in news.items() if name in ("aws", "scope")}
         return UpdateResult({**kept, "tags": wanted, **taken_over})

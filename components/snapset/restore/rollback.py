@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from snapset import errors
 from snapset.aws import clock
@@ -33,6 +34,7 @@ from snapset.restore.volumes import (
     attach,
     create_missing,
     delete_volumes,
+    describe,
     detach,
     set_delete_on_termination,
     wait_until_attached,
@@ -44,6 +46,8 @@ from snapset.sets.create import create_set
 from snapset.sets.find import find_set, find_sets
 from snapset.sets.model import SnapshotSet, is_marked
 from snapset.sets.wait import poller_for, wait_for_set
+
+_T = TypeVar("_T")
 
 # A safety set shows what is there now: an older one is not used, unless volumes have been swapped since.
 _FRESH_SECONDS = 600
@@ -147,8 +151,11 @@ class _Run:
         number = f"{len(self.swapped)} of {len(self.record['devices'])} volumes are swapped"
         return f"{self.instance_id} is {self.record['state']}, {number}. {self.advice}"
 
-    def _call(self, call: Callable[[], None], *, doing: str) -> None:
-        self.retry.while_throttled(call, doing=f"{doing} {self.instance_id}")
+    def _call(self, call: Callable[[], _T], *, doing: str) -> _T:
+        return self.retry.while_throttled(call, doing=f"{doing} {self.instance_id}")
+
+    def _describe(self) -> Instance:
+        return self._call(lambda: self.ec2.describe_instance(self.instance_id), doing="describing instance")
 
     def _look_again(self) -> Instance:
         """Return the instance as it is now. Another run of the same rollback may have swapped more.
@@ -156,9 +163,7 @@ class _Run:
         Raises:
             SnapsetError: it is gone, or another rollback of it has begun.
         """
-        instance = self.retry.while_throttled(
-            lambda: self.ec2.describe_instance(self.instance_id), doing=f"describing instance {self.instance_id}"
-        )
+        instance = self._describe()
         self.record["state"] = instance.state
         self.swapped |= {device for device, new in self.new.items() if instance.devices.get(new.volume_id) == device}
         self.report(self.record)
@@ -174,7 +179,7 @@ class _Run:
 
     def _begin(self) -> None:
         rollback, journal = self.rollback, Journal.of(self.rollback.instance)
-        now = self.ec2.describe_instance(self.instance_id)
+        now = self._describe()
         if (now.devices, Journal.of(now)) != (rollback.instance.devices, journal):
             # While somebody was asked, or by another run.
             raise errors.SnapsetError(
@@ -232,7 +237,7 @@ class _Run:
         else:
             self.retry.say(f"taking a safety set of {self.instance_id}")
             inputs = self.rollback.safety_inputs(launch_time=launch_time)
-            volumes = preflight.volumes_of(inputs, self.ec2.describe_instance(self.instance_id))
+            volumes = preflight.volumes_of(inputs, self._describe())
             safety = create_set(self.ec2, inputs, volumes=volumes, retry=self.retry).set
         if not all(map(is_marked, safety.snapshots)):
             claim = next(iter(safety.claims), None) or tags.new_claim()
@@ -324,7 +329,7 @@ class _Run:
             return
         saved = [
             volume.volume_id
-            for volume in self.ec2.describe_volumes(self._old_volume_ids)
+            for volume in describe(self.ec2, self._old_volume_ids, retry=self.retry)
             if volume.volume_id in safety.volume_ids and not volume.instance_id
         ]
         if saved:
@@ -337,7 +342,7 @@ class _Run:
 
     def _delete_replaced(self) -> None:
         """Delete the replaced volumes that a safety set has everything of, or all of them if none was wanted."""
-        volumes = self.ec2.describe_volumes(self._old_volume_ids)
+        volumes = describe(self.ec2, self._old_volume_ids, retry=self.retry)
         saved_in = {volume.volume_id: self._saved_in(volume) for volume in volumes}
         for set_id in sorted(set(saved_in.values()) - {""}):
             safety = find_set(self.ec2, set_id, retry=self.retry, wait=self.retry.consistency)

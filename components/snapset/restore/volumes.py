@@ -62,14 +62,14 @@ def restore_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[Volume
     for source in plan.sources:
         found = plan.volumes.get(source.snapshot.snapshot_id)
         if found and not (wanted := inputs.tags_of(source)).items() <= found.tags.items():
-            ec2.add_tags([found.volume_id], wanted)
+            tag(ec2, [found.volume_id], wanted, retry=retry)
     made = create_missing(ec2, inputs, plan, retry=retry)
     try:
         if inputs.instance_id:
             made = _attach_all(ec2, made, plan, instance_id=inputs.instance_id, retry=retry)
         # What was handed out once keeps the time of that.
         if new := [volume.volume_id for volume in made.values() if FINISHED not in volume.tags]:
-            ec2.add_tags(new, {FINISHED: clock.stamp("milliseconds")})
+            tag(ec2, new, {FINISHED: clock.stamp("milliseconds")}, retry=retry)
     except errors.InputError as error:
         # Not bad input any more: something was made.
         volume_ids = ", ".join(volume.volume_id for volume in made.values())
@@ -98,7 +98,7 @@ def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str | No
         SnapsetError: some could not be deleted, or are attached to another instance; it names each with the reason.
     """
     kept: list[errors.SnapsetError] = []
-    for volume in ec2.describe_volumes(volume_ids):
+    for volume in describe(ec2, volume_ids, retry=retry):
         try:
             if volume.instance_id and volume.instance_id == instance_id:
                 detach(ec2, volume.volume_id, instance_id=volume.instance_id, retry=retry)
@@ -117,18 +117,18 @@ def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str | No
         )
 
 
-def take_back_tags(ec2: Ec2, volumes: Sequence[VolumeRecord], keys: Collection[str]) -> None:
+def take_back_tags(ec2: Ec2, volumes: Sequence[VolumeRecord], keys: Collection[str], *, retry: Retry) -> None:
     """Remove the tags of these keys from the volumes; where a volume's snapshot has one, give that back."""
-    snapshots = {
-        snapshot.snapshot_id: snapshot.tags
-        for snapshot in ec2.describe_snapshots([volume["snapshot_id"] for volume in volumes])
-    }
+    look = partial(ec2.describe_snapshots, [volume["snapshot_id"] for volume in volumes])
+    found = retry.while_throttled(look, doing="describing the snapshots of the restored volumes")
+    snapshots = {snapshot.snapshot_id: snapshot.tags for snapshot in found}
     for volume in volumes:
         theirs = snapshots.get(volume["snapshot_id"], {})
         if given_back := {key: theirs[key] for key in keys if key in theirs}:
-            ec2.add_tags([volume["volume_id"]], given_back)
+            tag(ec2, [volume["volume_id"]], given_back, retry=retry)
         if removed := sorted(set(keys) - given_back.keys()):
-            ec2.remove_tags([volume["volume_id"]], removed)
+            remove = partial(ec2.remove_tags, [volume["volume_id"]], removed)
+            retry.while_throttled(remove, doing=f"removing tags of {volume['volume_id']}")
 
 
 def create_missing(ec2: Ec2, inputs: RestoreInputs, plan: Plan, *, retry: Retry) -> dict[str, Volume]:
@@ -185,12 +185,12 @@ def _create(ec2: Ec2, inputs: RestoreInputs, plan: Plan, source: Source, *, salt
 
 def _wait_until_available(ec2: Ec2, volume_ids: list[str], *, retry: Retry) -> dict[str, Volume]:
     """Return those of the volumes that are there, once none of them is still being created."""
-    look_until(ec2, volume_ids, lambda seen: len(seen) == len(volume_ids), seconds=retry.consistency)
+    look_until(ec2, volume_ids, lambda seen: len(seen) == len(volume_ids), seconds=retry.consistency, retry=retry)
 
     def none_is_creating(seen: Mapping[str, Volume]) -> bool:
         return all(volume.state != CREATING for volume in seen.values())
 
-    seen = look_until(ec2, volume_ids, none_is_creating, seconds=retry.volume)
+    seen = look_until(ec2, volume_ids, none_is_creating, seconds=retry.volume, retry=retry)
     if late := [volume.volume_id for volume in seen.values() if volume.state == CREATING]:
         raise too_late(late, "being created")
     return {key: volume for key, volume in seen.items() if volume.state in (AVAILABLE, IN_USE)}
@@ -217,7 +217,7 @@ def wait_until_attached(ec2: Ec2, volume_ids: Sequence[str], instance_id: str, *
     def all_attached(seen: Mapping[str, Volume]) -> bool:
         return len(seen) == len(volume_ids) and all(volume.attachment == ATTACHED for volume in seen.values())
 
-    seen = look_until(ec2, volume_ids, all_attached, seconds=retry.volume)
+    seen = look_until(ec2, volume_ids, all_attached, seconds=retry.volume, retry=retry)
     if late := [key for key in volume_ids if key not in seen or seen[key].attachment != ATTACHED]:
         raise too_late(late, f"being attached to {instance_id}")
     return seen
@@ -253,7 +253,7 @@ def attach(ec2: Ec2, volume_id: str, *, instance_id: str, device: str, retry: Re
         raise
     except errors.SnapsetError:
         # AWS refuses to attach an attached volume: the answer may have been lost, or another run was quicker.
-        where = {(volume.instance_id, volume.device_name) for volume in ec2.describe_volumes([volume_id])}
+        where = {(volume.instance_id, volume.device_name) for volume in describe(ec2, [volume_id], retry=retry)}
         if where != {(instance_id, device)}:
             raise
 
@@ -270,20 +270,36 @@ def detach(ec2: Ec2, volume_id: str, *, instance_id: str, retry: Retry) -> None:
     except (errors.NotPermittedError, errors.NotFoundError, errors.UnreachableError):
         raise
     except errors.SnapsetError:
-        if any(found.instance_id for found in ec2.describe_volumes([volume_id])):
+        if any(found.instance_id for found in describe(ec2, [volume_id], retry=retry)):
             raise
-    seen = look_until(ec2, [volume_id], all_detached, seconds=retry.volume)
+    seen = look_until(ec2, [volume_id], all_detached, seconds=retry.volume, retry=retry)
     if not all_detached(seen):
         raise too_late([volume_id], f"being detached from {instance_id} (unmount it there)")
 
 
+def describe(ec2: Ec2, volume_ids: Sequence[str], *, retry: Retry) -> list[Volume]:
+    """Return the volumes that EC2 can see."""
+    look = partial(ec2.describe_volumes, volume_ids)
+    return retry.while_throttled(look, doing=f"describing {', '.join(volume_ids)}")
+
+
+def tag(ec2: Ec2, volume_ids: Sequence[str], wanted: Mapping[str, str], *, retry: Retry) -> None:
+    """Tag the volumes."""
+    retry.while_throttled(partial(ec2.add_tags, volume_ids, wanted), doing=f"tagging {', '.join(volume_ids)}")
+
+
 def look_until(
-    ec2: Ec2, volume_ids: Collection[str], done: Callable[[Mapping[str, Volume]], bool], *, seconds: float
+    ec2: Ec2,
+    volume_ids: Sequence[str],
+    done: Callable[[Mapping[str, Volume]], bool],
+    *,
+    seconds: float,
+    retry: Retry,
 ) -> dict[str, Volume]:
     """Return the volumes that EC2 can see, once `done` says so of them, or once the time is up."""
     give_up, pause = time.monotonic() + seconds, 0.5
     while True:
-        seen = {volume.volume_id: volume for volume in ec2.describe_volumes(list(volume_ids))}
+        seen = {volume.volume_id: volume for volume in describe(ec2, volume_ids, retry=retry)}
         if done(seen) or time.monotonic() + pause > give_up:
             return seen
         time.sleep(pause)
