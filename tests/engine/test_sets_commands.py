@@ -290,6 +290,24 @@ def test_prune_of_one_instance_keeps_the_sets_of_others(
     assert all(snapshots_of(ec2, set_id) for set_id in theirs)
 
 
+def test_prune_keeps_the_set_of_a_rollback_that_began_after_it_was_chosen(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, take: Take
+) -> None:
+    needed, _ = take(hours=9), take(hours=8)
+    ec2.clear_calls()
+    ec2.fault(action="DescribeSnapshots", kind="delay_after", seconds=2, skip=1)
+    with snapset.start("prune", "--keep-last", "1", "--yes") as process:
+        until(lambda: len([call for call in ec2.calls("DescribeSnapshots") if call["carried_out"]]) == 2)
+        begun = f"rb-0123456789abcdef0 {needed} running 2026-11-27T15:00:00Z"
+        ec2.ec2().create_tags(Resources=[instance.instance_id], Tags=[{"Key": "snapset:rollback", "Value": begun}])
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert (
+        f"keeping {needed}: it is needed now: newer ones were deleted meanwhile, or a rollback has begun." in stderr
+    )
+    assert snapshots_of(ec2, needed)
+
+
 def test_prune_keeps_snapshots_in_use_or_locked_says_why_and_deletes_the_rest(
     snapset: CommandLine, ec2: EmbeddedEC2, take: Take
 ) -> None:

@@ -87,15 +87,17 @@ def prune(
         filters, wanted = parse_instances(instance or []), parse_tags(tag or [])
         retry = Retry.from_environment()
 
+        ec2 = connect_to(region, profile)
+
         def choice(sets: Iterable[SnapshotSet]) -> list[SnapshotSet]:
             narrowed = [found for found in sets if found.has_tags(wanted)]
+            # Looked for each time: a rollback may have begun while somebody was asked.
+            in_use = find_sets_in_use(ec2, retry=retry)
             return pruning.choose(narrowed, rule, adoption=retry.adoption, in_use=in_use)
 
-        ec2 = connect_to(region, profile)
         with progress("looking for sets") as say:
             pruning.pin(ec2, pin or [], pinned=True, retry=retry.saying(say))
             pruning.pin(ec2, unpin or [], pinned=False, retry=retry.saying(say))
-            in_use = find_sets_in_use(ec2, retry=retry.saying(say)) if has_rule else set()
             chosen = choice(find_sets(ec2, filters, retry=retry.saying(say))) if has_rule else []
         records = {
             found.set_id: {**found.record(region=str(ec2.settings.region)), **_result_of(None)} for found in chosen

@@ -28,7 +28,7 @@ _TIES = 8
 
 _LOCK = re.compile(r"created by (.+) \(pid (\d+)\) at (\S+)")
 # What the engine says of a lock that was only half written, by a run that was killed or on a full disk.
-_UNREADABLE = re.compile(r"unexpected end of JSON input|invalid character|lockContent|nil pointer")
+_UNREADABLE = re.compile(r"JSON|invalid character|lockContent|nil pointer|parsing time")
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 

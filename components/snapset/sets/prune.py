@@ -33,7 +33,7 @@ def pin(ec2: Ec2, set_ids: Sequence[str], *, pinned: bool, retry: Retry) -> None
 
 
 class NeededError(errors.SnapsetError):
-    """The set must stay after all: newer ones were deleted before it."""
+    """The set must stay after all: newer ones were deleted before it, or a rollback to it has begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def choose(
 def prune(ec2: Ec2, chosen: Sequence[SnapshotSet], *, choice: Choice, retry: Retry) -> Iterator[Pruned]:
     """Delete the chosen sets, the oldest first, one instance after the other; whatever stays, the rest is tried.
 
-    Each instance's sets are looked at once more just before: what was chosen a while ago may be the newest by now.
+    Each instance's sets are looked at once more just before: what was chosen a while ago may be needed by now.
 
     Args:
         ec2: where.
@@ -130,7 +130,7 @@ def prune(ec2: Ec2, chosen: Sequence[SnapshotSet], *, choice: Choice, retry: Ret
             if found.instance_id != instance_id:
                 continue
             if found.set_id in still_there and found.set_id not in allowed:
-                reason = "newer sets were deleted after it was chosen, so it may now be the newest"
+                reason = "it is needed now: newer ones were deleted meanwhile, or a rollback has begun"
                 error = NeededError(f"keeping {found.set_id}: {reason}.")
                 yield Pruned(chosen=found, deleted=(), kept=dict.fromkeys(found.snapshot_ids, error))
                 continue
