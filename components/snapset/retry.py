@@ -8,7 +8,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -104,6 +104,19 @@ class Retry:
                 self.say(f"{doing}: {error.code}: trying again in {pause:.0f} s")
                 time.sleep(pause)
         raise AssertionError
+
+
+def looks(seconds: float) -> Iterator[bool]:
+    """Yield for each look at what may not be visible yet whether another one follows.
+
+    The pauses between them grow up to five seconds. The last look is made when the time is up, and not before.
+    """
+    end, pause = time.monotonic() + seconds, 0.5
+    while time.monotonic() < end:
+        yield True
+        time.sleep(max(0.0, min(pause, end - time.monotonic())))
+        pause = min(pause * 1.5, 5.0)
+    yield False
 
 
 def throttle_pause(asked_for: float | None, attempt: int) -> float:

@@ -74,6 +74,21 @@ def test_after_a_lost_answer_the_own_set_is_found_and_no_second_one_is_taken(
     ]
 
 
+@pytest.mark.parametrize(("consistency", "visibility"), [(1, 0.8), (2, 1.8), (3, 2.8)])
+def test_what_becomes_visible_just_before_the_time_is_up_is_not_taken_twice(
+    aws: Ec2,
+    ec2: EmbeddedEC2,
+    inputs: SetInputs,
+    volumes: dict[str, str],
+    consistency: float,
+    visibility: float,
+) -> None:
+    ec2.settings(visibility_seconds=visibility)
+    ec2.fault(action="CreateSnapshots", kind="close_after")
+    create_set(aws, inputs, volumes=volumes, retry=replace(SHORT, consistency=consistency))
+    assert carried_out(ec2) == [True]
+
+
 @pytest.mark.parametrize("kind", ["error", "error_after", "close_before", "close_after"])
 @pytest.mark.parametrize("times", [1, 2, None])
 def test_whatever_fails_there_is_at_most_one_set_and_it_is_the_one_that_is_returned(

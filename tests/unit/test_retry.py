@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snapset import errors
 from snapset.aws.errors import THROTTLE_CODES
-from snapset.retry import Retry, parse_duration, read_seconds, throttle_pause
+from snapset.retry import Retry, looks, parse_duration, read_seconds, throttle_pause
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -242,3 +243,22 @@ def test_a_number_that_is_too_large_is_no_duration(digits: int) -> None:
 def test_a_number_without_a_unit_stands_alone(text: str) -> None:
     with pytest.raises(errors.InputError):
         parse_duration(text, name="--timeout")
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 4.0, 20.0, 61.7])
+def test_the_last_look_is_made_when_the_time_is_up_and_not_before(
+    seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda pause: now.__setitem__(0, now[0] + pause))
+    made = []
+    for goes_on in looks(seconds):
+        made.append((now[0], goes_on))
+        # A look takes time, too.
+        now[0] += 0.07
+    *others, (last, follows) = made
+    assert last >= seconds
+    assert not follows
+    assert all(goes_on and at < seconds for at, goes_on in others)
+    assert all(later - earlier <= 5.1 for (earlier, _), (later, _) in itertools.pairwise(made))

@@ -6,7 +6,6 @@ looks for the volumes of its token first, and goes on from there: it makes what 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,7 +18,7 @@ from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ATTACHED, AVAILABLE, CREATING, IN_USE, Volume
 from snapset.restore.inputs import FINISHED, RestoreInputs, Source, client_token
 from snapset.restore.plan import Plan, find_new, make_plan
-from snapset.retry import Retry
+from snapset.retry import Retry, looks
 
 # How often CreateVolume is tried where AWS gives no answer, and how often a volume that vanished is made again.
 _ATTEMPTS = 4
@@ -297,13 +296,12 @@ def look_until(
     retry: Retry,
 ) -> dict[str, Volume]:
     """Return the volumes that EC2 can see, once `done` says so of them, or once the time is up."""
-    give_up, pause = time.monotonic() + seconds, 0.5
-    while True:
+    seen: dict[str, Volume] = {}
+    for _ in looks(seconds):
         seen = {volume.volume_id: volume for volume in describe(ec2, volume_ids, retry=retry)}
-        if done(seen) or time.monotonic() + pause > give_up:
-            return seen
-        time.sleep(pause)
-        pause = min(pause * 1.5, 5.0)
+        if done(seen):
+            break
+    return seen
 
 
 def too_late(volume_ids: Sequence[str], what: str) -> errors.WaitTimeoutError:

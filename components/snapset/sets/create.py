@@ -17,7 +17,7 @@ from typing import Literal
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR, Snapshot
-from snapset.retry import Retry
+from snapset.retry import Retry, looks
 from snapset.sets import attempts, tags
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet, group
@@ -103,7 +103,8 @@ def _call(
     def call() -> SnapshotSet:
         if not still_wanted():
             raise errors.SnapsetError(f"{doing}: the Pulumi engine is gone, and nobody would record the set.")
-        attempts.note(inputs.token, set_id, seconds=retry.late)
+        # The call may happen as late as that, and its set be visible later still.
+        attempts.note(inputs.token, set_id, seconds=retry.late + retry.consistency)
         try:
             taken = _make_set(ec2.create_snapshots(request), set_id, inputs, volumes)
         except errors.NoAnswerError:
@@ -137,26 +138,24 @@ class _Search:
             wait: for how many seconds to look for a set that may not be visible yet.
             awaited: the sets that may show up; once all have, there is no more to wait for.
         """
-        until = time.monotonic() + wait
-        growing_until = time.monotonic() + self.retry.consistency
-        pause = 0.5
-        while True:
+        began = time.monotonic()
+        for goes_on in looks(max(wait, self.retry.consistency)):
+            passed = time.monotonic() - began
             if self.first_look is not None:
                 sets, self.first_look = list(self.first_look), None
             else:
                 sets = self.retry.while_throttled(self._look, doing=doing)
             candidates = [found for found in sets if self._is_adoptable(found)]
-            time_is_up = time.monotonic() + pause > growing_until
+            time_is_up = not goes_on or passed >= self.retry.consistency
             for candidate in candidates:
                 if self._fits(candidate, time_is_up=time_is_up):
                     return _make_set(candidate.snapshots, candidate.set_id, self.inputs, self.volumes)
             may_grow = not time_is_up and any(map(self._may_grow, candidates))
             all_seen = bool(awaited) and set(awaited) <= {found.set_id for found in sets}
-            may_show_up = time.monotonic() + pause <= until and not all_seen
+            may_show_up = passed < wait and not all_seen
             if not may_grow and not may_show_up:
-                return None
-            time.sleep(pause)
-            pause = min(pause * 2, 5.0)
+                break
+        return None
 
     def _look(self) -> list[SnapshotSet]:
         return group(self.ec2.find_snapshots({f"tag:{tags.TOKEN}": [self.inputs.token]}))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 
 from snapset.aws.ec2 import Ec2, literal
 from snapset.aws.records import COMPLETED
 from snapset.errors import InputError, NotFoundError
-from snapset.retry import Retry
+from snapset.retry import Retry, looks
 from snapset.sets import tags
 from snapset.sets.model import INCOMPLETE, SnapshotSet, group
 
@@ -87,15 +86,11 @@ def find_set(ec2: Ec2, set_id: str, *, retry: Retry, wait: float = 0) -> Snapsho
         NotFoundError: there is no such set.
         SnapsetError: the answer of AWS.
     """
-    give_up = time.monotonic() + min(wait, retry.consistency)
-    pause = 0.5
-    while True:
+    found: list[SnapshotSet] = []
+    for _ in looks(min(wait, retry.consistency)):
         found = find_sets(ec2, {f"tag:{tags.SET}": [set_id]}, retry=retry)
-        may_grow = not found or (len(found[0].snapshots) != found[0].count and retry.may_be_invisible(found[0].age))
-        if not may_grow or time.monotonic() + pause > give_up:
+        if found and not (len(found[0].snapshots) != found[0].count and retry.may_be_invisible(found[0].age)):
             break
-        time.sleep(pause)
-        pause = min(pause * 2, 5.0)
     if not found:
         raise NotFoundError(
             f"looking for {set_id}: no snapshot in {ec2.settings.region} has the tag {tags.SET} with this value. "

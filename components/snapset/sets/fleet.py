@@ -18,7 +18,7 @@ from snapset.aws.ec2 import FILTER_VALUES, Ec2
 from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND
 from snapset.aws.records import COMPLETED, PENDING, Instance, Volume
 from snapset.pace import Pace
-from snapset.retry import Retry
+from snapset.retry import Retry, looks
 from snapset.sets import attempts, preflight, tags
 from snapset.sets.create import Taken, create_set
 from snapset.sets.find import find_sets
@@ -191,18 +191,17 @@ def _find_earlier(
     seconds = max([*awaited.values(), retry.consistency if cut_off else 0.0])
     if seconds:
         retry.say(f"an earlier run was cut off: looking for what it has taken for up to {seconds:.0f} s")
-    until, pause = time.monotonic() + seconds, 0.5
-    while True:
-        found: defaultdict[str, list[SnapshotSet]] = defaultdict(list)
+    found: defaultdict[str, list[SnapshotSet]] = defaultdict(list)
+    for _ in looks(seconds):
+        found.clear()
         for start in range(0, len(tokens), FILTER_VALUES):
             for one in find_sets(ec2, {f"tag:{tags.TOKEN}": tokens[start : start + FILTER_VALUES]}, retry=retry):
                 found[one.snapshots[0].tags[tags.TOKEN]].append(one)
         missing = awaited.keys() - {one.set_id for sets in found.values() for one in sets}
         are_there = found.keys() == set(tokens) if cut_off else not missing
-        if are_there or time.monotonic() + pause > until:
-            return found
-        time.sleep(pause)
-        pause = min(pause * 2, 5.0)
+        if are_there:
+            break
+    return found
 
 
 def _asked_rarely(ask: Callable[[], bool]) -> Callable[[], bool]:
