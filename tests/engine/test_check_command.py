@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,6 +55,16 @@ def test_a_look_that_aws_throttles_is_made_again(snapset: CommandLine, ec2: Embe
     take_set(ec2, ec2.launch())
     ec2.fault(action="DescribeInstances", kind="error", code="RequestLimitExceeded", times=4)
     assert "RequestLimitExceeded: trying again in" in snapset("check").ok().stderr
+
+
+def test_a_full_disk_behind_stdout_is_one_line(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    take_set(ec2, ec2.launch())
+    command = [sys.executable, "-m", "snapset", "check", "--json"]
+    with open("/dev/full", "w") as full:
+        run = subprocess.run(command, env=snapset.env, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith("snapset: OSError: [Errno 28]")
+    assert "Traceback" not in run.stderr
 
 
 def test_a_set_grows_old(snapset: CommandLine, ec2: EmbeddedEC2) -> None:

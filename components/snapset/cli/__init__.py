@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, TextIO, cast
 
 import typer
@@ -144,7 +145,9 @@ def _fail(kind: str, message: str, code: int) -> int:
 
     print_error(message)
     if "--json" in sys.argv:
-        print_json_error(kind, message)
+        # It may be what failed, as where a disk is full.
+        with suppress(OSError):
+            print_json_error(kind, message)
     return code
 
 

@@ -345,9 +345,14 @@ class _Run:
         volumes = describe(self.ec2, self._old_volume_ids, retry=self.retry)
         saved_in = {volume.volume_id: self._saved_in(volume) for volume in volumes}
         for set_id in sorted(set(saved_in.values()) - {""}):
-            safety = find_set(self.ec2, set_id, retry=self.retry, wait=self.retry.consistency)
-            asyncio.run(self._wait_for(safety))
-            self.record["safety_set_id"] = set_id
+            try:
+                safety = find_set(self.ec2, set_id, retry=self.retry, wait=self.retry.consistency)
+                asyncio.run(self._wait_for(safety))
+                self.record["safety_set_id"] = set_id
+            except (errors.SetFailedError, errors.NotFoundError) as error:
+                # To run it again would not mend the set.
+                self.retry.say(f"warning: {error}")
+                saved_in = {key: "" if value == set_id else value for key, value in saved_in.items()}
         wanted = self.rollback.inputs.safety_set
         deletable = [volume_id for volume_id, set_id in saved_in.items() if set_id or not wanted]
         if kept := sorted(saved_in.keys() - set(deletable)):
