@@ -98,7 +98,7 @@ def test_several_old_locks_are_all_shown_with_their_age(snapset: CommandLine) ->
 def test_a_lock_that_can_not_be_read_is_cleared_with_the_command_that_the_backup_names(
     snapset: CommandLine, instance: LaunchedInstance, content: str
 ) -> None:
-    backup = ("backup", instance.instance_id, "--change-id", "c", "--no-wait")
+    backup = ("backup", instance.instance_id, "--change-id", "c", "--no-wait", "--lock-timeout", "1s")
     snapset(*backup).ok()
     locks = snapset.folder / "state/.pulumi/locks/organization/snapset/c"
     locks.mkdir(parents=True, exist_ok=True)

@@ -193,5 +193,5 @@ def until(condition: Callable[[], Any], *, seconds: float = 30) -> Any:
     give_up = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < give_up, "the deadline passed"
-        time.sleep(0.02)
+        time.sleep(0.05)
     return value

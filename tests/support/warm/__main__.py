@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import runpy
 import select
 import shutil
@@ -21,18 +22,25 @@ IMPORTED = (
     "boto3",
     "botocore.httpsession",
     "grpc.aio",
+    "grpc.experimental",
     "pulumi.dynamic",
     "pulumi.runtime.proto.provider_pb2_grpc",
     "pulumi_aws.ec2",
+    # By typer, where it is installed.
+    "pydantic.type_adapter",
     "requests",
     "standin.server",
 )
+PACKAGES = ("cli", "aws", "pipeline", "resources", "restore", "sets")
 
 
 def main() -> None:
     """Fork for each that connects."""
     for module in IMPORTED:
         importlib.import_module(module)
+    for package in PACKAGES:
+        for module in pkgutil.iter_modules(importlib.import_module(f"snapset.{package}").__path__):
+            importlib.import_module(f"snapset.{package}.{module.name}")
     importlib.import_module("standin.cloud").load_services()
     # No fork need look for garbage in what was imported.
     gc.collect()
@@ -91,11 +99,17 @@ def _become(streams: list[int], *, arguments: list[str], folder: str, environmen
     os.environ.update(environment)
     time.tzset()
     os.chdir(folder)
+    # What it starts in its turn is a fork, too.
+    sys.executable = os.path.join(os.path.dirname(__file__), "python3")
     _run([argument for argument in arguments if argument != "-u"])
 
 
 def _run(arguments: list[str]) -> None:
-    if arguments[0] == "-m":
+    if arguments[0] == "-c":
+        sys.argv = ["-c", *arguments[2:]]
+        sys.path[0] = ""
+        exec(arguments[1], {"__name__": "__main__"})
+    elif arguments[0] == "-m":
         sys.argv = arguments[1:]
         sys.path[0] = os.getcwd()
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
