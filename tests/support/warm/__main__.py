@@ -39,8 +39,8 @@ def main() -> None:
     for module in IMPORTED:
         importlib.import_module(module)
     for package in PACKAGES:
-        for module in pkgutil.iter_modules(importlib.import_module(f"snapset.{package}").__path__):
-            importlib.import_module(f"snapset.{package}.{module.name}")
+        for found in pkgutil.iter_modules(importlib.import_module(f"snapset.{package}").__path__):
+            importlib.import_module(f"snapset.{package}.{found.name}")
     importlib.import_module("standin.cloud").load_services()
     # No fork need look for garbage in what was imported.
     gc.collect()
