@@ -1,7 +1,7 @@
-"""A process that has imported what programs and providers need, and forks for each of them.
+"""A process that has imported what `snapset`, programs and providers need, and forks for each of them.
 
 The engine starts Python two or three times in every run, and most of what each of them does is importing: two seconds
-of CPU. `python3` beside this file is what the engine is told to start.
+of CPU. `python3` beside this file is what the engine is told to start; `snapset` finds its provider there, too.
 """
 
 from __future__ import annotations
