@@ -27,6 +27,7 @@ pulumi.export("byId", by_id.by_device)
 pulumi.export("byChange", by_change.set_id)
 pulumi.export("newest", newest.set_id)
 pulumi.export("data", newest.by_device["/dev/sdf"])
+pulumi.export("volume", newest.apply(lambda newest: newest.volume("/dev/sdf")))
 pulumi.export("changeId", newest.change_id)
 pulumi.export("sizes", [snapshot["size_gib"] for snapshot in by_id.snapshots])
 """
@@ -46,6 +47,7 @@ def test_a_set_is_found_by_its_id_its_change_or_its_instance(program: MakeProjec
     assert (found["byChange"], found["newest"], found["changeId"]) == (second, second, "release-42")
     assert snapshots_of(ec2, second)[found["data"]]["tags"]["snapset:device"] == DATA
     assert found["sizes"] == [8, 20, 100]
+    assert found["volume"] == {"snapshot_id": found["data"], "type": "gp2", "size": 20, "tags": {"Name": "data"}}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,18 @@ def test_a_set_is_found_by_its_id_its_change_or_its_instance(program: MakeProjec
         ("get_snapshots_output(instance='i-1', latest=True)", "'i-1' is not an instance id"),
         (
             "get_snapshots(set_id='{set}').by_device['/dev/sdx']",
-            "InputError: reading by_device: {set} has no snapshot of /dev/sdx, but of /dev/sda1. Choose another set.",
+            "InputError: reading get_snapshots: {set} has no snapshot of /dev/sdx, but of /dev/sda1. "
+            "Choose another set.",
+        ),
+        (
+            "get_snapshots(set_id='{set}').volume('/dev/sdx')",
+            "InputError: reading get_snapshots: {set} has no snapshot of /dev/sdx, but of /dev/sda1. "
+            "Choose another set.",
+        ),
+        (
+            "get_snapshots_output(set_id='{set}').apply(lambda before: before.volume('/dev/sdx'))",
+            "InputError: reading get_snapshots: {set} has no snapshot of /dev/sdx, but of /dev/sda1. "
+            "Choose another set.",
         ),
     ],
 )

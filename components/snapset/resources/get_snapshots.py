@@ -1,4 +1,4 @@
-"""`get_snapshots`: a set that exists already, with its snapshots by device, for `aws.ebs.Volume(snapshot_id=...)`."""
+"""`get_snapshots`: a set that exists already, with what `aws.ebs.Volume` needs to make its volumes again."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from snapset.sets import tags
 from snapset.sets.find import find_latest, find_set
 from snapset.sets.model import SnapshotRecord, SnapshotSet
 from snapset.sets.threads import run_in_thread
+from snapset.sets.volume_arguments import volume_arguments
 
 TOKEN = "snapset:index:getSnapshots"  # noqa: S105 - the name that a unit test's mocks know it by
 
@@ -39,8 +40,9 @@ class GetSnapshotsResult:
         change_id: the change that it was taken for, if one was named.
         snapshot_ids: the root volume's first, then by device.
         snapshots: one record a snapshot, in the same order.
-        by_device: the id of each snapshot, by the device of its volume, such as `/dev/sdf`; of a device that the set
-            has not, it raises a `RunError`.
+        by_device: the id of each snapshot, by the device of its volume, such as `/dev/sdf`; for a device that the set
+            does not have, it raises a `RunError`.
+        volumes: what `volume` returns beside the snapshot's id, by device.
     """
 
     set_id: str
@@ -51,6 +53,22 @@ class GetSnapshotsResult:
     snapshot_ids: list[str] = field(default_factory=list)
     snapshots: list[SnapshotRecord] = field(default_factory=list)
     by_device: Mapping[str, str] = field(default_factory=dict)
+    volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def volume(self, device: str) -> dict[str, Any]:
+        """Return the arguments with which a stack declares its own `aws.ebs.Volume` as the set has it.
+
+        They are `snapshot_id`, `type`, `iops`, `throughput` (MiB/s), `size` (GiB), `encrypted`, `kms_key_id`,
+        `outpost_arn`, `multi_attach_enabled` and `tags` (the volume's own). What has no value is left out. So are
+        `type` and what belongs to it where the set does not record how its volumes were.
+
+        Args:
+            device: where the volume was attached, such as `/dev/sdf`.
+
+        Raises:
+            RunError: the set has no snapshot of this device; in one line.
+        """
+        return {"snapshot_id": self.by_device[device], **self.volumes.get(device, {})}
 
 
 class _ByDevice(dict[str, str]):
@@ -62,7 +80,7 @@ class _ByDevice(dict[str, str]):
 
     def __missing__(self, device: str) -> str:
         reason = f"{self._set_id} has no snapshot of {device}, but of {', '.join(sorted(self)) or 'no known device'}"
-        raise pulumi.RunError(errors.show(errors.InputError(f"reading by_device: {reason}. Choose another set.")))
+        raise pulumi.RunError(errors.show(errors.InputError(f"reading get_snapshots: {reason}. Choose another set.")))
 
 
 @in_one_line
@@ -171,4 +189,9 @@ def _result_of(found: SnapshotSet, *, region: str) -> GetSnapshotsResult:
         snapshot_ids=found.snapshot_ids,
         snapshots=found.records(),
         by_device=_ByDevice(found),
+        volumes={
+            found.devices[snapshot.snapshot_id]: volume_arguments(snapshot)
+            for snapshot in found.snapshots
+            if found.devices[snapshot.snapshot_id]
+        },
     )
