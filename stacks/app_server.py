@@ -26,12 +26,12 @@ server = aws.ec2.Instance(
     opts=pulumi.ResourceOptions(delete_before_replace=True),
 )
 restore_set = config.get("restoreSet")
+restored = get_snapshots(set_id=restore_set).volume("/dev/sdf") if restore_set else {}
 volumes = {
     "data": aws.ebs.Volume(
         "data",
         availability_zone=zone,
-        size=20,
-        snapshot_id=get_snapshots(set_id=restore_set).by_device["/dev/sdf"] if restore_set else None,
+        **{"size": 20, **restored},
         # What was written to it is not lost when it is replaced, or when the stack is destroyed.
         opts=pulumi.ResourceOptions(retain_on_delete=True),
     ),

@@ -37,6 +37,7 @@ _TABLE = re.compile(r"(<!-- table: ([^\n]+) -->\n).*?(<!-- /table -->)", re.DOTA
 _ENTRY = re.compile(r"([a-z_]+(?:, [a-z_]+)*): (.*)", re.DOTALL)
 # A stack's config key may be described for some stacks only: `restore - the zone; fleet - the tags`.
 _FOR_STACKS = re.compile(r"(?:^|; )([\w, ]+) - (.*?)(?=; [\w, ]+ - |$)")
+_TAKES_SETS = re.compile(r"\b(?:Instance|Fleet)Snapshots\(")
 _READS_CONFIG = re.compile(r"config\.(?:get|require)\w*\(\s*\"(\w+)\"")
 
 
@@ -129,10 +130,13 @@ def _default(value: object) -> str:
 
 def config_table(stack: str) -> str:
     """Return the keys of the stack's config that a stack program reads, as Pulumi.yaml describes them."""
-    read = _READS_CONFIG.findall((ROOT / "stacks" / f"{stack}.py").read_text(encoding="utf-8"))
+    source = (ROOT / "stacks" / f"{stack}.py").read_text(encoding="utf-8")
+    read = set(_READS_CONFIG.findall(source))
+    if _TAKES_SETS.search(source):
+        # The provider reads it.
+        read.add("preflight")
     settings = yaml.safe_load((ROOT / "Pulumi.yaml").read_text(encoding="utf-8"))["config"]
-    # Every stack has `preflight`, which the provider reads.
-    keys = [key for key in settings if key in {*read, "preflight"}]
+    keys = [key for key in settings if key in read]
     rows = [(f"`{key}`", settings[key]["type"], _description(settings[key], stack)) for key in keys]
     return _table(("key", "type", "what it is"), rows)
 

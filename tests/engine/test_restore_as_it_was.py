@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from support.command_line import CommandLine
 from support.project import mutating, run_environment
 from support.restores import ROOT, snapshots_of, take_set, terminate
-from support.rollbacks import devices_of, tags_of
+from support.volume_kinds import KINDS, attributes_at, launch_kinds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,16 +18,6 @@ if TYPE_CHECKING:
 
 ZONE = "us-east-1a"
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
-
-# By device: what the volume is made with, its tags, and whether it goes with the instance.
-VOLUMES: dict[str, tuple[dict[str, Any], dict[str, str], bool]] = {
-    "/dev/sdf": ({"Size": 20, "VolumeType": "gp3", "Iops": 6000, "Throughput": 250}, {"Name": "data"}, True),
-    "/dev/sdg": ({"Size": 50, "VolumeType": "io2", "Iops": 4000}, {"Name": "db", "tier": "hot"}, False),
-    "/dev/sdh": ({"Size": 125, "VolumeType": "st1"}, {}, False),
-    "/dev/sdi": ({"Size": 8, "VolumeType": "gp3", "Encrypted": True, "KmsKeyId": "alias/shop"}, {}, False),
-    "/dev/sdj": ({"Size": 8, "VolumeType": "io2", "Iops": 200, "MultiAttachEnabled": True}, {}, True),
-}
-ATTRIBUTES = ("Size", "VolumeType", "Iops", "Throughput", "Encrypted", "KmsKeyId", "MultiAttachEnabled", "OutpostArn")
 
 
 @pytest.fixture
@@ -38,35 +28,7 @@ def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
 
 @pytest.fixture
 def source(ec2: EmbeddedEC2) -> LaunchedInstance:
-    """An instance with one volume of each kind in the table."""
-    from snapset.emulator.client import LaunchedInstance
-
-    launched, client = ec2.launch(), ec2.ec2()
-    for device, (made_with, tags, goes_with_it) in VOLUMES.items():
-        volume_id = client.create_volume(AvailabilityZone=ZONE, **made_with)["VolumeId"]
-        client.attach_volume(VolumeId=volume_id, InstanceId=launched.instance_id, Device=device)
-        if tags:
-            client.create_tags(Resources=[volume_id], Tags=[{"Key": key, "Value": tags[key]} for key in tags])
-        mapping: Any = {"DeviceName": device, "Ebs": {"DeleteOnTermination": goes_with_it}}
-        client.modify_instance_attribute(InstanceId=launched.instance_id, BlockDeviceMappings=[mapping])
-    return LaunchedInstance(launched.instance_id, launched.root_volume_id, devices_of(ec2, launched.instance_id))
-
-
-def attributes_at(ec2: EmbeddedEC2, instance_id: str) -> dict[str, dict[str, Any]]:
-    """What each attached volume is, by device, its own tags and DeleteOnTermination included."""
-    devices = devices_of(ec2, instance_id)
-    volumes = ec2.ec2().describe_volumes(VolumeIds=list(devices.values()))["Volumes"]
-    by_id: dict[str, Any] = {volume["VolumeId"]: volume for volume in volumes}
-    return {
-        device: {
-            **{name: by_id[volume_id].get(name) for name in ATTRIBUTES},
-            "DeleteOnTermination": by_id[volume_id]["Attachments"][0]["DeleteOnTermination"],
-            "tags": {
-                key: value for key, value in tags_of(by_id[volume_id]).items() if not key.startswith("snapset:")
-            },
-        }
-        for device, volume_id in devices.items()
-    }
+    return launch_kinds(ec2)
 
 
 def an_empty_instance(ec2: EmbeddedEC2) -> str:
@@ -83,7 +45,7 @@ def test_every_attribute_is_as_it_was_though_instance_and_volumes_are_gone(
     was = attributes_at(ec2, source.instance_id)
     assert {device: volume["VolumeType"] for device, volume in was.items()} == {
         ROOT: "gp2",
-        **{device: made_with["VolumeType"] for device, (made_with, _, _) in VOLUMES.items()},
+        **{device: made_with["VolumeType"] for device, (made_with, _, _) in KINDS.items()},
     }
     set_id = take_set(ec2, source, tags={}, copy_tags_from_source=None)
     terminate(ec2, source)

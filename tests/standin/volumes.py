@@ -14,6 +14,7 @@ _CREATE = {
     "encrypted": "Encrypted",
     "iops": "Iops",
     "kmsKeyId": "KmsKeyId",
+    "multiAttachEnabled": "MultiAttachEnabled",
     "outpostArn": "OutpostArn",
     "size": "Size",
     "snapshotId": "SnapshotId",
@@ -28,11 +29,13 @@ class Volume(Resource):
 
     noun = "EBS Volume"
     required = (("availabilityZone",), ("size", "snapshotId"))
-    replacing = frozenset({"availabilityZone", "encrypted", "kmsKeyId", "outpostArn", "region", "snapshotId"})
+    replacing = frozenset(
+        {"availabilityZone", "encrypted", "kmsKeyId", "multiAttachEnabled", "outpostArn", "region", "snapshotId"}
+    )
     kept = frozenset(
         {"availabilityZone", "encrypted", "iops", "kmsKeyId", "region", "size", "snapshotId", "throughput", "type"}
     )
-    optional = frozenset({"outpostArn"})
+    optional = frozenset({"multiAttachEnabled", "outpostArn"})
     computed = frozenset({"arn", "createTime"})
 
     @classmethod
@@ -95,6 +98,7 @@ class Volume(Resource):
             "encrypted": volume["Encrypted"],
             "iops": volume.get("Iops", 0),
             "kmsKeyId": volume.get("KmsKeyId", ""),
+            "multiAttachEnabled": volume.get("MultiAttachEnabled", False),
             "outpostArn": volume.get("OutpostArn") or "",
             "region": state.get("region") or cloud.region,
             "size": volume["Size"],
