@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from snapset.resources.get_snapshots import GetSnapshotsResult, get_snapshots, get_snapshots_output
     from snapset.resources.guard import backup_before_change
     from snapset.resources.instance_snapshots import InstanceSnapshots, InstanceSnapshotsArgs
-    from snapset.resources.restored_volumes import RestoredVolumes, RestoredVolumesArgs
     from snapset.resources.snapshot_set import SnapshotSet
-    from snapset.restore.volumes import VolumeRecord
     from snapset.sets.model import SnapshotRecord
 
 __all__ = [
@@ -24,11 +22,8 @@ __all__ = [
     "GetSnapshotsResult",
     "InstanceSnapshots",
     "InstanceSnapshotsArgs",
-    "RestoredVolumes",
-    "RestoredVolumesArgs",
     "SnapshotRecord",
     "SnapshotSet",
-    "VolumeRecord",
     "backup_before_change",
     "get_snapshots",
     "get_snapshots_output",
@@ -40,11 +35,8 @@ _HOMES = {
     "GetSnapshotsResult": "snapset.resources.get_snapshots",
     "InstanceSnapshots": "snapset.resources.instance_snapshots",
     "InstanceSnapshotsArgs": "snapset.resources.instance_snapshots",
-    "RestoredVolumes": "snapset.resources.restored_volumes",
-    "RestoredVolumesArgs": "snapset.resources.restored_volumes",
     "SnapshotRecord": "snapset.sets.model",
     "SnapshotSet": "snapset.resources.snapshot_set",
-    "VolumeRecord": "snapset.restore.volumes",
     "backup_before_change": "snapset.resources.guard",
     "get_snapshots": "snapset.resources.get_snapshots",
     "get_snapshots_output": "snapset.resources.get_snapshots",

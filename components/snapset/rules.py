@@ -89,9 +89,3 @@ def change_id(value: Any) -> str | None:
     if not value.strip():
         return f"{value!r} names no change"
     return None if value.isprintable() else f"{value!r} can't be printed"
-
-
-def whole_number(value: Any) -> str | None:
-    """Check that a value is a whole number; Pulumi carries every number as a float."""
-    is_whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value % 1 == 0
-    return None if is_whole else f"{value!r} is not a whole number"

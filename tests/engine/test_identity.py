@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 from support import aws_plugin
-from support.command_line import CommandLine
-from support.project import Project, run_environment, until
+from support.project import Project, until
 from support.sets import find_sets
 
 if TYPE_CHECKING:
@@ -49,17 +47,6 @@ InstanceSnapshots(
 )
 """
 
-RESTORED = """
-import pulumi
-from snapset import RestoredVolumes
-
-config = pulumi.Config()
-RestoredVolumes(
-    config.require("name"), source=config.require("set"), instance=config.require("to"), exclude_boot_volume=True,
-    tags=config.get_object("tags") or {}, opts=pulumi.ResourceOptions(aliases=[pulumi.Alias(name="old")]),
-)
-"""
-
 OWN = """
 import pulumi
 from snapset import InstanceSnapshots
@@ -72,13 +59,6 @@ pulumi.export("setId", backup.set_id)
 @pytest.fixture
 def instance(ec2: EmbeddedEC2) -> LaunchedInstance:
     return ec2.launch([(20, "/dev/sdf", {"Name": "data"})])
-
-
-@pytest.fixture
-def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
-    folder = tmp_path / "command"
-    folder.mkdir()
-    return CommandLine(run_environment(folder, ec2.environment()), folder)
 
 
 @pytest.fixture
@@ -225,31 +205,6 @@ def test_without_an_answer_of_ec2_an_up_with_nothing_to_do_fails_soon_and_calls_
     assert "no longer" not in away.text
 
 
-def test_restored_volumes_keep_their_devices_through_renames_and_a_tag_that_leaves_gives_back_the_snapshots(
-    program: Callable[[str], Project], ec2: EmbeddedEC2, instance: LaunchedInstance, snapset: CommandLine
-) -> None:
-    target = ec2.launch().instance_id
-    taken = [
-        json.loads(
-            snapset("backup", instance.instance_id, "--change-id", change, "--copy-tags", "--json").ok().stdout
-        )
-        for change in ("1", "2")
-    ]
-    first, second = (document["sets"][0]["set_id"] for document in taken)
-    project = program(RESTORED)
-    project.config = {"name": "old", "set": first, "to": target, "tags": {"Name": "mine"}}
-    project.up().ok()
-    project.config |= {"name": "new", "tags": {}}
-    project.up().ok()
-    [volume] = restored_in(ec2)
-    assert volume["Name"] == "data"
-    assert volume["snapset:restored-for"].endswith("::new")
-    project.config["set"] = second
-    project.up().ok()
-    [volume] = restored_in(ec2)
-    assert volume["snapset:restored-from"] == second
-
-
 @pytest.mark.parametrize("stack", ["app_server", "guarded_server"])
 def test_an_attachment_of_a_stack_can_be_replaced(project: Project, stack: str) -> None:
     aws_plugin.install(project.env)
@@ -259,8 +214,3 @@ def test_an_attachment_of_a_stack_can_be_replaced(project: Project, stack: str) 
     urns = [resource["urn"] for resource in resources if resource["type"].endswith(":VolumeAttachment")]
     assert urns
     project.up(*(word for urn in urns for word in ("--replace", urn))).ok()
-
-
-def restored_in(ec2: EmbeddedEC2) -> list[dict[str, str]]:
-    volumes = ec2.ec2().describe_volumes(Filters=[{"Name": "tag-key", "Values": ["snapset:restored-from"]}])
-    return [{tag["Key"]: tag["Value"] for tag in volume["Tags"]} for volume in volumes["Volumes"]]

@@ -76,27 +76,6 @@ def source_of(ec2: EmbeddedEC2) -> LaunchedInstance:
     return source
 
 
-def restore_in_a_stack(project: Project, ec2: EmbeddedEC2) -> None:
-    set_id, target = take_set(ec2, source_of(ec2)), ec2.launch().instance_id
-    ec2.clear_calls()
-    restored = {"program": "restore", "setId": set_id, "excludeBootVolume": True}
-    project.config = {**restored, "availabilityZone": "us-east-1a", "tags": {"a": "b"}}
-    project.up().ok()
-    project.config["tags"] = {"b": "c"}
-    project.up().ok()
-    project.config = {**restored, "instanceId": target}
-    project.up().ok()
-    project.refresh().ok()
-    project.destroy().ok()
-
-
-def test_restored_volumes_in_a_stack_need_exactly_the_permissions_of_their_row(
-    project: Project, ec2: EmbeddedEC2
-) -> None:
-    restore_in_a_stack(project, ec2)
-    assert called(ec2) == allowed("`RestoredVolumes` in a stack")
-
-
 def backup(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     instance = ec2.launch([(20, "/dev/sdf", {})]).instance_id
     ec2.clear_calls()
@@ -184,7 +163,7 @@ def called(ec2: EmbeddedEC2) -> set[str]:
 
 def test_every_row_has_a_test() -> None:
     # The embedded EC2 knows no requests of Spot Instances.
-    tried = [*COMMANDS, *IN_STACKS, "`RestoredVolumes` in a stack", "… of a Spot Instance"]
+    tried = [*COMMANDS, *IN_STACKS, "… of a Spot Instance"]
     assert [row for row in ROWS if not any(row.startswith(way) for way in tried)] == []
 
 

@@ -64,16 +64,6 @@ def check_a_fleet(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _fo
     assert set(find_sets(ec2)) == set(project.outputs()["sets"].values())
 
 
-def check_restored_volumes(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
-    set_id, target = take_set(ec2, launch_source(ec2)), ec2.launch().instance_id
-    project = make_project(example)
-    project.config = {"setId": set_id, "instanceId": target}
-    project.up().ok()
-    attached = {volume["device_name"] for volume in project.outputs()["volumes"]}
-    assert attached == {"/dev/sdf", "/dev/sdg"}
-    assert {volume.attached_to for volume in restored_in(ec2)} == {(target, device) for device in attached}
-
-
 def check_the_stacks_way(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
     set_id = take_set(ec2, launch_source(ec2))
     project = make_project(example)
@@ -107,7 +97,6 @@ CASES = {
     "docs/embedded-ec2.md: In a test of your own": check_embedded_ec2,
     "docs/fleets.md: Fleets": check_a_fleet,
     "docs/guard.md: Guard": check_as_a_guard,
-    "docs/restore.md: RestoredVolumes": check_restored_volumes,
     "docs/restore.md: The stack's way": check_the_stacks_way,
     "docs/unit-tests.md: Testing your stack": check_unit_tests,
 }

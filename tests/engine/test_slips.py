@@ -43,7 +43,6 @@ SLIPS = {
     "InstanceSnapshots('b', instance=instance, tags=pulumi.Output.secret({'aws:hidden': 'x'}))": (
         "tag key '[secret]': keys that start with 'aws:' are reserved by AWS"
     ),
-    "RestoredVolumes('b')": "reading RestoredVolumes: source is missing.",
 }
 
 

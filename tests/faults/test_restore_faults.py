@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.command_line import CommandLine
-from support.project import Project, run_environment, until
+from support.project import run_environment, until
 from support.restores import (
     DATA,
     SCRATCH,
@@ -175,28 +175,3 @@ def test_two_restores_at_once_make_one_volume_per_snapshot(
         ends = [json.loads(process.communicate(timeout=60)[0]) for process in (one, other)]
     assert ends[0] == ends[1]
     assert_attached(ec2, target)
-
-
-@pytest.mark.parametrize("kind", NO_ANSWERS)
-@pytest.mark.parametrize("action", ["CreateVolume", "AttachVolume"])
-def test_the_stack_also_makes_one_volume_per_snapshot(
-    project: Project, ec2: EmbeddedEC2, set_id: str, target: str, action: str, kind: str
-) -> None:
-    project.config = {"program": "restore", "setId": set_id, "instanceId": target, "excludeBootVolume": True}
-    project.env["SNAPSET_CONSISTENCY_SECONDS"] = "2"
-    ec2.fault(action=action, kind=kind, skip=1 if action == "CreateVolume" else 0)
-    project.up().ok()
-    assert_attached(ec2, target)
-    assert {volume.volume_id for volume in restored_in(ec2)} == set(project.outputs()["volumeIds"])
-
-
-@pytest.mark.parametrize("action", ["DetachVolume", "DeleteVolume"])
-@pytest.mark.parametrize("kind", NO_ANSWERS)
-def test_destroy_deletes_all_volumes_even_if_answers_are_lost(
-    project: Project, ec2: EmbeddedEC2, set_id: str, target: str, action: str, kind: str
-) -> None:
-    project.config = {"program": "restore", "setId": set_id, "instanceId": target, "excludeBootVolume": True}
-    project.up().ok()
-    ec2.fault(action=action, kind=kind)
-    project.destroy().ok()
-    assert restored_in(ec2) == []

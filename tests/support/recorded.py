@@ -52,7 +52,7 @@ class RecordedState:
 
     @cached_property
     def in_ec2(self) -> dict[str, Any]:
-        """By device: the `sizes` of the instance's volumes, and the tags of `snapshots` and of `restored` volumes."""
+        """By device: the `sizes` of the instance's volumes, and the tags of `snapshots`."""
         found: dict[str, Any] = yaml.safe_load(self._file("yaml").read_text())["ec2"]
         return found
 
@@ -79,18 +79,17 @@ def open_project(state: RecordedState, ec2: EmbeddedEC2, folder: Path) -> tuple[
     project = Project(folder, environment=ec2.environment(), program=state.program)
     ids = {"@SALT@": project.salt["encryptionsalt"], **launch(ec2, state.in_ec2["sizes"])}
     ids |= _take_set(ec2, state.in_ec2["snapshots"], ids)
-    ids |= _restore(ec2, state.in_ec2["restored"], ids)
     project.config = fill_in(state.config, ids)
     project.state_file.write_text(json.dumps(fill_in(state.checkpoint, ids)))
     return project, ids
 
 
 def launch(ec2: EmbeddedEC2, sizes: Mapping[str, int]) -> dict[str, str]:
-    """Launch an instance with volumes of these sizes, and one to restore to; return the ids by placeholder."""
+    """Launch an instance with volumes of these sizes; return the ids by placeholder."""
     data = [(size, device, {"Name": device}) for device, size in sizes.items() if device != ROOT]
-    source, target = ec2.launch(data, root_size=sizes[ROOT]), ec2.launch()
+    source = ec2.launch(data, root_size=sizes[ROOT])
     volumes = {f"@VOLUME:{device}@": volume_id for device, volume_id in source.volume_ids.items()}
-    return {"@INSTANCE@": source.instance_id, "@TARGET@": target.instance_id, **volumes}
+    return {"@INSTANCE@": source.instance_id, **volumes}
 
 
 def fill_in(template: Any, ids: Mapping[str, str]) -> Any:
@@ -130,21 +129,6 @@ def _take_set(ec2: EmbeddedEC2, tags: Mapping[str, Any], ids: Mapping[str, str])
     [first, *_] = client.describe_snapshots(SnapshotIds=list(made.values()))["Snapshots"]
     started = first["StartTime"].strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
     return {**made, "@ACCOUNT@": first["OwnerId"], "@TIME@": started}
-
-
-def _restore(ec2: EmbeddedEC2, tags: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, str]:
-    """Make volumes of the snapshots that have exactly these tags, by device, and attach them to the target."""
-    client, made = ec2.ec2(), {}
-    target = client.describe_instances(InstanceIds=[ids["@TARGET@"]])["Reservations"][0]["Instances"][0]
-    for device, of_one in fill_in(tags, ids).items():
-        volume_id = client.create_volume(
-            SnapshotId=ids[f"@SNAPSHOT:{device}@"],
-            AvailabilityZone=target["Placement"]["AvailabilityZone"],
-            TagSpecifications=[{"ResourceType": "volume", "Tags": _tag_list(of_one)}],
-        )["VolumeId"]
-        client.attach_volume(VolumeId=volume_id, InstanceId=ids["@TARGET@"], Device=device)
-        made[f"@RESTORED:{device}@"] = volume_id
-    return made
 
 
 def _tag_list(tags: Mapping[str, str]) -> Any:

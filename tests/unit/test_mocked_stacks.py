@@ -13,9 +13,9 @@ THEIRS = """
 import pulumi
 import pulumi_aws as aws
 import pytest
-from snapset import InstanceSnapshots, RestoredVolumes, SnapshotSet, backup_before_change, get_snapshots_output
+from snapset import InstanceSnapshots, SnapshotSet, backup_before_change, get_snapshots_output
 
-IN_USE = ["set-0123456789abcdef0", "set-0123456789abcdef1"]
+IN_USE = ["set-0123456789abcdef0"]
 
 
 class Mocks(pulumi.runtime.Mocks):
@@ -24,7 +24,7 @@ class Mocks(pulumi.runtime.Mocks):
         return f"{args.name}-id", args.inputs
 
     def call(self, args):
-        return {}
+        return {"by_device": {"/dev/sdf": "snap-1"}} if args.token == "snapset:index:getSnapshots" else {}
 
 
 @pytest.mark.parametrize("preview", [False, True])
@@ -36,15 +36,13 @@ def test_a_stack(preview):
     def declare():
         server = aws.ec2.Instance("shop", ami="ami-12345678", instance_type="t3.micro", opts=backup_before_change())
         backup = InstanceSnapshots("backup", instance=server)
-        restored = RestoredVolumes("restored", source=backup, instance=server)
-        plain = SnapshotSet("plain", instance_id=server.id)
-        RestoredVolumes("again", source=plain, availability_zone="us-east-1a")
-        RestoredVolumes("by-id", source=IN_USE[0], availability_zone="us-east-1a")
-        get_snapshots_output(set_id=IN_USE[1])
-        return pulumi.Output.all(backup.completed, backup.snapshots, restored.volumes).apply(seen.append)
+        SnapshotSet("plain", instance_id=server.id)
+        before = get_snapshots_output(set_id=IN_USE[0])
+        data = before.apply(lambda before: before.volume("/dev/sdf"))
+        return pulumi.Output.all(backup.completed, backup.snapshots, data).apply(seen.append)
 
     declare()
-    assert seen == ([] if preview else [[True, [], []]])
+    assert seen == ([] if preview else [[True, [], {"snapshot_id": "snap-1"}]])
 """
 
 

@@ -1,4 +1,4 @@
-"""`make_plan` and `find_problems`: what a restore will do, and what stands in its way, before anything is created."""
+"""`make_plan`: what a restore will do, and what stands in its way, before anything is created."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.restore.inputs import RestoreInputs
-from snapset.restore.plan import find_problems, make_plan
+from snapset.restore.plan import make_plan
 from snapset.restore.volumes import restore_set
 from snapset.retry import Retry
 from snapset.sets.model import SnapshotSet
@@ -26,9 +26,7 @@ RETRY = Retry(consistency=5, throttle=20)
 @pytest.fixture
 def in_zone(claimed: SnapshotSet) -> RestoreInputs:
     """A restore of the set in a zone."""
-    return RestoreInputs(
-        set_id=claimed.set_id, scope="org/shop/prod/again", region="us-east-1", availability_zone=ZONE
-    )
+    return RestoreInputs(set_id=claimed.set_id, scope="snapset restore", region="us-east-1", availability_zone=ZONE)
 
 
 @pytest.fixture
@@ -81,19 +79,6 @@ def test_a_set_of_which_a_snapshot_is_gone_is_refused(
         f"restoring {claimed.set_id}: 2 of its 3 snapshots are left; {DATA} is missing. Restore a set that is whole, "
         "or set allow_incomplete."
     )
-    [problem] = find_problems(aws, in_zone, retry=RETRY)
-    assert (problem.property, problem.reason) == ("set_id", f"InputError: {caught.value}")
-
-
-def test_a_snapshot_that_the_resource_knows_and_ec2_does_not_is_named(
-    aws: Ec2, client: EC2Client, claimed: SnapshotSet, in_zone: RestoreInputs
-) -> None:
-    gone = claimed.snapshot_ids[1]
-    for key in ("snapset:count", "snapset:devices"):
-        change_tags(client, claimed.snapshot_ids, drop=key)
-    client.delete_snapshot(SnapshotId=gone)
-    with pytest.raises(errors.InputError, match=f"{gone} of it can't be found. Restore a set that is whole,"):
-        make_plan(aws, replace(in_zone, devices=dict(claimed.devices)), retry=RETRY)
 
 
 def test_copies_with_all_tags_of_their_snapshots_are_left_out(
@@ -149,25 +134,6 @@ def test_a_set_that_does_not_exist_is_not_found(aws: Ec2, in_zone: RestoreInputs
         errors.NotFoundError, match="no snapshot in us-east-1 has the tag snapset:set with this value"
     ):
         make_plan(aws, replace(in_zone, set_id="set-00000000000000000"), retry=RETRY)
-
-
-def test_a_device_that_the_tags_lack_is_taken_from_the_resource(
-    aws: Ec2, client: EC2Client, claimed: SnapshotSet, attached: RestoreInputs
-) -> None:
-    _, data, _ = claimed.snapshot_ids
-    change_tags(client, claimed.snapshot_ids, drop="snapset:device")
-    plan = make_plan(aws, replace(attached, devices=dict(claimed.devices)), retry=RETRY)
-    assert plan.devices == {data: DATA, claimed.snapshot_ids[2]: SCRATCH}
-    assert plan.problems == ()
-
-
-def test_the_device_of_a_tag_wins_over_that_of_the_resource(
-    aws: Ec2, client: EC2Client, claimed: SnapshotSet, attached: RestoreInputs
-) -> None:
-    data = claimed.snapshot_ids[1]
-    change_tags(client, [data], add={"snapset:device": "/dev/sdz"})
-    plan = make_plan(aws, replace(attached, devices=dict(claimed.devices)), retry=RETRY)
-    assert plan.devices[data] == "/dev/sdz"
 
 
 def test_what_stands_in_the_way_is_said_of_the_property_that_is_to_blame(
@@ -265,59 +231,3 @@ def test_of_two_volumes_of_one_snapshot_it_is_always_the_oldest(aws: Ec2, in_zon
     volumes = aws.describe_volumes(made)
     oldest = min(volumes, key=lambda volume: (volume.create_time, volume.volume_id))
     assert make_plan(aws, in_zone, retry=RETRY).volumes == {source.snapshot.snapshot_id: oldest}
-
-
-def test_a_check_passes_what_ec2_takes_and_creates_nothing(
-    aws: Ec2, ec2: EmbeddedEC2, in_zone: RestoreInputs, attached: RestoreInputs
-) -> None:
-    said: list[str] = []
-    for inputs in (in_zone, attached):
-        assert find_problems(aws, inputs, retry=Retry(say=said.append)) == []
-    assert said == []
-    assert [call["dry_run"] for call in ec2.calls("CreateVolume")] == [True, True]
-
-
-def test_the_devices_of_the_version_that_is_replaced_count_as_free_in_a_check_only(
-    aws: Ec2, attached: RestoreInputs
-) -> None:
-    restore_set(aws, attached, retry=RETRY)
-    other_kind = replace(attached, volume_type="gp3")
-    assert find_problems(aws, other_kind, retry=RETRY) == []
-    [problem] = make_plan(aws, other_kind, retry=RETRY).problems
-    assert "are occupied" in problem.reason
-    renamed = replace(other_kind, scope="org/shop/prod/other")
-    [foreign] = find_problems(aws, renamed, retry=RETRY)
-    assert "are occupied" in foreign.reason
-    assert find_problems(aws, renamed, retry=RETRY, renamed_from=attached.scope) == []
-
-
-@pytest.mark.parametrize("action", ["DescribeSnapshots", "DescribeInstances", "DescribeVolumes"])
-def test_what_may_not_be_looked_at_is_said_and_is_no_problem(
-    aws: Ec2, ec2: EmbeddedEC2, attached: RestoreInputs, action: str
-) -> None:
-    ec2.fault(action=action, kind="deny")
-    said: list[str] = []
-    assert find_problems(aws, attached, retry=Retry(say=said.append)) == []
-    [text] = said
-    assert text.startswith(f"warning: the restore of {attached.set_id} is not checked: ")
-    assert text.endswith(f"Allow ec2:{action}.")
-
-
-def test_without_the_permission_to_create_nothing_passes(aws: Ec2, ec2: EmbeddedEC2, in_zone: RestoreInputs) -> None:
-    ec2.fault(action="CreateVolume", kind="deny")
-    [problem] = find_problems(aws, in_zone, retry=RETRY)
-    assert problem.property == "set_id"
-    assert problem.reason.startswith("NotPermittedError: checking the volume of snap-")
-
-
-@pytest.mark.parametrize("action", ["DescribeSnapshots", "DescribeInstances", "DescribeVolumes", "CreateVolume"])
-@pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError"])
-def test_a_check_waits_for_nothing(
-    aws: Ec2, ec2: EmbeddedEC2, attached: RestoreInputs, action: str, code: str
-) -> None:
-    ec2.fault(action=action, kind="error", code=code, times=None)
-    said: list[str] = []
-    assert find_problems(aws, attached, retry=Retry(throttle=3600, say=said.append)) == []
-    [text] = said
-    assert text.startswith(f"warning: the restore of {attached.set_id} is not checked: ")
-    assert code in text

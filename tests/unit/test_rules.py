@@ -52,7 +52,6 @@ def test_a_rule_names_the_value_that_it_refuses(value: Any) -> None:
     kept: dict[rules.Rule, bool] = {
         rules.boolean: isinstance(value, bool),
         rules.string: isinstance(value, str),
-        rules.whole_number: isinstance(value, float) and value.is_integer(),
         rules.one_of("a", "b"): value in ("a", "b"),
         rules.matches(word, "a word", "abc"): isinstance(value, str) and word.fullmatch(value) is not None,
     }
@@ -67,10 +66,3 @@ def test_a_rule_says_what_would_be_right() -> None:
     assert rules.one_of("retain", "delete")("keep") == "'keep' is not one of retain, delete"
     assert rules.instance_id("i-1") == "'i-1' is not an instance id (like i-0123456789abcdef0)"
     assert rules.region("here") == "'here' is not a Region (like us-east-1)"
-
-
-@pytest.mark.parametrize("number", [1, 1.0, -3, 0])
-def test_a_whole_number_is_one_however_it_is_carried(number: float) -> None:
-    assert rules.whole_number(number) is None
-    assert rules.whole_number(True) is not None
-    assert rules.whole_number(float("inf")) is not None

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.project import Project
 from support.recorded import STATES, fill_in, ids_by_device, launch
-from support.restores import DATA, ROOT, SCRATCH, restored_in
+from support.restores import DATA, ROOT, SCRATCH
 
 PROGRAMS = Path(__file__).parent / "programs"
 SIZES = {ROOT: 8, DATA: 20, SCRATCH: 100}
@@ -38,14 +38,13 @@ CONFIG: Mapping[str, Mapping[str, Any]] = {
     "instance_snapshots": {**_SET, "onDelete": "retain"},
     "snapshot_set": {**_SET, "onDelete": "delete"},
     "fleet_snapshots": {**_SET, "onDelete": "delete"},
-    "restored_volumes": {"instance": "@INSTANCE@", "target": "@TARGET@", "case": "42"},
 }
 
 # Where in the code a resource was declared, with the paths of this machine.
 _PLACES = ("sourcePosition", "stackTrace")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-# What snapset makes up: ids of sets and restores, tokens and claims. An id of a restore begins like its token.
+# What snapset makes up: ids of sets, tokens and claims.
 _MADE_UP = re.compile(r"(?<![0-9a-f])([0-9a-f]{16})[0-9a-f]{0,16}(?![0-9a-f])")
 
 
@@ -81,22 +80,17 @@ def record(name: str, config: Mapping[str, Any], ec2: EmbeddedEC2, stack: Path, 
     project.up().ok()
 
     devices = {volume_id: device for device, volume_id in ids_by_device("VOLUME", ids).items()}
-    snapshots, restored = {}, {}
+    snapshots = {}
     for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]:
         device = devices[snapshot["VolumeId"]]
         ids |= {f"@SNAPSHOT:{device}@": snapshot["SnapshotId"], "@ACCOUNT@": snapshot["OwnerId"]}
         snapshots[device] = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
-    for volume in restored_in(ec2):
-        assert volume.attached_to
-        device = volume.attached_to[1]
-        ids[f"@RESTORED:{device}@"] = volume.volume_id
-        restored[device] = volume.tags
     template = to_template(
         {
             "checkpoint": without_places(json.loads(project.state_file.read_text())),
             "run": {
                 "config": project.config,
-                "ec2": {"sizes": SIZES, "snapshots": snapshots, "restored": restored},
+                "ec2": {"sizes": SIZES, "snapshots": snapshots},
             },
         },
         ids,

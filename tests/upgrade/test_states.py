@@ -13,7 +13,6 @@ import pytest
 from pulumi.dynamic import ResourceProvider
 from support.project import Project, changes, mutating
 from support.recorded import RecordedState, find_recorded, ids_by_device, open_project
-from support.restores import ROOT, restored_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,13 +23,11 @@ if TYPE_CHECKING:
 PROVIDERS = {
     "SnapshotSet": "snapset.resources.snapshot_set.SnapshotSetProvider",
     "FleetSet": "snapset.resources.fleet_set.FleetSetProvider",
-    "RestoredSet": "snapset.resources.restored_set.RestoredSetProvider",
 }
 
 STATES = find_recorded()
-RESTORES = [state for state in STATES if state.holds("RestoredSet")]
 FLEETS = [state for state in STATES if state.holds("FleetSet")]
-SETS = [state for state in STATES if state not in RESTORES + FLEETS]
+SETS = [state for state in STATES if state not in FLEETS]
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,6 @@ class Stack:
     def snapshot_ids(self) -> set[str]:
         return set(ids_by_device("SNAPSHOT", self.ids).values())
 
-    @property
-    def volume_ids(self) -> dict[str, str]:
-        """The restored volumes, by device."""
-        return ids_by_device("RESTORED", self.ids)
-
     def recorded(self, kind: str) -> list[dict[str, Any]]:
         """The resources of a class that the state has now."""
         resources = self.project.state()["deployment"].get("resources", [])
@@ -58,9 +50,6 @@ class Stack:
     def find_snapshots(self) -> set[str]:
         found = self.ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
         return {snapshot["SnapshotId"] for snapshot in found}
-
-    def find_restored(self) -> set[str]:
-        return {volume.volume_id for volume in restored_in(self.ec2)}
 
 
 @pytest.fixture
@@ -154,54 +143,6 @@ def test_a_fleets_sets_are_left_alone_and_a_new_trigger_replaces_them_all(stack:
     assert not stack.find_snapshots() & stack.snapshot_ids
     stack.project.destroy().ok()
     assert stack.find_snapshots() == set()
-
-
-@on(RESTORES)
-def test_volumes_are_left_alone_by_a_preview_and_a_refresh_and_tagged_by_an_update_of_their_tags(
-    stack: Stack,
-) -> None:
-    stack.project.preview("--expect-no-changes").ok()
-    stack.project.config["case"] = "43"
-    updated = stack.project.up("--refresh").ok()
-    assert changes(updated)["updated"] == 1
-    assert mutating(stack.ec2.calls()) == ["CreateTags"]
-    assert {volume.tags["case"] for volume in restored_in(stack.ec2)} == {"43"}
-    [restored] = stack.recorded("RestoredSet")
-    assert set(restored["outputs"]["volume_ids"]) == set(stack.volume_ids.values())
-
-
-@on(RESTORES)
-def test_another_type_replaces_the_volumes_and_attaches_the_new_ones_where_the_old_ones_were(stack: Stack) -> None:
-    stack.project.config["volumeType"] = "gp3"
-    replaced = stack.project.up().ok()
-    assert changes(replaced)["replaced"] == 1
-    there = restored_in(stack.ec2)
-    assert not stack.find_restored() & set(stack.volume_ids.values())
-    assert {volume.raw["VolumeType"] for volume in there} == {"gp3"}
-    where = sorted(volume.attached_to or () for volume in there)
-    assert where == [(stack.ids["@TARGET@"], device) for device in sorted(stack.volume_ids)]
-    assert stack.find_snapshots() == stack.snapshot_ids
-
-
-@on(RESTORES)
-def test_destroy_deletes_the_recorded_volumes_and_no_others(stack: Stack) -> None:
-    client, [snapshot_id, *_] = stack.ec2.ec2(), sorted(stack.snapshot_ids)
-    other = client.create_volume(SnapshotId=snapshot_id, AvailabilityZone="us-east-1a")["VolumeId"]
-    stack.project.destroy().ok()
-    assert stack.find_restored() == {other}
-    target = client.describe_instances(InstanceIds=[stack.ids["@TARGET@"]])["Reservations"][0]["Instances"][0]
-    assert [mapping["DeviceName"] for mapping in target["BlockDeviceMappings"]] == [ROOT]
-    assert stack.find_snapshots() == stack.snapshot_ids
-
-
-@on(RESTORES)
-def test_a_refresh_drops_volumes_that_are_gone(stack: Stack) -> None:
-    for volume_id in stack.volume_ids.values():
-        stack.ec2.ec2().detach_volume(VolumeId=volume_id)
-        stack.ec2.ec2().delete_volume(VolumeId=volume_id)
-    stack.project.refresh().ok()
-    assert stack.recorded("RestoredSet") == []
-    assert len(stack.recorded("SnapshotSet")) == 1
 
 
 def named_in(provider: str) -> set[str]:

@@ -80,14 +80,6 @@ class SnapsetProvider(ResourceProvider):
             return self._settings
         return AwsSettings.from_provider({key: value for key, value in given.items() if not has_unknown(value)})
 
-    def _add_default_tags(self, news: dict[str, Any], default_tags: Mapping[str, str] | None) -> None:
-        """Put the default tags of the `aws.Provider`, or of the stack, into inputs that are to have them.
-
-        Args:
-            news: the inputs.
-            default_tags: None if they are not yet known.
-        """
-
     def _follow_provider(self, news: dict[str, Any]) -> list[CheckFailure]:
         """Fill in the Region of the `aws.Provider`, or of the stack; return what is wrong."""
         given = news.get("aws")
@@ -99,7 +91,6 @@ class SnapsetProvider(ResourceProvider):
             # Name no property: the engine would print its value, secrets included.
             return [CheckFailure("", errors.show(error))]
         unknown = {key for key, value in (given or {}).items() if has_unknown(value)}
-        self._add_default_tags(news, None if "defaultTags" in unknown else settings.default_tags)
         if not news.get("region") and "region" in unknown:
             news["region"] = UNKNOWN
         try:

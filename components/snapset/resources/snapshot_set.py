@@ -73,7 +73,7 @@ class SnapshotSetProvider(SetsProvider):
         with one_line_errors():
             if not props.get("set_id"):
                 raise errors.InputError(
-                    f"importing {id_}: a set can't be imported, it is taken. `RestoredVolumes` and `snapset restore` "
+                    f"importing {id_}: a set can't be imported, it is taken. `get_snapshots` and `snapset restore` "
                     "take the id of any set."
                 )
             recorded = set_of(props)

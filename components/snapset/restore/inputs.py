@@ -16,7 +16,7 @@ from typing import Any
 from snapset import rules
 from snapset.aws.ec2 import tag_list
 from snapset.aws.records import Snapshot
-from snapset.rules import Problem, Rule, has_unknown, is_unset
+from snapset.rules import Problem, Rule
 from snapset.sets import tags as tag_rules
 from snapset.sets.volume_tag import VOLUME_TYPES, VolumeAttributes
 
@@ -32,6 +32,19 @@ OWN_KEYS = (RESTORED_FROM, RESTORED_FOR, RESTORE, SNAPSHOT, DEVICE, FINISHED)
 # Of AWS's 50, beside the user's own.
 RESERVED_TAGS = 10
 
+# A restore with other values of these is another restore.
+_IN_TOKEN = (
+    "set_id",
+    "region",
+    "instance_id",
+    "availability_zone",
+    "volume_type",
+    "iops",
+    "throughput",
+    "encrypted",
+    "kms_key_id",
+)
+
 _IOPS = {"gp3": (3000, 80_000), "io1": (100, 64_000), "io2": (100, 256_000)}
 _NEEDS_IOPS = ("io1", "io2")
 _THROUGHPUT = {"gp3": (125, 2000)}
@@ -43,9 +56,21 @@ _ZONE = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+([a-z]|-[a-z]+-\d+[a-z]|-wl\d+-[a-z]
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreInputs:
-    """The valid inputs of one restore; `snapset.resources.restored_set.RestoredSetArgs` says what each is.
+    """The valid inputs of one restore.
 
-    `scope` is whom the volumes are for: organization and URN of the resource, or the command line.
+    Attributes:
+        set_id: the set.
+        scope: whom the volumes are for: `snapset restore`, or one rollback.
+        region: where the set is.
+        instance_id: the instance to attach the volumes to, at the devices that they had.
+        availability_zone: instead of an instance, where to make the volumes.
+        exclude_boot_volume: leave the root volume's snapshot out.
+        volume_type: of every volume; None for as each was. So are `iops` and `throughput` (MiB/s).
+        encrypted: encrypt every volume; those of encrypted snapshots are in any case.
+        kms_key_id: the key to encrypt with, which implies `encrypted`; None for the snapshot's own.
+        volume_initialization_rate: MiB/s at which AWS loads the data beforehand; None for not at all.
+        allow_incomplete: restore what is left of a set that is not whole.
+        tags: for every volume, beside those that it had and that its snapshot has.
     """
 
     set_id: str
@@ -62,7 +87,6 @@ class RestoreInputs:
     volume_initialization_rate: int | None = None
     allow_incomplete: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
-    devices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def token(self) -> str:
@@ -70,7 +94,7 @@ class RestoreInputs:
 
         Exclusions and tags are no part of it, so that a restore that failed because of them goes on.
         """
-        kind = {name: getattr(self, name) for name in _DEFAULTS if name != "exclude_boot_volume"}
+        kind = {name: getattr(self, name) for name in _IN_TOKEN}
         return tag_rules.token_of(scope=self.scope, shape=kind)
 
     @property
@@ -152,21 +176,6 @@ def client_token(request: Mapping[str, Any], *, salt: str) -> str:
     return f"snapset-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
 
 
-# Every input whose change means other volumes, with its default.
-_DEFAULTS: Mapping[str, Any] = {
-    "set_id": None,
-    "region": None,
-    "instance_id": None,
-    "availability_zone": None,
-    "exclude_boot_volume": False,
-    "volume_type": None,
-    "iops": None,
-    "throughput": None,
-    "encrypted": False,
-    "kms_key_id": None,
-}
-
-
 def parse(props: Mapping[str, Any]) -> RestoreInputs:
     """Return the inputs as a value.
 
@@ -174,41 +183,17 @@ def parse(props: Mapping[str, Any]) -> RestoreInputs:
         InputError: the first problem that `find_problems` finds.
     """
     rules.refuse(find_problems(props))
-    shape = {**_shape_of(props), "volume_initialization_rate": props.get("volume_initialization_rate")}
-    # Pulumi carries every number as a float.
-    numbers = {
-        name: None if is_unset(shape[name]) else int(shape[name])
-        for name in ("iops", "throughput", "volume_initialization_rate")
-    }
-    return RestoreInputs(
-        **{**shape, **numbers},
-        scope=props.get("scope") or "",
-        allow_incomplete=bool(props.get("allow_incomplete")),
-        tags=props.get("tags") or {},
-        devices=props.get("devices") or {},
-    )
-
-
-def find_changes(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[str]:
-    """Return the names of the inputs whose difference, now or once they are known, means other volumes."""
-    old, new = _shape_of(olds), _shape_of(news)
-    return [key for key in _DEFAULTS if old[key] != new[key] or has_unknown(new[key])]
+    return RestoreInputs(**props)
 
 
 def find_problems(props: Mapping[str, Any]) -> list[Problem]:
-    """Return everything that is wrong with the inputs as far as they are known, by property."""
+    """Return everything that is wrong with the inputs, by property."""
     found: list[Problem] = []
     for name, rule in _RULES.items():
         value = props.get(name)
-        if has_unknown(value) or (is_unset(value) and name != "set_id"):
-            continue
-        if reason := rule(value):
+        if value is not None and (reason := rule(value)):
             found.append(Problem(property=name, reason=reason))
     return found or [*_target_problems(props), *_kind_problems(props, of="")]
-
-
-def _shape_of(props: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: default if is_unset(props.get(key)) else props[key] for key, default in _DEFAULTS.items()}
 
 
 def _target_problems(props: Mapping[str, Any]) -> list[Problem]:
@@ -217,7 +202,7 @@ def _target_problems(props: Mapping[str, Any]) -> list[Problem]:
         given = "both are given" if zone else "neither is given"
         reason = f"{given}: give instance_id, to attach the volumes to it, or the zone to make them in"
         return [Problem(property="availability_zone", reason=reason)]
-    if zone and region and not has_unknown([zone, region]) and not zone.startswith(region):
+    if zone and region and not zone.startswith(region):
         reason = f"{zone} is not in {region}, where the set is; copy the snapshots there, or choose another zone"
         return [Problem(property="availability_zone", reason=reason)]
     return []
@@ -225,10 +210,8 @@ def _target_problems(props: Mapping[str, Any]) -> list[Problem]:
 
 def _kind_problems(props: Mapping[str, Any], *, of: str) -> list[Problem]:
     """Return what is wrong with type, IOPS and throughput together, of a known snapshot's volume or of any."""
-    kind, iops = props.get("volume_type"), props.get("iops")
-    if has_unknown([kind, iops]):
-        return []
-    if of and kind in _NEEDS_IOPS and is_unset(iops):
+    kind = props.get("volume_type")
+    if of and kind in _NEEDS_IOPS and props.get("iops") is None:
         return [Problem(property="iops", reason=f"{kind} needs it, {_range_of(_IOPS[kind])}")]
     return [
         *_limit_problems("iops", props, of=of, limits=_IOPS),
@@ -242,7 +225,7 @@ def _limit_problems(
     value: Any = props.get(name)
     kind: Any = props.get("volume_type") or ("gp2" if of else None)
     # Without a type, each volume is of the type that it had.
-    if is_unset(value) or has_unknown(value) or kind is None:
+    if value is None or kind is None:
         return []
     if kind not in limits:
         whose = f"the volume of {of} is {kind}, which" if of else kind
@@ -251,7 +234,7 @@ def _limit_problems(
     low, high = limits[kind]
     if low <= value <= high:
         return []
-    return [Problem(property=name, reason=f"{int(value)} does not fit {kind}, which takes {_range_of(limits[kind])}")]
+    return [Problem(property=name, reason=f"{value} does not fit {kind}, which takes {_range_of(limits[kind])}")]
 
 
 def _range_of(limits: tuple[int, int]) -> str:
@@ -260,23 +243,17 @@ def _range_of(limits: tuple[int, int]) -> str:
 
 def _initialization_rate(value: Any) -> str | None:
     low, high = _INITIALIZATION_RATE
-    if rules.whole_number(value) is None and low <= value <= high:
+    if low <= value <= high:
         return None
-    return f"{value!r} is not a rate of {low} to {high} MiB/s"
+    return f"{value} is not a rate of {low} to {high} MiB/s"
 
 
 _RULES: Mapping[str, Rule] = {
     "set_id": rules.matches(tag_rules.SET_ID, "the id of a set", "set-0123456789abcdef0"),
     "instance_id": rules.instance_id,
     "availability_zone": rules.matches(_ZONE, "an Availability Zone", "us-east-1a"),
-    "exclude_boot_volume": rules.boolean,
     "volume_type": rules.one_of(*VOLUME_TYPES),
-    "iops": rules.whole_number,
-    "throughput": rules.whole_number,
-    "encrypted": rules.boolean,
-    "kms_key_id": rules.string,
     "volume_initialization_rate": _initialization_rate,
-    "allow_incomplete": rules.boolean,
     "tags": partial(tag_rules.tag_map, most=tag_rules.MAX_TAGS - RESERVED_TAGS, resource="volume"),
     "region": rules.region,
 }

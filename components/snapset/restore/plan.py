@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import COMPLETED, ERROR, Instance, Snapshot, Volume
-from snapset.restore.inputs import FINISHED, RESTORE, RESTORED_FOR, SNAPSHOT, RestoreInputs, Source
+from snapset.restore.inputs import FINISHED, RESTORE, SNAPSHOT, RestoreInputs, Source
 from snapset.retry import Retry
 from snapset.rules import Problem
 from snapset.sets import tags
@@ -69,48 +69,13 @@ class Plan:
         )
 
 
-def find_problems(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, renamed_from: str | None = None) -> list[Problem]:
-    """Return every reason why the restore would fail now, by the property that is to blame. Creates nothing.
-
-    If a check lacks a permission or an answer, that is said in one line, and is not reported as a problem.
-
-    Args:
-        ec2: where.
-        inputs: what to restore.
-        retry: whom to tell.
-        renamed_from: the scope of the resource before it was renamed, if it was. The devices that its previous
-            version holds count as free, because Pulumi deletes that version first.
-    """
-    scopes = {scope for scope in (inputs.scope, renamed_from) if scope}
-    unchecked = f"warning: the restore of {inputs.set_id} is not checked"
-    try:
-        try:
-            # An early check waits for nothing: restore_set() does.
-            plan = make_plan(ec2, inputs, retry=replace(retry, throttle=0), replaced=scopes)
-        except errors.NotPermittedError as error:
-            retry.say(f"{unchecked}: {error}")
-            return []
-        if not plan.problems:
-            ec2.check_create_volume(inputs.request(plan.sources[0], zone=plan.zone, outpost_arn=plan.outpost_arn))
-        return list(plan.problems)
-    except (errors.ThrottledError, errors.NoAnswerError) as error:
-        # restore_set() retries these errors. An early check must not fail the run because of them.
-        retry.say(f"{unchecked}: {error}")
-        return []
-    except errors.SnapsetError as error:
-        return [Problem(property="set_id", reason=errors.show(error))]
-
-
-def make_plan(
-    ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, replaced: Collection[str] = (), in_place: bool = False
-) -> Plan:
+def make_plan(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, in_place: bool = False) -> Plan:
     """Look at the set, at the target, and at what an earlier attempt at the same restore has made.
 
     Args:
         ec2: where.
         inputs: what to restore.
         retry: whom to tell.
-        replaced: the scopes of earlier restores whose volumes are taken away first.
         in_place: whatever is at the devices is taken away first.
 
     Raises:
@@ -146,7 +111,7 @@ def make_plan(
     plan = _with_earlier(plan, _find_made(ec2, inputs, kept), instance)
     problems = _problems_of(ec2, inputs, plan, instance)
     if instance and not problems and not in_place:
-        problems = _occupied(ec2, plan, instance, replaced)
+        problems = _occupied(plan, instance)
     return replace(plan, problems=tuple(problems))
 
 
@@ -248,13 +213,10 @@ def _find_attributes(ec2: Ec2, snapshots: Sequence[Snapshot], *, retry: Retry) -
 def _find_set(ec2: Ec2, inputs: RestoreInputs, advice: str, *, retry: Retry) -> SnapshotSet:
     doing = f"restoring {inputs.set_id}"
     found = find_set(ec2, inputs.set_id, retry=retry)
-    missing = sorted(inputs.devices.keys() - set(found.snapshot_ids))
-    if missing or not found.is_whole:
+    if not found.is_whole:
         what = f"{len(found.snapshots)} of its {found.count or 'unknown number of'} snapshots are left"
         if found.missing_devices:
             what += f"; {', '.join(found.missing_devices)} is missing"
-        elif missing:
-            what = f"{', '.join(missing)} of it can't be found"
         if not inputs.allow_incomplete:
             raise errors.InputError(f"{doing}: {what}. {advice}.")
         retry.say(f"warning: {inputs.set_id} is not whole: {what}")
@@ -274,8 +236,7 @@ def _find_set(ec2: Ec2, inputs: RestoreInputs, advice: str, *, retry: Retry) -> 
     ]
     if pending:
         raise errors.InputError(f"{doing}: not completed yet: {', '.join(pending)}. Run it again once they are.")
-    devices = {key: device or inputs.devices.get(key, "") for key, device in found.devices.items()}
-    return SnapshotSet.of(found.snapshots, set_id=found.set_id, instance_id=found.instance_id, devices=devices)
+    return found
 
 
 def _problems_of(ec2: Ec2, inputs: RestoreInputs, plan: Plan, instance: Instance | None) -> list[Problem]:
@@ -307,7 +268,7 @@ def _problems_of(ec2: Ec2, inputs: RestoreInputs, plan: Plan, instance: Instance
     return []
 
 
-def _occupied(ec2: Ec2, plan: Plan, instance: Instance, replaced: Collection[str]) -> list[Problem]:
+def _occupied(plan: Plan, instance: Instance) -> list[Problem]:
     own = {volume.volume_id for volume in plan.volumes.values()}
     wanted = set(plan.devices.values())
     taken = {
@@ -315,11 +276,6 @@ def _occupied(ec2: Ec2, plan: Plan, instance: Instance, replaced: Collection[str
         for volume_id, device in instance.devices.items()
         if device in wanted and volume_id not in own
     }
-    if taken and replaced:
-        holders = set(map(tags.fit, replaced))
-        occupants = ec2.describe_volumes(list(taken.values()))
-        old = {volume.volume_id for volume in occupants if volume.tags.get(RESTORED_FOR) in holders}
-        taken = {device: volume_id for device, volume_id in taken.items() if volume_id not in old}
     if not taken:
         return []
     named = ", ".join(f"{device} by {volume_id}" for device, volume_id in sorted(taken.items()))

@@ -359,7 +359,7 @@ class _Run:
             self.retry.say(f"warning: {', '.join(kept)} stays: no set has all that is on it")
         if deletable:
             self.retry.say(f"deleting {', '.join(deletable)}")
-            delete_volumes(self.ec2, deletable, instance_id=None, retry=self.retry)
+            delete_volumes(self.ec2, deletable, retry=self.retry)
         self.record["deleted_volume_ids"] = deletable
         self.report(self.record)
 

@@ -1,4 +1,4 @@
-"""Restore a set: one volume a snapshot, made once whatever fails, and attached where it was; and undo that.
+"""Restore a set: one volume a snapshot, made once whatever fails, and attached where it was.
 
 Each volume is made with a ClientToken, and carries the token of its restore as a tag from the call itself. A restore
 looks for the volumes of its token first, and goes on from there: it makes what is missing and attaches what is not.
@@ -30,7 +30,7 @@ _OVERLAP_SECONDS = 120
 
 
 class VolumeRecord(TypedDict):
-    """One restored volume, in outputs and JSON documents. `size_gib` in GiB, `state` is EC2's."""
+    """One restored volume, in JSON documents. `size_gib` in GiB, `state` is EC2's."""
 
     volume_id: str
     snapshot_id: str
@@ -88,19 +88,17 @@ def _say_what_was_found(inputs: RestoreInputs, plan: Plan, *, retry: Retry) -> N
         retry.say(f"{inputs.set_id}: an earlier restore made {used}, which may have been used since: making new ones")
 
 
-def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str | None, retry: Retry) -> None:
-    """Detach the volumes from the instance they were attached to, and delete them. Safe to repeat.
+def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, retry: Retry) -> None:
+    """Delete the volumes that a rollback replaced. Safe to repeat.
 
     A volume that is gone already counts as deleted; all are tried.
 
     Raises:
-        SnapsetError: some could not be deleted, or are attached to another instance; it names each with the reason.
+        SnapsetError: some could not be deleted; it names each with the reason.
     """
     kept: list[errors.SnapsetError] = []
     for volume in describe(ec2, volume_ids, retry=retry):
         try:
-            if volume.instance_id and volume.instance_id == instance_id:
-                detach(ec2, volume.volume_id, instance_id=volume.instance_id, retry=retry)
             delete = partial(ec2.delete_volume, volume.volume_id)
             retry.while_throttled(delete, doing=f"deleting {volume.volume_id}")
         except errors.NotFoundError:
@@ -110,24 +108,10 @@ def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str | No
     if kept:
         why = " ".join(str(error) for error in kept)
         raise type(kept[0])(
-            f"deleting the restored volumes: {len(kept)} of {len(volume_ids)} stay: {why} The rest is deleted; "
+            f"deleting the replaced volumes: {len(kept)} of {len(volume_ids)} stay: {why} The rest is deleted; "
             "run it again once the reason is gone.",
             code=kept[0].code,
         )
-
-
-def take_back_tags(ec2: Ec2, volumes: Sequence[VolumeRecord], keys: Collection[str], *, retry: Retry) -> None:
-    """Remove the tags of these keys from the volumes; where a volume's snapshot has one, give that back."""
-    look = partial(ec2.describe_snapshots, [volume["snapshot_id"] for volume in volumes])
-    found = retry.while_throttled(look, doing="describing the snapshots of the restored volumes")
-    snapshots = {snapshot.snapshot_id: snapshot.tags for snapshot in found}
-    for volume in volumes:
-        theirs = snapshots.get(volume["snapshot_id"], {})
-        if given_back := {key: theirs[key] for key in keys if key in theirs}:
-            tag(ec2, [volume["volume_id"]], given_back, retry=retry)
-        if removed := sorted(set(keys) - given_back.keys()):
-            remove = partial(ec2.remove_tags, [volume["volume_id"]], removed)
-            retry.while_throttled(remove, doing=f"removing tags of {volume['volume_id']}")
 
 
 def create_missing(ec2: Ec2, inputs: RestoreInputs, plan: Plan, *, retry: Retry) -> dict[str, Volume]:
