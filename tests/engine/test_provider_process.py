@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
+from google.protobuf.struct_pb2 import Struct
+from pulumi.dynamic.dynamic import serialize_provider
+from pulumi.runtime.proto import provider_pb2
+from pulumi.runtime.proto.provider_pb2_grpc import ResourceProviderStub
+from snapset import errors
 from snapset.resources.provider_process import find_starter
+from snapset.resources.snapshot_set import SnapshotSetProvider
 
 
-def test_it_serves_as_long_as_its_engine_is_there_and_ends_without_having_been_told_anything() -> None:
-    starter = find_starter()
-    assert Path(starter).name == "snapset-provider"
+@contextmanager
+def serving() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The process and its port, until the engine is gone."""
     with socket.create_server(("127.0.0.1", 0)) as engine:
         address = f"127.0.0.1:{engine.getsockname()[1]}"
-        command = [starter, "-u", "-m", "pulumi.dynamic", address]
+        command = [find_starter(), "-u", "-m", "pulumi.dynamic", address]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout
         # The engine reads the port from the first line.
-        port = int(process.stdout.readline())
+        yield process, int(process.stdout.readline())
+    process.communicate(timeout=10)
+
+
+def test_it_serves_as_long_as_its_engine_is_there_and_ends_without_having_been_told_anything() -> None:
+    assert Path(find_starter()).name == "snapset-provider"
+    with serving() as (process, port):
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
         assert process.poll() is None
-    process.communicate(timeout=10)
     assert process.returncode == 1
+
+
+def test_an_error_reaches_the_engine_as_one_line_with_its_name_whatever_sdk_is_installed() -> None:
+    asked = Struct()
+    asked.update({"__provider": serialize_provider(SnapshotSetProvider())})
+    with serving() as (_, port), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            ResourceProviderStub(channel).Read(provider_pb2.ReadRequest(id="set-1", properties=asked), timeout=30)
+        told = caught.value.details()
+    # gRPC puts its words before what SDK 3.259 leaves to it.
+    said = re.sub(r"^Exception calling application: ", "", told).rstrip("\n")
+    read = errors.parse_shown(told)
+    assert type(read) is errors.InputError
+    assert said == errors.show(read)
+    assert said.startswith("InputError: importing set-1: ")
 
 
 def test_where_snapset_has_no_commands_python_itself_is_started(

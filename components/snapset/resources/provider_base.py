@@ -134,6 +134,17 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+class _Shown(Exception):  # noqa: N818
+    """An error that reaches the engine as `Name: message` with every SDK.
+
+    From 3.260 on the SDK sends the traceback, which puts the class before `str()`. 3.259 leaves it to gRPC, which
+    sends what `format()` makes of the error. So only that has the name, and no SDK shows it twice.
+    """
+
+    def __format__(self, spec: str) -> str:
+        return format(f"{type(self).__name__}: {self!s}", spec)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Show an error of snapset's as `Name: message`, without the module path and the chain behind it."""
@@ -142,5 +153,5 @@ def one_line_errors() -> Iterator[None]:
     except errors.SnapsetError as error:
         if os.environ.get(DEBUG):
             raise
-        shown = type(type(error).__name__, (Exception,), {"__module__": "builtins"})
+        shown = type(type(error).__name__, (_Shown,), {"__module__": "builtins"})
         raise shown(str(error)) from None
