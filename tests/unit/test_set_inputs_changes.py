@@ -122,7 +122,8 @@ def test_the_order_of_keys_in_triggers_does_not_change_the_token_and_that_of_lis
     assert token_of(triggers={"deep": [triggers]}) == token_of(triggers={"deep": [shuffled]})
     items = list(triggers.values())
     other = data.draw(st.permutations(items))
-    assume(repr(other) != repr(items))
+    # By value: 0.0 and -0.0 are one number, and give one token.
+    assume(other != items)
     assert token_of(triggers=items) != token_of(triggers=other)
 
 
