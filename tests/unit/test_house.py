@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import snapset
 
 
 @pytest.mark.parametrize("program", ["import snapset", "from snapset.cli import app; app(['--help'])"])
@@ -17,3 +18,10 @@ def test_importing_snapset_and_asking_for_help_import_no_sdk(program: str) -> No
     )
     ran = subprocess.run([sys.executable, "-c", check + program], capture_output=True, text=True, check=True)
     assert ran.stderr == ""
+
+
+def test_dir_lists_the_public_names_also_before_they_are_loaded_and_each_is_there() -> None:
+    listing = "import snapset; print(*dir(snapset))"
+    ran = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == dir(snapset) == sorted(snapset.__all__)
+    assert [name for name in dir(snapset) if getattr(snapset, name).__name__ != name] == []
