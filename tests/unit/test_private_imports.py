@@ -6,7 +6,6 @@ The documented API: https://www.pulumi.com/docs/reference/pkg/python/pulumi/
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import importlib
 import importlib.util
@@ -30,6 +29,7 @@ from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto import provider_pb2, resource_pb2
 from pulumi.runtime.proto.resource_pb2_grpc import ResourceMonitorStub
 from pulumi.runtime.settings import get_monitor
+from support.names import names_used
 
 Struct: Any = importlib.import_module("google.protobuf.struct_pb2").Struct
 
@@ -51,19 +51,6 @@ PUBLIC = {
 SECRET_KEY, SECRET_MARK = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 
 
-def names_used(source: str) -> set[str]:
-    """Return every name of Pulumi that this source imports, or reaches through `pulumi.`, in full."""
-    used: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "pulumi":
-            used |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Import):
-            used |= {alias.name for alias in node.names if alias.name.startswith("pulumi.")}
-        elif isinstance(node, ast.Attribute) and (chain := ast.unparse(node)).startswith("pulumi."):
-            used.add(chain)
-    return used
-
-
 def is_public(name: str) -> bool:
     """Tell whether a name is documented, or an attribute of one that is."""
     if name.startswith(("pulumi.automation.", "pulumi.dynamic.", "pulumi.runtime.")):
@@ -72,7 +59,7 @@ def is_public(name: str) -> bool:
 
 
 def private_names() -> set[str]:
-    used = {name for path in SOURCES.rglob("*.py") for name in names_used(path.read_text())}
+    used = {name for path in SOURCES.rglob("*.py") for name in names_used(path.read_text(), of="pulumi")}
     return {name for name in used if not is_public(name)}
 
 
@@ -202,7 +189,7 @@ def test_what_snapset_relies_on_has_not_changed(name: str) -> None:
     ],
 )
 def test_a_private_name_is_seen_however_it_is_reached(source: str, private: set[str]) -> None:
-    seen = {name for name in names_used(source) if not is_public(name)}
+    seen = {name for name in names_used(source, of="pulumi") if not is_public(name)}
     assert {name for name in seen if not any(name != other and other.startswith(name) for other in seen)} == private
 
 
