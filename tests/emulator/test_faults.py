@@ -219,6 +219,29 @@ class TestScripts:
         with refused("InternalError", status=500):
             ec2.describe_snapshots()
 
+    def test_a_fault_can_wait_for_another_call(self, ec2_server: EmbeddedEC2, ec2: Any, refused: Any) -> None:
+        instance_id = ec2_server.launch().instance_id
+        tag = {"Resources": [instance_id], "Tags": [{"Key": "a", "Value": "b"}]}
+        ec2_server.fault(kind="error", action="DescribeVolumes", skip=1, after="CreateTags 2")
+        ec2.describe_volumes()
+        ec2.create_tags(**tag)
+        with refused("DryRunOperation", status=412):
+            ec2.create_tags(**tag, DryRun=True)
+        ec2.describe_volumes()
+        ec2.describe_volumes()
+        ec2.create_tags(**tag)
+        ec2.describe_volumes()
+        with refused("InternalError", status=500):
+            ec2.describe_volumes()
+
+    def test_a_fault_comes_after_the_call_that_it_waits_for_and_not_with_it(
+        self, ec2_server: EmbeddedEC2, ec2: Any, refused: Any
+    ) -> None:
+        ec2_server.fault(kind="error", action="DescribeVolumes", after="DescribeVolumes 1")
+        ec2.describe_volumes()
+        with refused("InternalError", status=500):
+            ec2.describe_volumes()
+
     def test_a_fault_hits_only_the_action_that_it_names(
         self, ec2_server: EmbeddedEC2, ec2: Any, refused: Any
     ) -> None:
@@ -255,7 +278,16 @@ class TestScripts:
         assert ec2_server.faults_left() == []
         ec2.describe_volumes()
 
-    @pytest.mark.parametrize("script", [{"kind": "odd"}, {}, {"kind": "error", "when": "now"}])
+    @pytest.mark.parametrize(
+        "script",
+        [
+            {"kind": "odd"},
+            {},
+            {"kind": "error", "when": "now"},
+            {"kind": "error", "after": "CreateTags"},
+            {"kind": "error", "after": "CreateTags 0"},
+        ],
+    )
     def test_invalid_faults_are_refused(self, ec2_server: EmbeddedEC2, script: Any) -> None:
         with pytest.raises(EmbeddedEC2Error, match="fault"):
             ec2_server.fault(**script)

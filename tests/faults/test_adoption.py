@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from support.calls import Place
 from support.crash import Case, Scene
 from support.project import Project
 
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
 
-KILLED = {part: Case("create", 2, "CreateSnapshots", part, "after") for part in ("engine", "command")}
+KILLED = {part: Case("create", Place("CreateSnapshots", 1), part, "after") for part in ("engine", "command")}
 
 
 def urn_of(stack: Project) -> str:

@@ -13,9 +13,9 @@ from support.crash import Case, Scene, cases_of
 if TYPE_CHECKING:
     from support.project import Project, Run
 
-# Each row is a call: its step, its position in the run, its action. Each column is a failure. A cell says when the
-# failure comes: before the call is carried out (b), after it (a), or both (two cases). The create relies on the first
-# call, which the check makes.
+# Each row is a call: its step, its action, its number. Looks are counted within their step, all other calls from the
+# start of the run. Each column is a failure. A cell says when the failure comes: before the call is carried out (b),
+# after it (a), or both (two cases). The create relies on the first call, which the check makes.
 #
 # provider, program, engine, command: this process is killed during the call
 # refused: the connection is refused
@@ -26,33 +26,32 @@ if TYPE_CHECKING:
 # each failure at each call, on a model of the engine.
 UP = """
                                 provider program engine refused throttled 500 closed late
-check  0 DescribeInstances             b       .      .       .         b   .      .    .
-create 1 DescribeSnapshots             .       .      .       b         .   b      .    .
-create 2 CreateSnapshots              ba       b     ba       b         b  ba     ba   ba
-claim  3 DescribeSnapshots             .       .      b       .         .   .      .    b
-claim  4 DescribeVolumes               b       .      .       .         .   .      .    .
-claim  5 CreateTags                    .       b      b       .         b   a      a    .
-claim  6 CreateTags                    .       .      a       .         .   .      .    .
+check  DescribeInstances 1             b       .      .       .         b   .      .    .
+create DescribeSnapshots 1             .       .      .       b         .   b      .    .
+create CreateSnapshots   1            ba       b     ba       b         b  ba     ba   ba
+claim  DescribeSnapshots 1             .       .      b       .         .   .      .    b
+claim  DescribeVolumes   1             b       .      .       .         .   .      .    .
+claim  CreateTags        1             .       b      b       .         b   a      a    .
+claim  CreateTags        2             .       .      a       .         .   .      .    .
 """
 COMMAND = """
                                  command
-check  0 DescribeVolumes               b
-create 2 CreateSnapshots              ba
-claim  4 CreateTags                    b
+check  DescribeVolumes 1               b
+create CreateSnapshots 1              ba
+claim  CreateTags      1               b
 """
 DESTROY = """
                                 provider engine refused throttled 500 closed late
-delete 0 DescribeSnapshots             .      .       b         .   .      .    b
-delete 1 DeleteSnapshot                b      a       .         .   a      .    .
-delete 2 DeleteSnapshot                .      b       .         b   .      .    a
+delete DescribeSnapshots 1             .      .       b         .   .      .    b
+delete DeleteSnapshot    1             b      a       .         .   a      .    .
+delete DeleteSnapshot    2             .      b       .         b   .      .    a
 """
-# The engine checks a replacement twice, so the delete comes after eight calls. It makes the same calls as `destroy`;
-# these cases test that the new set stays.
+# It makes the same calls as `destroy`, after those of `up`; these cases test that the new set stays.
 REPLACE = """
                                 provider engine throttled 500 closed
-delete  8 DescribeSnapshots            .      b         .   .      .
-delete  9 DeleteSnapshot               a      .         b   .      .
-delete 10 DeleteSnapshot               .      .         .   .      a
+delete DescribeSnapshots 1             .      b         .   .      .
+delete DeleteSnapshot    1             a      .         b   .      .
+delete DeleteSnapshot    2             .      .         .   .      a
 """
 # The engine adds these lines to snapset's one error line.
 ENGINES_OWN = (
@@ -63,12 +62,13 @@ ENGINES_OWN = (
 )
 
 
-def each_case_of(table: str) -> pytest.MarkDecorator:
-    names, cases = zip(*cases_of(table), strict=True)
+def each_case_of(table: str, **begins: str) -> pytest.MarkDecorator:
+    """A test for each cell of the table; `begins`: by step, the call after which it begins."""
+    names, cases = zip(*cases_of(table, begins), strict=True)
     return pytest.mark.parametrize("case", cases, ids=names)
 
 
-@each_case_of(UP)
+@each_case_of(UP, claim="CreateSnapshots 1")
 def test_up_leaves_exactly_one_set(case: Case, scene_of: Callable[..., Scene]) -> None:
     scene = scene_of("up")
     first = scene.run_with(case)
@@ -103,7 +103,7 @@ def test_destroy_deletes_the_set_and_nothing_else(case: Case, scene_of: Callable
     assert scene.taken() == {}
 
 
-@each_case_of(REPLACE)
+@each_case_of(REPLACE, delete="CreateTags 2")
 def test_a_replacement_keeps_the_new_set_and_deletes_the_old(
     case: Case, scene_of: Callable[..., Scene], stack: Project
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from support.calls import Place
 from support.crash import Case, Scene
 from support.project import Project, Run, until
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 WHO = f"{getpass.getuser()}@{socket.gethostname()}"
 SHARED = ("--stack", "shared", "--change-id", "x", "--json", "--lock-timeout", "1s")
-ENGINE_KILLED = Case("create", 2, "CreateSnapshots", "engine", "before")
+ENGINE_KILLED = Case("create", Place("CreateSnapshots", 1), "engine", "before")
 
 
 def assert_names_holder_and_advice(message: str, *, pid: int, advice: str) -> None:
@@ -126,7 +127,7 @@ def test_the_lock_of_a_killed_up_is_reported_and_pulumi_cancel_clears_it(
     scene.assert_exactly_one_set()
 
 
-@pytest.mark.parametrize("step", [ENGINE_KILLED, Case("claim", 5, "CreateTags", "engine", "before")])
+@pytest.mark.parametrize("step", [ENGINE_KILLED, Case("claim", Place("CreateTags", 2), "engine", "before")])
 def test_a_command_whose_engine_is_killed_fails_with_one_line(
     scene_of_command: Callable[..., Scene], step: Case
 ) -> None:

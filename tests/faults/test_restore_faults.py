@@ -77,8 +77,8 @@ def test_the_client_token_alone_prevents_a_second_volume(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, kind: str
 ) -> None:
     ec2.fault(action="CreateVolume", kind=kind, times=2)
-    # The first DescribeVolumes is the plan's. Those after a lost answer are denied.
-    ec2.fault(action="DescribeVolumes", kind="deny", skip=1)
+    # The plan looks before; the looks after a lost answer are denied.
+    ec2.fault(action="DescribeVolumes", kind="deny", after="CreateVolume 1")
     run = snapset("restore", set_id, "--availability-zone", ZONE).failed()
     assert run.code == 3
     ec2.clear_faults()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from snapset.aws.settings import AwsSettings
 from snapset.restore.rollback import roll_back
 from snapset.restore.rollback_plan import RollbackInputs, plan_rollback
 from snapset.retry import Retry
+from support.calls import Place, places_in
 from support.command_line import CommandLine
 from support.crash import ATTEMPTS
 from support.project import mutating, run_environment, until
@@ -25,24 +26,34 @@ from support.sets import wait_for_calls
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from botocore.model import OperationModel
     from snapset.emulator.client import EmbeddedEC2
 
 RETRY = Retry(consistency=2, throttle=10, late=2, volume=20)
 
-# The calls of a rollback of a running instance with three volumes, without those that only look before it begins.
-CALLS = """
-DescribeInstances CreateTags CreateVolume CreateVolume CreateVolume DescribeVolumes DescribeVolumes
-DescribeSnapshots DescribeInstances DescribeSnapshots CreateSnapshots DescribeVolumes CreateTags CreateTags CreateTags
-DescribeInstances StopInstances DescribeInstances
-DescribeInstances CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
-DescribeInstances CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
-DescribeInstances CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
-DescribeVolumes ModifyInstanceAttribute
-DescribeInstances StartInstances DescribeInstances
-DescribeInstances DeleteTags
-""".split()  # noqa: SIM905 - a table
-STOPPED = [*CALLS[:16], *CALLS[18:-5], *CALLS[-2:]]
-POSITIONS = [pytest.param(at, id=f"{at}-{action}") for at, action in enumerate(CALLS)]
+# The calls of a rollback of an instance with three volumes, without those that only look before it begins. Lines with
+# `running` are those of a running instance.
+TABLE = """
+always  DescribeInstances CreateTags CreateVolume CreateVolume CreateVolume DescribeVolumes DescribeVolumes
+always  DescribeSnapshots DescribeInstances DescribeSnapshots CreateSnapshots DescribeVolumes
+always  CreateTags CreateTags CreateTags
+always  DescribeInstances
+running StopInstances DescribeInstances
+always  DescribeInstances CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
+always  DescribeInstances CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
+always  DescribeInstances CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
+always  DescribeVolumes ModifyInstanceAttribute
+running DescribeInstances StartInstances DescribeInstances
+always  DescribeInstances DeleteTags
+"""
+LINES = [line.split() for line in TABLE.strip().splitlines()]
+CALLS = [action for _, *actions in LINES for action in actions]
+STOPPED = [action for when, *actions in LINES for action in actions if when == "always"]
+PLACES = places_in(CALLS)
+
+
+def each(places: Iterable[Place]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("place", [pytest.param(place, id=str(place)) for place in places])
 
 
 class CutOffError(BaseException):
@@ -50,29 +61,31 @@ class CutOffError(BaseException):
 
 
 class CutEc2(Ec2):
-    """An EC2 whose caller is gone once the call at a position is carried out; at -1, before the first one."""
+    """An EC2 whose caller is gone once the call at a place is carried out; at None, before the first one."""
 
-    def __init__(self, settings: AwsSettings, *, position: int) -> None:
+    def __init__(self, settings: AwsSettings, *, place: Place | None) -> None:
         super().__init__(settings)
-        self.left: int | None = None
-        self.position = position
+        self.place = place
+        self.counts = self.gone = False
+        self.done: list[str] = []
         for client in (self._client, self._client_without_retries):
             client.meta.events.register("before-call.ec2.*", self._before)
             client.meta.events.register("after-call.ec2.*", self._after)
 
     def begin(self) -> None:
         """Count from here."""
-        self.left = self.position
+        self.counts, self.gone = True, self.place is None
 
     def _before(self, **_: object) -> None:
-        if self.left is not None and self.left < 0:
+        if self.gone:
             raise CutOffError
 
-    def _after(self, **_: object) -> None:
-        if self.left == 0:
+    def _after(self, *, model: OperationModel, **_: object) -> None:
+        if self.counts:
+            self.done.append(model.name)
+            self.gone = places_in(self.done)[-1] == self.place
+        if self.gone:
             raise CutOffError
-        if self.left is not None:
-            self.left -= 1
 
 
 @pytest.fixture
@@ -89,8 +102,8 @@ def roll_back_with(
     roll_back(ec2, plan, retry=retry)
 
 
-def cut_off(settings: AwsSettings, deployed: Deployed, *, position: int) -> None:
-    ec2 = CutEc2(settings, position=position)
+def cut_off(settings: AwsSettings, deployed: Deployed, *, place: Place | None) -> None:
+    ec2 = CutEc2(settings, place=place)
     with pytest.raises(CutOffError):
         roll_back_with(ec2, deployed, begin=ec2.begin)
 
@@ -102,47 +115,52 @@ def test_the_table_has_every_call(ec2: EmbeddedEC2, settings: AwsSettings, runni
     assert [call["action"] for call in ec2.calls()] == (CALLS if running else STOPPED)
 
 
+def test_one_more_look_shifts_no_other_call() -> None:
+    for at in range(len(CALLS) + 1):
+        assert set(PLACES) < set(places_in([*CALLS[:at], "DescribeVolumes", *CALLS[at:]]))
+
+
 def test_a_rollback_that_was_cut_off_before_it_began_has_changed_nothing(
     ec2: EmbeddedEC2, settings: AwsSettings
 ) -> None:
     deployed = deploy(ec2)
     before = devices_of(ec2, deployed.instance_id)
-    cut_off(settings, deployed, position=-1)
+    cut_off(settings, deployed, place=None)
     assert devices_of(ec2, deployed.instance_id) == before
     assert described(ec2, deployed.instance_id).get("Tags", []) == []
 
 
-@pytest.mark.parametrize("position", POSITIONS)
-def test_a_rerun_ends_what_was_cut_off_after_any_call(ec2: EmbeddedEC2, settings: AwsSettings, position: int) -> None:
+@each(PLACES)
+def test_a_rerun_ends_what_was_cut_off_after_any_call(ec2: EmbeddedEC2, settings: AwsSettings, place: Place) -> None:
     deployed = deploy(ec2)
     before = devices_of(ec2, deployed.instance_id)
-    cut_off(settings, deployed, position=position)
+    cut_off(settings, deployed, place=place)
     roll_back_with(Ec2(settings), deployed)
     assert_rolled_back(ec2, deployed, state="running", before=before)
 
 
-@pytest.mark.parametrize("position", range(0, len(STOPPED), 3))
+@each(places_in(STOPPED)[::3])
 def test_a_stopped_instance_stays_stopped_wherever_its_rollback_was_cut_off(
-    ec2: EmbeddedEC2, settings: AwsSettings, position: int
+    ec2: EmbeddedEC2, settings: AwsSettings, place: Place
 ) -> None:
     deployed = deploy(ec2, running=False)
     before = devices_of(ec2, deployed.instance_id)
-    cut_off(settings, deployed, position=position)
+    cut_off(settings, deployed, place=place)
     roll_back_with(Ec2(settings), deployed)
     assert_rolled_back(ec2, deployed, state="stopped", before=before)
 
 
-@pytest.mark.parametrize("position", [at for at, action in enumerate(CALLS) if not action.startswith("Describe")])
+@each(place for place in PLACES if not place.looks)
 def test_lost_answers_at_any_call_that_changes_something_cost_at_most_a_rerun(
-    ec2: EmbeddedEC2, settings: AwsSettings, position: int
+    ec2: EmbeddedEC2, settings: AwsSettings, place: Place
 ) -> None:
     deployed = deploy(ec2)
     before = devices_of(ec2, deployed.instance_id)
-    without_retries = CALLS[position] in ("CreateVolume", "CreateSnapshots")
+    without_retries = place.action in ("CreateVolume", "CreateSnapshots")
 
     def lose() -> None:
         ec2.clear_calls()
-        ec2.fault(kind="close_after", skip=position, times=1 if without_retries else ATTEMPTS)
+        ec2.fault(kind="close_after", **place.fault, times=1 if without_retries else ATTEMPTS)
 
     failed: errors.SnapsetError | None = None
     try:
@@ -157,9 +175,9 @@ def test_lost_answers_at_any_call_that_changes_something_cost_at_most_a_rerun(
     assert_rolled_back(ec2, deployed, state="running", before=before)
 
 
-@pytest.mark.parametrize("position", [at for at, action in enumerate(CALLS) if action.startswith("Describe")])
+@each(place for place in PLACES if place.looks)
 def test_a_look_that_aws_throttles_does_not_end_a_rollback(
-    ec2: EmbeddedEC2, settings: AwsSettings, position: int, monkeypatch: pytest.MonkeyPatch
+    ec2: EmbeddedEC2, settings: AwsSettings, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("snapset.retry.throttle_pause", lambda asked_for, attempt: 0.01)
     deployed = deploy(ec2)
@@ -168,7 +186,7 @@ def test_a_look_that_aws_throttles_does_not_end_a_rollback(
     def throttle() -> None:
         ec2.clear_calls()
         # Once more than botocore itself tries.
-        ec2.fault(kind="error", code="RequestLimitExceeded", skip=position, times=ATTEMPTS + 1)
+        ec2.fault(kind="error", code="RequestLimitExceeded", **place.fault, times=ATTEMPTS + 1)
 
     roll_back_with(Ec2(settings), deployed, begin=throttle)
     assert ec2.faults_left() == []

@@ -10,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from support.calls import Place
 from support.crash import Case
 from support.project import Run
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from support.command_line import CommandLine
     from support.crash import Scene
 
-ENGINE_KILLED = Case("create", 2, "CreateSnapshots", "engine", "before")
+ENGINE_KILLED = Case("create", Place("CreateSnapshots", 1), "engine", "before")
 LOCK = {"pid": 4242, "username": "ci", "hostname": "runner-7", "timestamp": "2026-01-02T03:04:05.678+01:00"}
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snapset.sets.tags import claims_of
 
+from support.calls import Place, places_of
 from support.processes import PARTS, Processes
 from support.project import Run, sets_among, until
 from support.relay import refusing
@@ -43,11 +44,10 @@ FAULTS: dict[tuple[str, str], dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One failure: at which call of the run (from 0), of which action, and before or after it is carried out."""
+    """One failure: at which call of the run, and before or after it is carried out."""
 
     step: str
-    position: int
-    action: str
+    place: Place
     failure: str
     when: str
 
@@ -56,18 +56,19 @@ class Case:
         return self.failure in PARTS
 
 
-def cases_of(table: str) -> Iterator[tuple[str, Case]]:
-    """The name and case of each cell. A row is `STEP POSITION ACTION`, then one cell per heading.
+def cases_of(table: str, begins: Mapping[str, str]) -> Iterator[tuple[str, Case]]:
+    """The name and case of each cell. A row is `STEP ACTION NUMBER`, then one cell per heading.
 
     A cell is `b` if the failure comes before the call is carried out, `a` if it comes after, `ba` for both cases, and
-    `.` for none.
+    `.` for none. Looks are counted within their step: `begins` names the call after which a step begins.
     """
     headings, *rows = (line.split() for line in table.strip().splitlines())
-    for step, position, action, *cells in rows:
+    for step, action, number, *cells in rows:
+        place = Place(action, int(number))
+        place = replace(place, after=begins.get(step, "")) if place.looks else place
         for failure, cell in zip(headings, cells, strict=True):
             for when in (full for letter, full in (("b", "before"), ("a", "after")) if letter in cell):
-                name = f"{step}-{position}-{action}-{failure}-{when}"
-                yield name, Case(step, int(position), action, failure, when)
+                yield f"{step}.{action}.{number}-{failure}-{when}", Case(step, place, failure, when)
 
 
 @dataclass
@@ -96,13 +97,14 @@ class Scene:
         """Run with this failure, and check that it happened at the right call."""
         self.ec2.clear_calls()
         if case.failure == "refused":
-            with refusing(self.ec2.endpoint, after=case.position) as endpoint, self._environment(endpoint=endpoint):
+            before = self._calls_before(case.place)
+            with refusing(self.ec2.endpoint, after=before) as endpoint, self._environment(endpoint=endpoint):
                 run = self.run()
-            assert len(self.ec2.calls()) == case.position
+            assert len(self.ec2.calls()) == before
             return run
         fault = FAULTS["killed" if case.kills else case.failure, case.when]
-        times = 1 if case.kills or case.action == "CreateSnapshots" else ATTEMPTS
-        self.ec2.fault(**fault, skip=case.position, times=times)
+        times = 1 if case.kills or case.place.action == "CreateSnapshots" else ATTEMPTS
+        self.ec2.fault(**fault, **case.place.fault, times=times)
         if case.kills:
             run = self._run_and_kill(case)
         else:
@@ -111,8 +113,8 @@ class Scene:
         # AWS carries out every call that it has received, even if nobody waits for the answer any more.
         until(lambda: not any(call["fault"] is None and call["status"] is None for call in self.ec2.calls()))
         struck = next(call for call in self.ec2.calls() if call["fault"])
-        before = [call for call in self.ec2.calls() if call["n"] < struck["n"]]
-        assert (len(before), struck["action"], struck["dry_run"]) == (case.position, case.action, False)
+        assert places_of(call for call in self.ec2.calls() if call["n"] <= struck["n"])[-1] == case.place
+        assert not struck["dry_run"]
         self.ec2.clear_faults()
         return run
 
@@ -153,6 +155,15 @@ class Scene:
         assert sorted(tags["snapset:device"] for tags in taken.values()) == sorted(self.instance.volume_ids)
         return recorded
 
+    def _calls_before(self, place: Place) -> int:
+        """How many calls a run makes before this one: known from a run in which it is denied."""
+        self.ec2.fault(**place.fault, kind="deny")
+        self.run().failed()
+        actions = [call["action"] for call in self.ec2.calls() if not call["fault"]]
+        self.ec2.clear_faults()
+        self.ec2.clear_calls()
+        return len(actions)
+
     def _run_and_kill(self, case: Case) -> Run:
         with self.start() as process:
             until(lambda: not self.ec2.faults_left() or process.poll() is not None)
@@ -160,8 +171,8 @@ class Scene:
             if case.when == "after":
                 until(lambda: any(call["fault"] == "delay_after" for call in self.ec2.calls()))
             self.processes.kill(case.failure)
-            done = sum(call["carried_out"] for call in self.ec2.calls())
-            assert done == case.position + (case.when == "after")
+            done = places_of(call for call in self.ec2.calls() if call["carried_out"])
+            assert (case.place in done) == (case.when == "after")
             stdout, stderr = process.communicate(timeout=60)
         # A killed command's engine ends too, but not at once.
         until(lambda: not self.processes.running("engine"))

@@ -13,6 +13,7 @@
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -41,6 +42,7 @@ class Fault:
     seconds: the length of a delay.
     times: how many calls it hits; None, which is `null` in JSON: every call until the script is cleared.
     skip: how many matching calls pass first.
+    after: the call that comes before, such as `CreateVolume 3`: the third CreateVolume, dry runs not counted.
     match: a string that some parameter of the call contains, or such strings by parameter name.
     bucket, refill_per_second: the tokens of a `rate`.
     """
@@ -53,6 +55,7 @@ class Fault:
     seconds: float = 0.0
     times: int | None = None
     skip: int = 0
+    after: str = ""
     match: str | Mapping[str, str] = field(default_factory=dict)
     bucket: float = 0.0
     refill_per_second: float = 0.0
@@ -74,6 +77,9 @@ def read_fault(entry: Mapping[str, object]) -> Fault:
     kind = entry.get("kind")
     if kind not in KINDS:
         raise ValueError(f"unknown kind of fault: {kind!r}; known: {', '.join(KINDS)}")
+    after = str(entry.get("after") or "")
+    if after and not re.fullmatch(r"[A-Za-z]+ [1-9]\d*", after):
+        raise ValueError(f"not a call that a fault may come after, such as `CreateVolume 3`: {after!r}")
     given = {name: value for name, value in entry.items() if value is not None or name == "times"}
     if kind not in _LASTING:
         given.setdefault("times", 1)
@@ -101,10 +107,12 @@ class Script:
 
     def take(self, action: str, params: Mapping[str, str]) -> Fault | None:
         """The fault that hits this call, or None. It counts as used once."""
-        for entry in self._entries:
-            if entry.fault.matches(action, params) and entry.strikes(self._clock()):
-                return entry.fault
-        return None
+        hits = (entry for entry in self._entries if entry.fault.matches(action, params))
+        fault = next((entry.fault for entry in hits if entry.strikes(self._clock())), None)
+        if params.get("DryRun", "").lower() != "true":
+            for entry in self._entries:
+                entry.note(action)
+        return fault
 
     def remaining(self) -> list[tuple[Fault, float]]:
         """The active faults, and how many more calls each will hit (may be infinite)."""
@@ -116,11 +124,20 @@ class _Entry:
         self.fault = fault
         self.times = math.inf if fault.times is None else fault.times
         self._skip = fault.skip
+        self._after, _, number = fault.after.partition(" ")
+        self._awaited = int(number or 0)
         self._tokens = fault.bucket
         self._refilled = now
 
+    def note(self, action: str) -> None:
+        """Count a call that it may wait for."""
+        if action == self._after:
+            self._awaited -= 1
+
     def strikes(self, now: float) -> bool:
         """Whether it hits a call that matches it. Counts the call."""
+        if self._awaited > 0:
+            return False
         if self._skip > 0:
             self._skip -= 1
             return False
