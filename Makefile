@@ -14,7 +14,7 @@ in_venv = PYTHONDONTWRITEBYTECODE= PATH="$(CURDIR)/.venv/bin:$$(cat .venv/engine
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test record-states bench lint docs doc-tables pictures lock dist release-check \
+.PHONY: help setup demo test soak record-states bench lint docs doc-tables pictures lock dist release-check \
 	clean clean-engine look-again
 
 help: ## list the targets
@@ -25,7 +25,7 @@ setup: .venv/engine-path ## install the package into .venv, and find or install 
 demo: setup ## show the whole story on an embedded EC2, without an AWS account
 	$(in_venv) .venv/bin/python demo/story.py
 
-test: setup ## run every test, and show what they cover; PYTEST_ARGS='-k guard' chooses
+test: setup ## run the tests, and show what they cover; PYTEST_ARGS='-k guard' chooses
 ifeq ($(origin PYTEST_ARGS),file)
 	.venv/bin/coverage erase
 	$(in_venv) .venv/bin/coverage run -m pytest $(PYTEST_ARGS)
@@ -35,6 +35,9 @@ else
 	@# A part of the tests has no floor to reach, and is faster, and easier to debug, without the measuring.
 	$(in_venv) .venv/bin/python -m pytest $(PYTEST_ARGS)
 endif
+
+soak: setup ## run every case of the long tests, longer state machines, and races again and again: an hour
+	SNAPSET_SOAK=1 HYPOTHESIS_PROFILE=thorough $(in_venv) .venv/bin/python -m pytest $(PYTEST_ARGS)
 
 record-states: setup ## record the states that this version writes, for tests/upgrade; RECORD_ARGS=--again overwrites
 	$(in_venv) .venv/bin/python tests/upgrade/record.py $(RECORD_ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from snapset.end import collect_rarely
 sys.path.insert(0, str(Path(__file__).parent))
 
 from support.project import Project
+from support.sample import sample_of
 
 # A shell's background jobs ignore Ctrl-C, nohup's a hang-up; every process that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -35,6 +37,33 @@ MEASURED = {
     "test_schema.py",
     "test_unlock.py",
 }
+
+
+# `make soak` sets it: every case of the long tests, and each race in many rounds.
+SOAK = os.environ.get("SNAPSET_SOAK") == "1"
+ROUNDS = 10
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeat the races of a soak."""
+    if SOAK and metafunc.definition.get_closest_marker("race"):
+        metafunc.fixturenames.append("round_of_soak")
+        metafunc.parametrize("round_of_soak", range(ROUNDS))
+
+
+# Last, so that a case that is asked for by its name, with -k too, is run.
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the cases of long tests that are not in the sample."""
+    if SOAK:
+        return
+    cases: defaultdict[str, list[str]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("long"):
+            cases[item.nodeid.partition("[")[0]].append(item.nodeid)
+    left_out = {name for names in cases.values() for name in set(names) - sample_of(names)}
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
+    items[:] = [item for item in items if item.nodeid not in left_out]
 
 
 @pytest.fixture(scope="module", autouse=True)

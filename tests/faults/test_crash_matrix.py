@@ -68,6 +68,7 @@ def each_case_of(table: str, **begins: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", cases, ids=names)
 
 
+@pytest.mark.long
 @each_case_of(UP, claim="CreateSnapshots 1")
 def test_up_leaves_exactly_one_set(case: Case, scene_of: Callable[..., Scene]) -> None:
     scene = scene_of("up")
@@ -89,6 +90,7 @@ def test_a_command_that_is_killed_leaves_exactly_one_set(case: Case, scene_of_co
     assert [record["set_id"] for record in json.loads(again.stdout)["sets"]] == [recorded["id"]]
 
 
+@pytest.mark.long
 @each_case_of(DESTROY)
 def test_destroy_deletes_the_set_and_nothing_else(case: Case, scene_of: Callable[..., Scene], stack: Project) -> None:
     stack.config["onDelete"] = "delete"
@@ -103,6 +105,7 @@ def test_destroy_deletes_the_set_and_nothing_else(case: Case, scene_of: Callable
     assert scene.taken() == {}
 
 
+@pytest.mark.long
 @each_case_of(REPLACE, delete="CreateTags 2")
 def test_a_replacement_keeps_the_new_set_and_deletes_the_old(
     case: Case, scene_of: Callable[..., Scene], stack: Project

@@ -58,6 +58,7 @@ def assert_attached(ec2: EmbeddedEC2, target: str) -> None:
     assert sorted(volume.attached_to or () for volume in restored_in(ec2)) == [(target, DATA), (target, SCRATCH)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("nth", [0, 1, 2])
 @pytest.mark.parametrize("kind", NO_ANSWERS)
 def test_a_lost_answer_of_create_volume_makes_no_second_volume(
@@ -72,6 +73,7 @@ def test_a_lost_answer_of_create_volume_makes_no_second_volume(
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", NO_ANSWERS)
 def test_the_client_token_alone_prevents_a_second_volume(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, kind: str
@@ -86,6 +88,7 @@ def test_the_client_token_alone_prevents_a_second_volume(
     assert_matches(ec2, set_id, instance_id=None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", NO_ANSWERS)
 def test_without_any_answer_the_run_fails_and_a_rerun_completes_it(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, kind: str
@@ -99,6 +102,7 @@ def test_without_any_answer_the_run_fails_and_a_rerun_completes_it(
     assert_matches(ec2, set_id, instance_id=None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("nth", [0, 1])
 @pytest.mark.parametrize("kind", NO_ANSWERS)
 def test_a_lost_answer_of_attach_volume_does_not_fail_the_run(
@@ -142,6 +146,7 @@ def test_throttled_calls_are_retried(
     assert_attached(ec2, target)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("nth", [0, 1, 2])
 @pytest.mark.parametrize("action", ["CreateVolume", "AttachVolume"])
 def test_a_rerun_completes_a_run_that_was_killed_during_a_call(
@@ -166,6 +171,7 @@ def root_of(ec2: EmbeddedEC2, instance_id: str) -> str:
     return str(described["BlockDeviceMappings"][0]["Ebs"]["VolumeId"])
 
 
+@pytest.mark.race
 def test_two_restores_at_once_make_one_volume_per_snapshot(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
 ) -> None:

@@ -130,6 +130,7 @@ def test_a_rollback_that_was_cut_off_before_it_began_has_changed_nothing(
     assert described(ec2, deployed.instance_id).get("Tags", []) == []
 
 
+@pytest.mark.long
 @each(PLACES)
 def test_a_rerun_ends_what_was_cut_off_after_any_call(ec2: EmbeddedEC2, settings: AwsSettings, place: Place) -> None:
     deployed = deploy(ec2)
@@ -139,6 +140,7 @@ def test_a_rerun_ends_what_was_cut_off_after_any_call(ec2: EmbeddedEC2, settings
     assert_rolled_back(ec2, deployed, state="running", before=before)
 
 
+@pytest.mark.long
 @each(places_in(STOPPED)[::3])
 def test_a_stopped_instance_stays_stopped_wherever_its_rollback_was_cut_off(
     ec2: EmbeddedEC2, settings: AwsSettings, place: Place
@@ -150,6 +152,7 @@ def test_a_stopped_instance_stays_stopped_wherever_its_rollback_was_cut_off(
     assert_rolled_back(ec2, deployed, state="stopped", before=before)
 
 
+@pytest.mark.long
 @each(place for place in PLACES if not place.looks)
 def test_lost_answers_at_any_call_that_changes_something_cost_at_most_a_rerun(
     ec2: EmbeddedEC2, settings: AwsSettings, place: Place
@@ -175,6 +178,7 @@ def test_lost_answers_at_any_call_that_changes_something_cost_at_most_a_rerun(
     assert_rolled_back(ec2, deployed, state="running", before=before)
 
 
+@pytest.mark.long
 @each(place for place in PLACES if place.looks)
 def test_a_look_that_aws_throttles_does_not_end_a_rollback(
     ec2: EmbeddedEC2, settings: AwsSettings, place: Place, monkeypatch: pytest.MonkeyPatch
@@ -221,6 +225,7 @@ def test_what_has_changed_since_the_plan_was_made_ends_it_before_anything_is_tou
     assert mutating(ec2.calls()) == []
 
 
+@pytest.mark.race
 def test_of_two_rollbacks_at_once_one_ends_and_nothing_is_lost(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     deployed = deploy(ec2)
     before = devices_of(ec2, deployed.instance_id)

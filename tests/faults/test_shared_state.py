@@ -62,6 +62,7 @@ def snapshot_ids_in(folder: Path) -> list[str]:
     return ids
 
 
+@pytest.mark.race
 def test_two_pipelines_at_once_with_the_same_change_id_make_one_set(
     ec2: EmbeddedEC2, instance: LaunchedInstance, backend: str, tmp_path: Path
 ) -> None:
