@@ -26,7 +26,7 @@ _VALUES: dict[str, Callable[[StrictSnapshot], str]] = {
     "owner-id": lambda snapshot: str(snapshot.owner_id),
     "progress": lambda snapshot: snapshot.progress,
     "snapshot-id": lambda snapshot: str(snapshot.id),
-    "start-time": lambda snapshot: snapshot.start_time.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+    "start-time": lambda snapshot: snapshot.start_time.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
     "status": lambda snapshot: snapshot.status,
     "storage-tier": lambda snapshot: str(snapshot.storage_tier),
     "transfer-type": lambda snapshot: "",

@@ -46,4 +46,6 @@ class ImagesBackend:
         for instance in reservation.instances:
             subnet = self.get_subnet(instance.subnet_id)
             instance.outpost_arn = getattr(subnet, "outpost_arn", None)
+            # EC2 has this time in whole seconds.
+            instance.launch_time = instance.launch_time.replace(microsecond=0)
         return reservation

@@ -1,5 +1,6 @@
 """moto's EC2 backend, made strict. moto finds the response class through `urls`, which must be beside this module."""
 
+from moto.core.serialize import TimestampSerializer
 from moto.ec2.models import EC2Backend, ec2_backends
 
 from .images import ImagesBackend
@@ -25,4 +26,6 @@ class StrictEC2Backend(
 def install() -> None:
     """Make moto use this backend. Call it before the first region is used."""
     add_local_zones()
+    # EC2 answers times with milliseconds, where moto answers whole seconds.
+    TimestampSerializer.ISO8601_MICRO_ZEROED = TimestampSerializer.ISO8601_MICRO
     ec2_backends.backend = StrictEC2Backend

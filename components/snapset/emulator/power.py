@@ -77,7 +77,9 @@ class PowerBackend:
                 )
         to_start = [key for key in instance_ids if self.get_instance(key).state == "stopped"]
         for instance_id in to_start:
-            self.get_instance(instance_id).launch_time = datetime.now(timezone.utc).replace(tzinfo=None)
+            # EC2 has this time in whole seconds.
+            now = datetime.now(timezone.utc).replace(microsecond=0, tzinfo=None)
+            self.get_instance(instance_id).launch_time = now
         return self._change(instance_ids, super().start_instances(to_start), "pending", "running")  # type: ignore[misc]
 
     def _change(

@@ -230,4 +230,5 @@ class SnapshotsBackend:
 
 
 def _start_time() -> datetime:
-    return datetime.now(timezone.utc).replace(microsecond=0)
+    now = datetime.now(timezone.utc)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
