@@ -108,6 +108,20 @@ def one_instance(ec2: EmbeddedEC2, *, rounds: int, env: Mapping[str, str]) -> No
     compare("One instance, three volumes", contenders, rounds=rounds, env=env)
 
 
+def far_away(ec2: EmbeddedEC2, *, delay: float, rounds: int, env: Mapping[str, str]) -> None:
+    """One instance with three volumes, where each call takes so many seconds, as AWS takes them."""
+    instance = ec2.launch(VOLUMES)
+    contenders = [
+        Contender("snapset backup --no-wait", [*SNAPSET, "backup", instance.instance_id, "--no-wait", "--json"])
+    ]
+    if aws := shutil.which("aws", path=env["PATH"]):
+        given = ["--instance-specification", f"InstanceId={instance.instance_id}", "--output", "json"]
+        contenders.append(Contender("aws ec2 create-snapshots", [aws, "ec2", "create-snapshots", *given]))
+    ec2.fault(kind="delay", seconds=delay)
+    compare(f"One instance, {delay * 1000:.0f} ms a call, not waited for", contenders, rounds=rounds, env=env)
+    ec2.clear_faults()
+
+
 def many_instances(ec2: EmbeddedEC2, count: int, *, rounds: int, env: Mapping[str, str]) -> None:
     """So many instances with only a root volume, in one run."""
     launched = ec2.ec2().run_instances(ImageId="ami-12345678", MinCount=count, MaxCount=count)["Instances"]
@@ -213,6 +227,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count, after one to warm up")
     parser.add_argument("--many", type=int, nargs="*", default=[10, 400, 2000], help="how many instances")
     parser.add_argument("--throttled", type=int, nargs="*", default=[400], help="how many instances behind a limit")
+    parser.add_argument("--delay", type=float, default=0.15, help="seconds that each call of a far EC2 takes")
     parser.add_argument("--many-rounds", type=int, default=1, help="rounds that count with many instances")
     chosen = parser.parse_args()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
@@ -222,6 +237,7 @@ def main() -> None:
         if chosen.rounds:
             help_text(rounds=chosen.rounds, env=env)
             one_instance(ec2, rounds=chosen.rounds, env=env)
+            far_away(ec2, delay=chosen.delay, rounds=chosen.rounds, env=env)
         for count in chosen.many:
             ec2.reset()
             many_instances(ec2, count, rounds=chosen.many_rounds, env=env)
