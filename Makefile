@@ -36,7 +36,7 @@ else
 	$(in_venv) .venv/bin/python -m pytest $(PYTEST_ARGS)
 endif
 
-soak: setup ## run every case of the long tests, longer state machines, and races again and again: an hour
+soak: setup ## run every case of the long tests, longer state machines, and each race ten times
 	SNAPSET_SOAK=1 HYPOTHESIS_PROFILE=thorough $(in_venv) .venv/bin/python -m pytest $(PYTEST_ARGS)
 
 record-states: setup ## record the states that this version writes, for tests/upgrade; RECORD_ARGS=--again overwrites

@@ -85,7 +85,7 @@ class _Story:
         changing = [call["action"] for call in self._server.calls() if not call["action"].startswith(_READ_ONLY)]
         self._console.print(f"Calls that changed anything in EC2: {len(changing)}", style="bold")
 
-        say("6. A new trigger", "takes a new set. The first set stays, because on_delete is retain.")
+        say("6. A new trigger", "takes a new set. The first one stays: Pulumi deletes no snapshot.")
         self._set("triggers", "release 43")
         self._up()
         self._show_sets()

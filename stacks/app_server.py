@@ -55,7 +55,6 @@ backup = InstanceSnapshots(
     description=config.get("description") or None,
     tags={"app": "shop"},
     triggers=config.get("triggers") or None,
-    on_delete=config.get("onDelete") or None,
     opts=pulumi.ResourceOptions(depends_on=attachments),
 )
 

@@ -22,7 +22,6 @@ backup = InstanceSnapshots(
     location=config.get("location") or None,
     triggers=config.get("triggers") or None,
     change_id=config.get("changeId") or None,
-    on_delete=config.get("onDelete") or None,
     wait=config.get_bool("wait"),
     wait_timeout=config.get("waitTimeout") or None,
 )

@@ -1,7 +1,7 @@
 """Snapshot every instance that has certain tags: one set per instance, in one run, with a summary.
 
-An instance that joins the fleet gets a set. When an instance leaves, its set stays in AWS, as all sets here do. One
-that can't be snapshotted is named, and fails the run; it keeps none of the others from their sets.
+An instance that joins the fleet gets a set. When an instance leaves, its set stays in AWS, as all sets do. One that
+can't be snapshotted is named, and fails the run, after the sets of the others were taken.
 
 pulumi config set program fleet && pulumi config set --path filterTags.app web && pulumi up
 """
@@ -23,10 +23,6 @@ if not wanted or not all(isinstance(value, str) for value in wanted.values()):
     raise pulumi.RunError(
         "reading snapset:filterTags: it is empty, or a value is not a string. Name at least one tag, such as app=web."
     )
-if (config.get("onDelete") or "retain") != "retain":
-    # A terminated instance leaves the fleet, and its last backup must not be deleted with it.
-    raise pulumi.RunError("reading snapset:onDelete: the sets of a fleet are always retained. Remove this key.")
-
 # In other states an instance has no volumes to snapshot.
 fleet = aws.ec2.get_instances(instance_tags=wanted, instance_state_names=["running", "stopping", "stopped"])
 matching = ", ".join(f"{key}={value}" for key, value in sorted(wanted.items()))

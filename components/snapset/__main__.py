@@ -1,4 +1,4 @@
-"""The `snapset` command, and `python -m snapset`: what a signal does is settled before anything else is loaded."""
+"""The `snapset` command, and `python -m snapset`: signals are heeded before anything else is loaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line; interrupted while it is loaded, it ends as it does later."""
+    """Run the command line. Interrupted while it is loaded, it ends as it does later."""
     heed_signals()
     try:
         from snapset.cli import main as run_command
@@ -22,7 +22,7 @@ def main() -> None:
         os.write(2, b"snapset: interrupted\n")
         if "--json" in sys.argv:
             error = {"type": "Interrupted", "message": "interrupted"}
-            os.write(1, json.dumps({"error": error}, indent=2).encode() + b"\n")
+            os.write(1, json.dumps({"version": 1, "error": error}, indent=2).encode() + b"\n")
         os._exit(_INTERRUPTED)
 
 

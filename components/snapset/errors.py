@@ -5,7 +5,7 @@
     │   ├── NotFoundError        exit 2   what the input names does not exist
     │   └── UnreachableError     exit 2   the endpoint can't be reached: the call did not happen
     ├── NotPermittedError        exit 3   the credentials are refused, or lack a permission
-    ├── ThrottledError           exit 1   AWS answered "not now": the call did not happen
+    ├── ThrottledError           exit 1   AWS throttled the call: it did not happen
     ├── NoAnswerError            exit 1   no answer came: the call may or may not have happened
     │   └── LateAnswerError      exit 1   the answer took too long: the call may even happen later
     ├── SetFailedError           exit 4   AWS set snapshots to `error`, or some no longer exist
@@ -18,7 +18,8 @@ Every message is one line: what was being done, to which resource, the cause wit
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypedDict
 
 from snapset.text import clean
 
@@ -98,6 +99,25 @@ class LockedError(SnapsetError):
 
 _CLASSES = {name: value for name, value in list(globals().items()) if name.endswith("Error")}
 _SHOWN = re.compile(rf"\b({'|'.join(_CLASSES)}): (.*)", re.DOTALL)
+
+
+class ErrorRecord(TypedDict):
+    """An error as a state has it. `type` is the name of its class, `code` AWS's error code or null."""
+
+    type: str
+    message: str
+    code: str | None
+
+
+def record_of(error: SnapsetError) -> ErrorRecord:
+    """Return the error as a state has it."""
+    return ErrorRecord(type=type(error).__name__, message=str(error), code=error.code)
+
+
+def from_record(record: Mapping[str, Any]) -> SnapsetError:
+    """Return the error that a state has."""
+    known: type[SnapsetError] = _CLASSES.get(record["type"], SnapsetError)
+    return known(record["message"], code=record.get("code"))
 
 
 def show(error: SnapsetError) -> str:

@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class Pace:
-    """Spreads the calls of many threads as AWS's token bucket refills, once it has answered "not now".
+    """Spreads the calls of many threads as AWS's token bucket refills, once it throttles one.
 
     Until then the calls are not held back. https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html
     """
@@ -33,7 +33,7 @@ class Pace:
         """Make the call when its turn has come.
 
         Raises:
-            ThrottledError: AWS answered "not now"; all calls come more slowly from now on.
+            ThrottledError: AWS throttled the call; all calls come more slowly from now on.
         """
         with self._lock:
             now = time.monotonic()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snapset.errors import InputError
+from snapset.errors import InputError, SnapsetError
 
 # pulumi.runtime.rpc.UNKNOWN, spelled out so that this module needs no pulumi; a test holds the two equal.
 UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
@@ -25,16 +25,26 @@ Rule = Callable[[Any], str | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """Why an input is refused, and the property that it belongs to."""
+    """Why an input is refused, the property that it belongs to, and the error behind it, if there is one."""
 
     property: str
     reason: str
+    error: SnapsetError | None = None
 
 
-def refuse(problems: Sequence[Problem]) -> None:
-    """Raise an `InputError` for the first of the problems, if there are any."""
+def refuse(problems: Sequence[Problem], *, names: Mapping[str, str] | None = None) -> None:
+    """Raise the error of the first of the problems, if there are any.
+
+    Args:
+        problems: why inputs are refused.
+        names: what the inputs are called where they were given, such as `--tag`.
+
+    Raises:
+        SnapsetError: the error behind it, else an `InputError`.
+    """
     for problem in problems:
-        raise InputError(f"reading {problem.property}: {problem.reason}.")
+        name = (names or {}).get(problem.property, problem.property)
+        raise problem.error or InputError(f"reading {name}: {problem.reason}.")
 
 
 def has_unknown(value: Any) -> bool:

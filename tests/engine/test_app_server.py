@@ -45,13 +45,13 @@ def test_a_backup_waits_for_the_attachments_follows_its_instance_and_keeps_every
     assert "SnapshotSet server" in planned.stdout
     replaced = stack.up().ok()
     second = stack.outputs()
-    assert f"{first['setId']} stays" in replaced.text
+    assert f"{first['setId']} of {first['instanceId']} stays in AWS" in replaced.text
     assert find_taken(ec2) == [second["setId"]] != [first["setId"]]
     assert second["instanceId"] != first["instanceId"]
     assert devices_of(second) == devices_of(first)
     assert set(find_sets(ec2)) == {first["setId"], second["setId"]}
 
     destroyed = stack.destroy().ok()
-    assert f"{second['setId']} stays" in destroyed.text
+    assert f"{second['setId']} of {second['instanceId']} stays in AWS" in destroyed.text
     assert set(find_sets(ec2)) == {first["setId"], second["setId"]}
     assert ec2.calls("DeleteSnapshot") == []

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from snapset.cli import app
 from snapset.cli.output import print_error
-from support.project import REPOSITORY, Run, run_environment, until
+from support.project import REPOSITORY, Run, mutating, run_environment, until
 from typer.main import get_command
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class GitHub:
             "GITHUB_ACTIONS": "true",
             "GITHUB_ACTION_PATH": str(REPOSITORY),
             "GITHUB_OUTPUT": str(self.output),
+            "GITHUB_RUN_ATTEMPT": "1",
             "GITHUB_STEP_SUMMARY": str(self.summary),
             "RUNNER_TEMP": str(self.folder / "temp"),
         }
@@ -132,7 +133,7 @@ def snapshots_in(ec2: EmbeddedEC2) -> list[Any]:
     return ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
 
 
-def test_the_action_takes_the_sets_and_a_rerun_prints_the_same(
+def test_the_action_takes_the_sets_and_another_attempt_waits_for_them_and_prints_the_same(
     github: GitHub, ec2: EmbeddedEC2, instance: LaunchedInstance, tmp_path: Path
 ) -> None:
     other = ec2.launch().instance_id
@@ -162,10 +163,18 @@ def test_the_action_takes_the_sets_and_a_rerun_prints_the_same(
     assert len(rows) == len(there)
     assert f"| {scratch} | /dev/sdg | 100 | completed |" in github.summary.read_text()
 
-    github.run().ok()
+    # A second attempt is on another runner, which shares nothing with the first, and can be too early to see them.
+    github.env |= {"GITHUB_RUN_ATTEMPT": "2", "XDG_STATE_HOME": str(tmp_path / "other"), "PULUMI_BACKEND_URL": ""}
+    ec2.settings(visibility_seconds=float("inf"))
+    ec2.clear_calls()
+    with github.start() as process:
+        until(lambda: len(ec2.calls("DescribeSnapshots")) > 1)
+        ec2.settings(visibility_seconds=0)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
     assert github.outputs()["snapshot-ids"] == outputs["snapshot-ids"]
     assert "| unchanged |" in github.summary.read_text()
-    assert len(snapshots_in(ec2)) == len(there)
+    assert mutating(ec2.calls()) == []
 
 
 def test_the_jobs_of_a_matrix_take_their_sets_at_the_same_time(

@@ -47,7 +47,7 @@ def test_the_demo_shows_sets_a_guard_and_a_rollback_and_how_to_go_on(
     assert "Calls that changed anything in EC2: 0" in demo.stdout
     assert "snapshots completed" in demo.stdout
     first, second = dict.fromkeys(re.findall(r"│ (set-[0-9a-f]{17}) │", demo.stdout))
-    assert f"{first} stays" in demo.stdout
+    assert f"To delete it: snapset delete {first} --region us-east-1" in demo.stdout
     assert first != second
     # A guard keeps a change from an instance that can't be backed up.
     refused, rolled_back = demo.stdout.split("8. A change without a backup")[1].split("10. The deploy fails,")

@@ -110,7 +110,7 @@ def test_everything_works_in_a_project_that_has_snapset_from_the_wheel(
     guarded = project.pulumi("destroy", "--yes", "--skip-preview", "--run-program").ok()
     assert "before the delete of server" in guarded.text
     assert len(find_sets(ec2)) == 2
-    assert f"{set_id} stays" in guarded.text
+    assert f"To delete it: snapset delete {set_id} --region us-east-1" in guarded.text
 
     other = ec2.launch()
     ec2.clear_calls()

@@ -49,7 +49,6 @@ def test_every_input_in_the_config_reaches_create_snapshots(
         "tags": {"app": "shop", "tier": "1"},
         "copyTagsFromSource": "volume",
         "triggers": "a",
-        "onDelete": "delete",
         "waitTimeout": "5m",
     }
     stack.up().ok()
@@ -66,26 +65,23 @@ def test_every_input_in_the_config_reaches_create_snapshots(
     assert call["params"]["CopyTagsFromSource"] == "volume"
     assert call["params"]["TagSpecification.1.ResourceType"] == "snapshot"
     assert {"app": "shop", "tier": "1"}.items() <= tags.items()
+    # All of snapset's own, so that none is copied from a volume.
     assert tags.keys() == {"app", "tier", *OWN_KEYS}
     [snapshot] = snapshots_in(ec2).values()
     assert tags_of(snapshot)["Name"] == "data"
 
 
-def test_outpost_arn_and_location_reach_the_call(project: Project, ec2: EmbeddedEC2) -> None:
-    outpost = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
-    on_outpost, in_local_zone = ec2.launch(), ec2.launch(zone="us-west-2-lax-1a", region="us-west-2")
-    ec2.place(on_outpost.instance_id, outpost_arn=outpost)
-    project.config = {"instanceId": on_outpost.instance_id, "outpostArn": outpost}
-    project.up().ok()
-    project.config = {"instanceId": in_local_zone.instance_id, "location": "local", "aws:region": "us-west-2"}
-    project.up().ok()
-    first, second = (call["params"] for call in ec2.calls("CreateSnapshots") if not call["dry_run"])
-    assert first["OutpostArn"] == outpost
-    assert second["Location"] == "local"
-
-
-def test_the_outputs_and_the_state_match_ec2(stack: Project, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
+def test_a_preview_and_an_up_without_changes_change_nothing_and_outputs_and_state_match_ec2(
+    stack: Project, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    stack.env |= {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE1", "AWS_SECRET_ACCESS_KEY": "topsecretexample"}
+    ec2.clear_calls()
+    stack.preview().ok()
+    assert mutating(ec2.calls()) == []
+    assert [call["dry_run"] for call in ec2.calls("CreateSnapshots")] == [True]
     stack.up().ok()
+    # Without a preview nothing is asked beforehand.
+    assert [call["dry_run"] for call in ec2.calls("CreateSnapshots")] == [True, False]
     outputs, there = stack.outputs(), snapshots_in(ec2)
     assert set(outputs["snapshotIds"]) == set(there)
     assert [snapshot["device_name"] for snapshot in outputs["snapshots"]] == ["/dev/sda1", DATA, SCRATCH]
@@ -102,94 +98,13 @@ def test_the_outputs_and_the_state_match_ec2(stack: Project, ec2: EmbeddedEC2, i
     [recorded] = stack.sets()
     assert recorded["id"] == outputs["setId"]
     assert {tags_of(snapshot)["snapset:claim"] for snapshot in there.values()} == {recorded["outputs"]["claim"]}
-
-
-def test_up_twice_reports_no_changes_and_makes_no_mutating_call(stack: Project, ec2: EmbeddedEC2) -> None:
-    stack.up().ok()
-    ec2.clear_calls()
-    again = stack.up().ok()
-    assert changes(again) == {"unchanged": 3}
-    assert mutating(ec2.calls()) == []
-
-
-def test_a_preview_makes_no_mutating_call(stack: Project, ec2: EmbeddedEC2) -> None:
-    ec2.clear_calls()
-    stack.preview().ok()
-    assert mutating(ec2.calls()) == []
-    assert [call["dry_run"] for call in ec2.calls("CreateSnapshots")] == [True]
-
-
-def test_the_state_has_no_code_and_no_credentials(stack: Project) -> None:
-    stack.env |= {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE1", "AWS_SECRET_ACCESS_KEY": "topsecretexample"}
-    stack.up().ok()
-    [recorded] = stack.sets()
     assert len(recorded["inputs"]["__provider"]) < 200
     text = json.dumps(stack.state())
     assert "AKIAEXAMPLE1" not in text
     assert "topsecretexample" not in text
-
-
-def test_a_changed_trigger_takes_a_new_set_and_keeps_the_first(stack: Project, ec2: EmbeddedEC2) -> None:
-    stack.up().ok()
-    [first] = stack.sets()
-    stack.config["triggers"] = "release 43"
-    replaced = stack.up().ok()
-    [second] = stack.sets()
-    assert first["id"] != second["id"]
-    assert f"{first['id']} stays" in replaced.text
-    assert {tags_of(snapshot)["snapset:set"] for snapshot in snapshots_in(ec2).values()} == {
-        first["id"],
-        second["id"],
-    }
-    assert ec2.calls("DeleteSnapshot") == []
-
-
-def test_with_delete_a_replacement_takes_the_new_set_before_it_deletes_the_old(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
-    stack.config["onDelete"] = "delete"
-    stack.up().ok()
-    stack.config["triggers"] = "b"
     ec2.clear_calls()
-    stack.up().ok()
-    assert mutating(ec2.calls())[0] == "CreateSnapshots"
-    assert [call["code"] for call in ec2.calls("DeleteSnapshot")] == [None] * 3
-    [second] = stack.sets()
-    assert set(snapshots_in(ec2)) == set(second["outputs"]["snapshot_ids"])
-
-
-def test_a_changed_on_delete_updates_only_the_state_and_a_destroy_goes_by_it(
-    stack: Project, ec2: EmbeddedEC2
-) -> None:
-    stack.up().ok()
-    stack.config |= {"onDelete": "delete"}
-    ec2.clear_calls()
-    assert changes(stack.up().ok())["updated"] == 1
+    assert changes(stack.up().ok()) == {"unchanged": 3}
     assert mutating(ec2.calls()) == []
-    [recorded] = stack.sets()
-    assert recorded["outputs"]["on_delete"] == "delete"
-    assert len(recorded["outputs"]["snapshot_ids"]) == 3
-    # The word that counts is the last one, and not that of the run that took the set.
-    stack.destroy().ok()
-    assert snapshots_in(ec2) == {}
-
-
-def test_switching_to_retain_together_with_another_change_keeps_the_old_set(stack: Project, ec2: EmbeddedEC2) -> None:
-    stack.config["onDelete"] = "delete"
-    stack.up().ok()
-    stack.config |= {"onDelete": "retain", "triggers": "b"}
-    stack.up().ok()
-    assert len(snapshots_in(ec2)) == 6
-
-
-@pytest.mark.parametrize(("policy", "left"), [("retain", 3), ("delete", 0)])
-def test_destroy_follows_on_delete(stack: Project, ec2: EmbeddedEC2, policy: str, left: int) -> None:
-    stack.config["onDelete"] = policy
-    stack.up().ok()
-    destroyed = stack.destroy().ok()
-    assert len(snapshots_in(ec2)) == left
-    assert ("stays" in destroyed.text) == bool(left)
-    assert stack.sets() == []
 
 
 def test_refresh_updates_states_and_reports_snapshots_that_no_longer_exist(stack: Project, ec2: EmbeddedEC2) -> None:

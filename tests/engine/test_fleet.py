@@ -83,10 +83,9 @@ def test_a_fleet_without_instances_is_reported_in_one_line(stack: Project, ec2: 
     [
         ({"filterTags": {}}, "filterTags: it is empty, or a value is not a string"),
         ({"filterTags": {"version": 2}}, "filterTags: it is empty, or a value is not a string"),
-        ({"onDelete": "delete"}, "onDelete: the sets of a fleet are always retained"),
     ],
 )
-def test_a_fleet_without_tags_or_with_on_delete_is_refused(
+def test_a_fleet_without_tags_is_refused(
     stack: Project, ec2: EmbeddedEC2, wrong: dict[str, object], expected: str
 ) -> None:
     ec2.launch(tags=WEB)

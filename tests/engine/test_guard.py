@@ -350,7 +350,10 @@ def test_a_preview_finds_what_would_stand_in_the_way(alone: Project, ec2: Embedd
     ec2.clear_calls()
     ec2.fault(action="CreateSnapshots", kind="deny")
     refused = alone.preview().failed()
-    assert f"{instance_id} is not changed: NotPermittedError: checking snapshots of {instance_id}" in refused.text
+    assert (
+        f"{instance_id} is not changed: NotPermittedError: dry run: creating snapshots of {instance_id}"
+        in refused.text
+    )
     alone.config["exclude"] = ["vol-0123456789abcdef0"]
     assert f"vol-0123456789abcdef0 is not attached to {instance_id}" in alone.preview().failed().text
     assert mutating(ec2.calls()) == []

@@ -71,7 +71,7 @@ def test_the_set_of_an_instance_on_an_outpost_is_stored_there_or_in_the_region(
     assert len(in_region) == 2
     assert not any("OutpostArn" in snapshot for snapshot in in_region)
 
-    assert f"{set_id} stays" in stack.destroy().ok().text
+    assert f"{set_id} of {stack.outputs()['instanceId']} stays in AWS" in stack.destroy().ok().text
     assert len(sets_in(ec2)) == 2
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.command_line import CommandLine
 from support.project import mutating, run_environment
-from support.restores import ROOT, snapshots_of, take_set, terminate
+from support.restores import ROOT, launch_empty, snapshots_of, take_set, terminate
 from support.volume_kinds import KINDS, attributes_at, launch_kinds
 
 if TYPE_CHECKING:
@@ -31,14 +31,6 @@ def source(ec2: EmbeddedEC2) -> LaunchedInstance:
     return launch_kinds(ec2)
 
 
-def an_empty_instance(ec2: EmbeddedEC2) -> str:
-    """A stopped instance without any volume."""
-    target = ec2.launch()
-    ec2.ec2().stop_instances(InstanceIds=[target.instance_id])
-    ec2.ec2().detach_volume(VolumeId=target.root_volume_id)
-    return target.instance_id
-
-
 def test_every_attribute_is_as_it_was_though_instance_and_volumes_are_gone(
     snapset: CommandLine, ec2: EmbeddedEC2, source: LaunchedInstance
 ) -> None:
@@ -49,7 +41,7 @@ def test_every_attribute_is_as_it_was_though_instance_and_volumes_are_gone(
     }
     set_id = take_set(ec2, source, tags={}, copy_tags_from_source=None)
     terminate(ec2, source)
-    target = an_empty_instance(ec2)
+    target = launch_empty(ec2)
     snapset("restore", set_id, "--to", target).ok()
     assert attributes_at(ec2, target) == was
 

@@ -13,6 +13,7 @@ from support.restores import (
     ROOT,
     SCRATCH,
     assert_matches,
+    launch_empty,
     launch_source,
     restored_in,
     snapshots_of,
@@ -62,7 +63,7 @@ def test_a_set_is_restored_from_its_id_alone_without_its_instance_and_volumes(
     terminate(ec2, source)
     restored = document(snapset("restore", set_id, "--availability-zone", ZONE, "--json").ok())
     assert_matches(ec2, set_id, instance_id=None)
-    assert (restored["set_id"], restored["instance_id"]) == (set_id, None)
+    assert (restored["version"], restored["set_id"], restored["instance_id"]) == (1, set_id, None)
     assert {volume["volume_id"] for volume in restored["volumes"]} == {
         volume.volume_id for volume in restored_in(ec2)
     }
@@ -98,17 +99,10 @@ def test_repeating_a_restore_makes_nothing_new_and_prints_the_same(
     again = snapset("restore", set_id, *place, "--json").ok()
     assert mutating(ec2.calls()) == []
     assert again.stdout == first.stdout
-    assert "which an earlier run made" in again.stderr
+    [line] = [line for line in again.stderr.splitlines() if line.endswith(", which an earlier run made")]
+    assert f"{set_id}: restored at 2" in line
+    assert all(volume.volume_id in line for volume in restored_in(ec2))
     assert "which an earlier run made" not in first.stderr
-
-
-def test_repeating_a_restore_with_other_tags_tags_the_existing_volumes(
-    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str
-) -> None:
-    place = ("--availability-zone", ZONE)
-    snapset("restore", set_id, *place).ok()
-    snapset("restore", set_id, *place, "--tag", "case=42").ok()
-    assert [volume.tags["case"] for volume in restored_in(ec2)] == ["42"] * 3
 
 
 def test_every_option_reaches_the_call(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str) -> None:
@@ -147,27 +141,20 @@ def test_occupied_devices_are_named_before_anything_is_created(
 
 
 def test_a_rerun_without_the_root_volume_attaches_the_data_volumes(
-    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str
 ) -> None:
     ec2.fault(action="AttachVolume", kind="error", code="InvalidParameterValue", message="not here")
-    ec2.ec2().stop_instances(InstanceIds=[target])
-    ec2.ec2().detach_volume(VolumeId=root_of(ec2, target))
+    target = launch_empty(ec2)
     assert "not here" in snapset("restore", set_id, "--to", target).failed().stderr
     snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
     assert len(restored_in(ec2)) == 3
     assert {volume.attached_to for volume in restored_in(ec2)} == {None, (target, DATA), (target, SCRATCH)}
 
 
-def root_of(ec2: EmbeddedEC2, instance_id: str) -> str:
-    described = ec2.ec2().describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
-    return str(described["BlockDeviceMappings"][0]["Ebs"]["VolumeId"])
-
-
 def test_a_stopped_instance_without_a_root_volume_gets_the_root_volume_too(
-    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str
 ) -> None:
-    ec2.ec2().stop_instances(InstanceIds=[target])
-    ec2.ec2().detach_volume(VolumeId=root_of(ec2, target))
+    target = launch_empty(ec2)
     snapset("restore", set_id, "--to", target).ok()
     assert_matches(ec2, set_id, instance_id=target)
 
@@ -214,8 +201,8 @@ def test_a_set_without_device_tags_can_only_be_restored_in_a_zone(
         (["{set}", "--availability-zone", "us-east-1q"], "there is no zone us-east-1q"),
         (["set-00000000000000000", "--availability-zone", ZONE], "no snapshot in us-east-1"),
         (["{set}", "--availability-zone", ZONE, "--volume-type", "gp9"], "'gp9' is not one of gp3, "),
-        (["{set}", "--availability-zone", ZONE, "--iops", "4000"], "is gp2, which takes none"),
-        (["{set}", "--availability-zone", ZONE, "--volume-type", "io2"], "io2 needs it, 100 to 256000"),
+        (["{set}", "--availability-zone", ZONE, "--iops", "4000"], "is gp2, which takes no IOPS"),
+        (["{set}", "--availability-zone", ZONE, "--volume-type", "io2"], "io2 needs 100 to 256000 IOPS"),
         (["{set}", "--availability-zone", ZONE, "--volume-type", "gp3", "--iops", "5"], "5 does not fit gp3"),
         (
             ["{set}", "--availability-zone", ZONE, "--volume-type", "io2", "--iops", "500", "--throughput", "125"],
@@ -234,13 +221,6 @@ def test_bad_input_exits_with_2_and_creates_nothing(
     assert run.code == 2
     assert expected in run.stderr
     assert mutating(ec2.calls()) == []
-
-
-def test_a_terminated_target_is_refused(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str) -> None:
-    ec2.ec2().terminate_instances(InstanceIds=[target])
-    run = snapset("restore", set_id, "--to", target).failed()
-    assert run.code == 2
-    assert f"{target} is terminated: no volume can be attached to it" in run.stderr
 
 
 def test_volumes_that_may_have_been_used_since_are_not_handed_out_again(
@@ -267,22 +247,6 @@ def test_after_a_while_volumes_that_are_attached_nowhere_count_as_used(
     assert not {volume["volume_id"] for volume in first["volumes"]} & {
         volume["volume_id"] for volume in again["volumes"]
     }
-
-
-def test_a_volume_that_was_moved_since_makes_the_others_stand_in_the_way(
-    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
-) -> None:
-    snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
-    there = {volume.attached_to: volume.volume_id for volume in restored_in(ec2)}
-    ec2.ec2().detach_volume(VolumeId=there[target, DATA])
-    run = snapset("restore", set_id, "--to", target, "--exclude-boot").failed()
-    assert run.code == 2
-    assert f"are occupied: {SCRATCH} by {there[target, SCRATCH]}; detach what is there" in run.stderr
-    ec2.ec2().detach_volume(VolumeId=there[target, SCRATCH])
-    snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
-    again = {volume.attached_to: volume.volume_id for volume in restored_in(ec2) if volume.attached_to}
-    assert again.keys() == there.keys()
-    assert not set(again.values()) & set(there.values())
 
 
 def test_volumes_that_were_deleted_are_made_again(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str) -> None:

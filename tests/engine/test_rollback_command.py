@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from support.command_line import CommandLine
 from support.project import Run, mutating, run_environment
 from support.restores import DATA, ROOT, SCRATCH, restored_in, take_set
@@ -22,8 +23,6 @@ from support.rollbacks import (
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from snapset.emulator.client import EmbeddedEC2
 
 STATES = ["running", "stopped"]
 
@@ -43,6 +42,7 @@ def deployed(ec2: EmbeddedEC2) -> Deployed:
 
 def rollback_in(run: Run) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(run.stdout)
+    assert document["version"] == 1
     found: dict[str, Any] = document["rollback"]
     return found
 
@@ -92,7 +92,7 @@ def test_where_nobody_can_be_asked_the_plan_is_shown_and_nothing_is_done(
     run = snapset("rollback", deployed.instance_id).failed()
     assert run.code == 2
     assert "would go back to" in run.stderr
-    assert run.stderr.splitlines()[-1] == "snapset: rolling back: nobody is here to be asked. Add --yes."
+    assert run.stderr.splitlines()[-1] == "snapset: rolling back: not a terminal, so I can't ask. Add --yes."
     assert mutating(ec2.calls()) == []
 
 
@@ -199,8 +199,6 @@ def test_a_one_time_spot_instance_is_refused(snapset: CommandLine, ec2: Embedded
         ImageId="ami-12345678", MinCount=1, MaxCount=1, InstanceMarketOptions={"MarketType": "spot"}
     )["Instances"][0]["InstanceId"]
     volume_ids = devices_of(ec2, spot)
-    from snapset.emulator.client import LaunchedInstance
-
     take_set(ec2, LaunchedInstance(spot, volume_ids[ROOT], volume_ids), tags={})
     run = snapset("rollback", spot, "--yes").failed()
     assert run.code == 2
@@ -263,6 +261,21 @@ def test_another_set_can_take_over_a_rollback_that_was_cut_off(
     assert instance["State"]["Name"] == "running"
     now = set(devices_of(ec2, deployed.instance_id).values())
     assert {volume.tags["snapset:restored-from"] for volume in restored_in(ec2) if volume.volume_id in now} == {other}
+
+
+def test_of_several_sets_of_a_change_one_has_to_be_named(
+    snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed
+) -> None:
+    second = take_set(ec2, deployed.instance, change_id="release-42", tags={})
+    unclear = snapset("rollback", deployed.instance_id, "--change-id", "release-42", "--yes").failed()
+    assert unclear.code == 2
+    assert all(text in unclear.stderr for text in (deployed.set_id, second, "has 2 sets", "Choose one with --set."))
+    ec2.fault(action="AttachVolume", kind="error", code="InvalidParameterValue", skip=2, times=9)
+    snapset("rollback", deployed.instance_id, "--set", deployed.set_id, "--yes").failed()
+    ec2.clear_faults()
+    # The one to which a rollback is under way need not be named again.
+    run = snapset("rollback", deployed.instance_id, "--change-id", "release-42", "--yes", "--json").ok()
+    assert rollback_in(run)["set_id"] == deployed.set_id
 
 
 def test_a_rollback_of_long_ago_that_was_not_ended_is_not_the_default(

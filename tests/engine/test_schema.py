@@ -40,12 +40,14 @@ def test_every_document_matches_the_schema(snapset: CommandLine, ec2: EmbeddedEC
         assert ("error" in document) == (code != 0)
         return document
 
-    instance = launch_source(ec2).instance_id
+    source = launch_source(ec2)
+    instance = source.instance_id
     [first] = run("backup", instance, "--change-id", "first")["sets"]
     ec2.settings(snapshot_seconds=float("inf"))
     [second] = run("backup", instance, "--change-id", "second", "--timeout", "1s", code=4)["sets"]
-    # `list` prints the same record as `backup`, except for `outcome`, which only the backup's run knows.
-    assert {**run("list")["sets"][1], "outcome": "created"} == {**first, "change_id": "first", "tags": {}}
+    # `list` prints the same record as `backup`, except for what only the backup's run knows.
+    of_the_run = {"outcome": "created", "missing_volume_ids": [], "surplus_set_ids": []}
+    assert {**run("list")["sets"][1], **of_the_run} == {**first, "change_id": "first", "tags": {}}
     assert run("show", first["set_id"])["sets"][0]["snapshot_ids"] == first["snapshot_ids"]
     run("show", SET, code=2)
     run("wait", second["set_id"], "--timeout", "1s", code=4)
@@ -61,12 +63,26 @@ def test_every_document_matches_the_schema(snapset: CommandLine, ec2: EmbeddedEC
     run("rollback", instance, "--set", SET, "--yes", code=2)
     run("rollback", instance, "--change-id", "first", "--yes")
     run("prune", "--keep-last", "1", code=2)
-    ec2.lock(first["snapshot_ids"][:1])
+    run("delete", second["set_id"], code=2)
+    ec2.lock(first["snapshot_ids"][1:2])
     assert [record["result"] for record in run("prune", "--keep-last", "1", "--yes")["sets"]] == ["partly deleted"]
+    assert [record["result"] for record in run("delete", first["set_id"], "--yes", code=1)["sets"]] == ["kept"]
+    assert [record["result"] for record in run("delete", second["set_id"], "--yes")["sets"]] == ["deleted"]
+    assert run("delete", second["set_id"], "--yes")["sets"] == []
     run("doctor")
     run("doctor", "--instance", "nonsense", code=2)
-    assert run("unlock", "--change-id", "first")["locks"] == []
+    # A change has a stack in each Region.
     run("unlock", "--change-id", "nonesuch", code=2)
+    assert run("unlock", "--change-id", "first", "--region", "eu-west-1", code=2)["stack"] == "first.eu-west-1"
+    lock = {"pid": 4242, "username": "ci", "hostname": "runner-7", "timestamp": "2026-01-02T03:04:05.678+01:00"}
+    held = snapset.folder / "state/.pulumi/locks/organization/snapset/first.us-east-1/a.json"
+    held.parent.mkdir(parents=True, exist_ok=True)
+    held.write_text(json.dumps(lock))
+    assert run("unlock", "--change-id", "first", code=2)["cleared"] is False
+    unlocked = run("unlock", "--change-id", "first", "--region", "us-east-1", "--yes")
+    assert (unlocked["stack"], unlocked["cleared"], held.exists()) == ("first.us-east-1", True, False)
+    assert unlocked["locks"][0]["pid"] == 4242
+    assert run("unlock", "--change-id", "first")["locks"] == []
     ec2.fault(action="DescribeSnapshots", kind="deny")
     run("list", code=3)
     run("prune", "--keep-last", "1", code=3)
@@ -98,7 +114,7 @@ def test_documents_with_missing_wrong_or_extra_fields_do_not_match() -> None:
         "snapshot_ids": ["snap-0123456789abcdef0"],
         "snapshots": [snapshot],
     }
-    assert problems_of("list", {"sets": [record]}) == []
+    assert problems_of("list", {"version": 1, "sets": [record]}) == []
     wrong = [
         *({**record, name: None} for name in record),
         *({key: value for key, value in record.items() if key != name} for name in record),
@@ -107,6 +123,11 @@ def test_documents_with_missing_wrong_or_extra_fields_do_not_match() -> None:
         *({**record, "snapshots": [{**snapshot, name: []}]} for name in snapshot),
     ]
     for entry in wrong:
-        assert problems_of("list", {"sets": [entry]}), entry
-    # Only the document of `backup` needs an `outcome`.
-    assert problems_of("backup", {"sets": [record]})
+        assert problems_of("list", {"version": 1, "sets": [entry]}), entry
+    assert problems_of("list", {"sets": [record]})
+    # Only the document of `backup` needs an `outcome`, and what else its run knows.
+    assert problems_of("backup", {"version": 1, "sets": [record]})
+    taken = {**record, "outcome": "created", "missing_volume_ids": [], "surplus_set_ids": []}
+    assert problems_of("backup", {"version": 1, "sets": [taken]}) == []
+    for name in ("outcome", "missing_volume_ids", "surplus_set_ids"):
+        assert problems_of("backup", {"version": 1, "sets": [{**taken, name: None}]})

@@ -93,10 +93,11 @@ def test_the_preflight_can_be_switched_off(stack: Project, ec2: EmbeddedEC2) -> 
     assert ec2.calls() == []
 
 
-def test_without_describe_instances_the_set_is_taken_with_a_warning(stack: Project, ec2: EmbeddedEC2) -> None:
-    ec2.fault(action="DescribeInstances", kind="deny", times=None)
+def test_where_nothing_can_be_described_the_set_is_taken_with_a_warning(stack: Project, ec2: EmbeddedEC2) -> None:
+    for action in ("DescribeInstances", "DescribeVolumes"):
+        ec2.fault(action=action, kind="deny", times=None)
     taken = stack.up().ok()
-    assert "is not checked" in taken.text
+    assert "the snapshots' devices are not recorded" in taken.text
     assert "Allow ec2:DescribeInstances" in taken.text
     [recorded] = stack.sets()
     assert len(recorded["outputs"]["snapshot_ids"]) == 1

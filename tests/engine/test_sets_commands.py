@@ -150,6 +150,7 @@ def test_a_missing_permission_exits_with_3_and_is_named(snapset: CommandLine, ec
     assert run.code == 3
     assert "Allow ec2:DescribeSnapshots" in run.stderr
     assert document(run) == {
+        "version": 1,
         "sets": [],
         "error": {"type": "NotPermittedError", "message": run.stderr.removeprefix("snapset: ").strip()},
     }
@@ -308,28 +309,30 @@ def test_prune_keeps_the_set_of_a_rollback_that_began_after_it_was_chosen(
     assert snapshots_of(ec2, needed)
 
 
-def test_prune_keeps_snapshots_in_use_or_locked_says_why_and_deletes_the_rest(
+def test_prune_keeps_what_an_image_uses_as_a_whole_and_what_is_locked_and_says_why(
     snapset: CommandLine, ec2: EmbeddedEC2, take: Take
 ) -> None:
-    partly, whole, gone = take(hours=9), take(hours=8), take(hours=7)
-    take(hours=6)
-    used, *others = snapshots_of(ec2, partly)
+    imaged, partly, whole, gone = (take(hours=hours) for hours in (9, 8, 7, 6))
+    take(hours=5)
+    by_device = {item["tags"]["snapset:device"]: key for key, item in snapshots_of(ec2, imaged).items()}
+    mapping: Any = {"DeviceName": ROOT, "Ebs": {"SnapshotId": by_device[ROOT]}}
+    image = ec2.ec2().register_image(Name="golden", RootDeviceName=ROOT, BlockDeviceMappings=[mapping])["ImageId"]
     ec2.lock(snapshots_of(ec2, whole))
-    mapping: Any = {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": used}}
-    image = ec2.ec2().register_image(Name="golden", RootDeviceName="/dev/sda1", BlockDeviceMappings=[mapping])
+    [locked] = [key for key, item in snapshots_of(ec2, partly).items() if item["tags"]["snapset:device"] == DATA]
+    ec2.lock([locked])
     run = snapset("prune", "--keep-last", "1", "--yes", "--json").ok()
-    first, second, third = document(run)["sets"]
-    assert (first["set_id"], first["result"], set(first["deleted_snapshot_ids"])) == (
-        partly,
-        "partly deleted",
-        set(others),
-    )
-    [kept] = first["kept"]
-    assert kept["snapshot_id"] == used
-    assert f"InvalidSnapshot.InUse: The snapshot {used} is currently in use by {image['ImageId']}" in kept["reason"]
-    assert (second["set_id"], second["result"], len(second["kept"])) == (whole, "kept", 3)
-    assert (third["set_id"], third["result"], third["kept"]) == (gone, "deleted", [])
-    assert kept["reason"] in run.stderr
+    records = {record["set_id"]: record for record in document(run)["sets"]}
+    assert {set_id: (record["result"], len(record["kept"])) for set_id, record in records.items()} == {
+        imaged: ("kept", 3),
+        partly: ("partly deleted", 1),
+        whole: ("kept", 3),
+        gone: ("deleted", 0),
+    }
+    assert len(snapshots_of(ec2, imaged)) == 3
+    [reason] = {kept["reason"] for kept in records[imaged]["kept"]}
+    assert f"InvalidSnapshot.InUse: The snapshot {by_device[ROOT]} is currently in use by {image}" in reason
+    assert reason in run.stderr
+    assert [kept["snapshot_id"] for kept in records[partly]["kept"]] == [locked]
     table = snapset("prune", "--keep-last", "1", "--yes").ok().stdout
     assert re.search(rf"{partly} .* incomplete kept", table)
     assert max(map(len, table.splitlines())) <= 80
@@ -347,19 +350,24 @@ def test_prune_without_the_permission_deletes_nothing_and_exits_with_3(
     assert len(left(ec2)) == 6
 
 
-def test_prune_asks_in_a_terminal_and_is_refused_elsewhere_without_yes(
-    snapset: CommandLine, ec2: EmbeddedEC2, take: Take
+@pytest.mark.parametrize("command", ["prune --keep-last 1", "delete {old}"])
+def test_what_deletes_asks_in_a_terminal_and_is_refused_elsewhere_without_yes(
+    snapset: CommandLine, ec2: EmbeddedEC2, take: Take, command: str
 ) -> None:
     old, _ = take(hours=9), take(hours=8)
+    arguments = command.format(old=old).split()
+    doing = {"prune": "pruning", "delete": "deleting"}[arguments[0]]
     ec2.clear_calls()
-    refused = snapset("prune", "--keep-last", "1", "--json").failed()
+    refused = snapset(*arguments, "--json").failed()
     assert refused.code == 2
-    assert "1 set with 3 snapshots would be deleted, and nobody is here to be asked. Add --yes." in refused.stderr
+    assert refused.stderr.splitlines()[-1] == f"snapset: {doing}: not a terminal, so I can't ask. Add --yes."
+    assert old in refused.stderr
     assert [record["result"] for record in document(refused)["sets"]] == ["chosen"]
-    no = answer(snapset, "prune", "--keep-last", "1", say="n\n")
+    no = answer(snapset, *arguments, say="n\n")
     assert (no.code, old in no.stderr) == (1, True)
+    assert "the answer was no. Nothing is deleted." in no.stderr
     assert mutating(ec2.calls()) == []
-    yes = answer(snapset, "prune", "--keep-last", "1", "--json", say="y\n").ok()
+    yes = answer(snapset, *arguments, "--json", say="y\n").ok()
     assert "Delete 1 set with 3 snapshots for good?" in yes.stderr
     assert ids_in(yes) == [old]
     assert snapshots_of(ec2, old) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,48 +15,81 @@ if TYPE_CHECKING:
 
 HEAD = "import pulumi, pulumi_aws as aws\nfrom snapset import *\ninstance = pulumi.Config().require('instance')\n"
 
-SLIPS = {
-    "InstanceSnapshots('b')": "InstanceSnapshots: instance is missing. Write InstanceSnapshots(name, instance=",
+# What the program itself raises, as it is called. In place of NAME each slip has a name of its own.
+CALLS = {
+    "InstanceSnapshots(NAME)": "reading InstanceSnapshots NAME: instance is missing. Add instance=... to it.",
     "InstanceSnapshots(instance=instance)": "calling InstanceSnapshots: missing a required argument: 'name'.",
-    "InstanceSnapshots('b', instance_id=instance)": "there is no input instance_id. Did you mean instance?",
-    "InstanceSnapshots('b', instance)": "reading InstanceSnapshots: the inputs are keywords.",
-    "InstanceSnapshots('b', instance=aws.ec2.get_instance(instance_id=instance))": (
+    "InstanceSnapshots(NAME, instance_id=instance)": (
+        "reading InstanceSnapshots NAME: there is no input instance_id. Did you mean instance?"
+    ),
+    "InstanceSnapshots(NAME, instance=instance, on_delete='delete')": (
+        "reading InstanceSnapshots NAME: there is no input on_delete. "
+    ),
+    "FleetSnapshots(NAME, instances=[instance], on_delete='delete')": (
+        "reading FleetSnapshots NAME: there is no input on_delete. "
+    ),
+    "backup_before_change(on_delete='retain')": "calling backup_before_change: got an unexpected keyword argument",
+    "InstanceSnapshots(NAME, instance)": "reading InstanceSnapshots NAME: the inputs are keywords.",
+    "InstanceSnapshots(NAME, instance=aws.ec2.get_instance(instance_id=instance))": (
         "instance is of type AwaitableGetInstanceResult. Give the id in it."
     ),
-    "InstanceSnapshots('b', instance=instance, wait=pulumi.Output.from_input(False))": (
-        "reading wait: it is neither True nor False."
+    "InstanceSnapshots(NAME, instance=instance, wait=pulumi.Output.from_input(False))": (
+        "reading InstanceSnapshots NAME: wait is neither True nor False."
     ),
-    "InstanceSnapshots('b', instance=instance, wait_timeout=3600)": (
-        "reading wait_timeout: it is int, not a string. Use 90s, 30m or 2h."
+    "InstanceSnapshots(NAME, instance=instance, wait_timeout=3600)": (
+        "reading InstanceSnapshots NAME: wait_timeout: it is int, not a string. Use 90s, 30m or 2h."
     ),
-    "InstanceSnapshots('b', instance=instance, triggers={'a': [pulumi.StringAsset('x')]})": (
-        "reading triggers: a Pulumi asset can't be kept in the state. Give a hash of the content"
+    "InstanceSnapshots(NAME, instance=instance, triggers={'a': [pulumi.StringAsset('x')]})": (
+        "NAME: triggers: a Pulumi asset can't be kept in the state. Give a hash of the content"
+    ),
+    "get_snapshots(setid='set-1')": "calling get_snapshots: got an unexpected keyword argument 'setid'.",
+    "get_snapshots_output('set-0123456789abcdef0')": "calling get_snapshots_output: too many positional arguments.",
+    "backup_before_change(tag={'a': 'b'})": "calling backup_before_change: got an unexpected keyword argument 'tag'.",
+}
+# What is noticed once a value is known, or by the provider; and one of the others, as the engine shows it.
+RUNS = {
+    "InstanceSnapshots('b', instance=instance, on_delete='delete')": (
+        "error: InputError: reading InstanceSnapshots b: there is no input on_delete. "
     ),
     "InstanceSnapshots('b', instance=instance, triggers=pulumi.Output.from_input(1).apply(lambda _: b'x'))": (
-        "reading triggers: a value of type bytes can't be kept."
+        "b: triggers: a value of type bytes can't be kept."
     ),
     "InstanceSnapshots('b', instance=pulumi.Output.secret('hidden'))": "'[secret]' is not an instance id",
     "InstanceSnapshots('b', instance=instance, location=pulumi.Output.secret('hidden'))": "'[secret]' is not one of",
-    "get_snapshots(setid='set-1')": "calling get_snapshots: got an unexpected keyword argument 'setid'.",
-    "get_snapshots_output('set-0123456789abcdef0')": "calling get_snapshots_output: too many positional arguments.",
     "get_snapshots_output(set_id=pulumi.Output.secret('hidden'))": "'[secret]' is not the id of a set",
-    "backup_before_change(tag={'a': 'b'})": "calling backup_before_change: got an unexpected keyword argument 'tag'.",
     "InstanceSnapshots('b', instance=instance, tags=pulumi.Output.secret({'aws:hidden': 'x'}))": (
         "tag key '[secret]': keys that start with 'aws:' are reserved by AWS"
     ),
 }
 
 
-@pytest.mark.parametrize("slip", SLIPS)
+def test_each_slip_is_named_with_what_to_write(program: Callable[[str], Project], ec2: EmbeddedEC2) -> None:
+    calls = {call.replace("NAME", f"'b{number}'"): f"b{number}" for number, call in enumerate(CALLS)}
+    project = program(
+        f"import json\n{HEAD}told = {{}}\nfor call in {list(calls)!r}:\n"
+        "    try:\n        eval(call)\n    except pulumi.RunError as error:\n        told[call] = str(error)\n"
+        "with open('told.json', 'w') as file:\n    json.dump(told, file)\n"
+    )
+    aws_plugin.install(project.env)
+    project.config = {"instance": ec2.launch().instance_id}
+    ec2.clear_calls()
+    project.preview().ok()
+    told = json.loads((project.cwd / "told.json").read_text())
+    for (call, name), said in zip(calls.items(), CALLS.values(), strict=True):
+        assert said.replace("NAME", name) in told[call]
+        assert told[call].startswith("InputError: ")
+    assert mutating(ec2.calls()) == []
+
+
+@pytest.mark.parametrize("slip", RUNS)
 def test_a_slip_is_one_line_and_creates_nothing(
     program: Callable[[str], Project], ec2: EmbeddedEC2, slip: str
 ) -> None:
     project = program(f"{HEAD}{slip}\n")
-    aws_plugin.install(project.env)
     project.config = {"instance": ec2.launch().instance_id}
     ec2.clear_calls()
     failed = project.up().failed()
-    assert SLIPS[slip] in failed.text
+    assert RUNS[slip] in failed.text
     assert "hidden" not in failed.text
     assert "never awaited" not in failed.text
     assert mutating(ec2.calls()) == []

@@ -66,7 +66,7 @@ def scene_of_command(ec2: EmbeddedEC2, instance: LaunchedInstance, snapset: Comm
 
     def make(command: str, *options: str) -> Scene:
         start = partial(snapset.start, command, instance.instance_id, *options)
-        name = "snapset/c"
+        name = f"snapset/c.{ec2.region}"
         return Scene(ec2=ec2, instance=instance, env=snapset.env, folder=snapset.folder, start=start, stack=name)
 
     return make

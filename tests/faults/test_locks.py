@@ -135,6 +135,6 @@ def test_a_command_whose_engine_is_killed_fails_with_one_line(
     killed = scene.run_with(step).failed()
     assert killed.code == 1
     last = killed.stderr.splitlines()[-1]
-    assert last.startswith("snapset: updating stack c: ")
+    assert last.startswith("snapset: updating stack c.us-east-1: ")
     assert "stdout:" not in last
     assert "UserWarning" not in killed.stderr

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.command_line import CommandLine
-from support.project import run_environment, until
+from support.project import until
 from support.restores import (
     DATA,
     SCRATCH,
     assert_matches,
+    launch_empty,
     launch_source,
     restored_in,
     take_set,
@@ -22,8 +23,6 @@ from support.restores import (
 from support.sets import wait_for_calls
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from snapset.emulator.client import EmbeddedEC2
 
 ZONE = "us-east-1a"
@@ -42,12 +41,6 @@ def set_id(ec2: EmbeddedEC2) -> str:
 @pytest.fixture
 def target(ec2: EmbeddedEC2) -> str:
     return ec2.launch().instance_id
-
-
-@pytest.fixture
-def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
-    knobs = {"SNAPSET_CONSISTENCY_SECONDS": "2"}
-    return CommandLine(run_environment(tmp_path, {**ec2.environment(), **knobs}), tmp_path)
 
 
 def carried_out(ec2: EmbeddedEC2, action: str) -> list[dict[str, Any]]:
@@ -152,9 +145,7 @@ def test_throttled_calls_are_retried(
 def test_a_rerun_completes_a_run_that_was_killed_during_a_call(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, action: str, nth: int
 ) -> None:
-    target = ec2.launch().instance_id
-    ec2.ec2().stop_instances(InstanceIds=[target])
-    ec2.ec2().detach_volume(VolumeId=root_of(ec2, target))
+    target = launch_empty(ec2)
     ec2.fault(action=action, kind="delay_after", seconds=2, skip=nth)
     with snapset.start("restore", set_id, "--to", target) as process:
         until(lambda: len(carried_out(ec2, action)) > nth)
@@ -164,11 +155,6 @@ def test_a_rerun_completes_a_run_that_was_killed_during_a_call(
     wait_for_calls(ec2)
     assert "which an earlier run made" in again.stderr
     assert_matches(ec2, set_id, instance_id=target)
-
-
-def root_of(ec2: EmbeddedEC2, instance_id: str) -> str:
-    described = ec2.ec2().describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
-    return str(described["BlockDeviceMappings"][0]["Ebs"]["VolumeId"])
 
 
 @pytest.mark.race

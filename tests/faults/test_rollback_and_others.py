@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from snapset import errors
 from snapset.aws.ec2 import Ec2
-from snapset.aws.settings import AwsSettings
 from snapset.restore import rollback_plan
 from snapset.restore.rollback import roll_back
-from snapset.restore.rollback_plan import Rollback, RollbackInputs, RollbackRecord, plan_rollback
-from snapset.retry import Retry
+from snapset.restore.rollback_plan import RollbackInputs, RollbackPlan, RollbackRecord, plan_rollback
 from support.project import mutating, until
 from support.restores import DATA, SCRATCH, restored_in, take_set
-from support.rollbacks import DEVICES, Deployed, deploy, described, devices_of, safety_sets, tags_of
+from support.rollbacks import DEVICES, Deployed, connect, deploy, described, devices_of, safety_sets, tags_of
+from support.sets import find_sets
 
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
 
-RETRY = Retry(consistency=2, throttle=10, late=2, volume=20)
-
 
 @pytest.fixture
 def aws(ec2: EmbeddedEC2) -> Ec2:
-    settings = AwsSettings(region=ec2.region, endpoint_url=ec2.endpoint, access_key="testing", secret_key="testing")
-    return Ec2(settings)
+    return connect(ec2)
 
 
 @pytest.fixture
@@ -36,9 +31,9 @@ def deployed(ec2: EmbeddedEC2) -> Deployed:
     return deploy(ec2)
 
 
-def plan_of(aws: Ec2, deployed: Deployed, **inputs: Any) -> Rollback:
+def plan_of(aws: Ec2, deployed: Deployed, **inputs: Any) -> RollbackPlan:
     wanted = RollbackInputs(instance_id=deployed.instance_id, **{"set_id": deployed.set_id, "timeout": 20, **inputs})
-    return plan_rollback(aws, wanted, retry=RETRY)
+    return plan_rollback(aws, wanted)
 
 
 def run(
@@ -53,7 +48,7 @@ def run(
             left.pop()()
 
     plan = plan_of(aws, deployed, **inputs)
-    record = roll_back(aws, plan, retry=replace(RETRY, say=said.append), report=meanwhile)
+    record = roll_back(aws.saying(said.append), plan, report=meanwhile)
     assert not left, f"it was never seen {at}"
     return record, said
 
@@ -103,6 +98,23 @@ def test_what_was_written_after_a_safety_set_is_in_another_one_before_it_is_dele
     assert len(safety_sets(ec2, deployed)) == 2
     assert safety_sets(ec2, deployed)[str(record["safety_set_id"])] == set(before.values())
     assert not volumes_of(ec2) & set(before.values())
+
+
+@pytest.mark.parametrize(("minutes", "is_used"), [(5, True), (20, False), (120, False)])
+def test_a_safety_set_of_an_earlier_run_is_used_only_while_it_shows_what_is_there_now(
+    aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed, minutes: int, is_used: bool
+) -> None:
+    # The run is cut off before it has claimed the set.
+    refuse(ec2, "CreateTags", skip=2)
+    with pytest.raises(errors.SnapsetError, match="0 of 3 volumes are swapped"):
+        run(aws, deployed)
+    ec2.clear_faults()
+    sets = find_sets(ec2)
+    [left] = sets.keys() - {deployed.set_id}
+    ec2.age(sets[left].ids, seconds=minutes * 60)
+    record, _ = run(aws, deployed)
+    assert (record["safety_set_id"] == left) == is_used
+    assert len(find_sets(ec2)) == (2 if is_used else 3)
 
 
 def test_what_a_run_without_a_safety_set_replaced_is_kept_by_the_next_one(
@@ -160,7 +172,7 @@ def test_of_two_rollbacks_to_other_sets_the_first_ends_and_the_second_goes_on(
 ) -> None:
     other = take_set(ec2, deployed.instance, change_id="release-41", tags={})
     ec2.settings(instance_seconds=1)
-    second: list[Rollback] = []
+    second: list[RollbackPlan] = []
 
     def begin_another() -> None:
         # As far as its mark: it goes on once the first one has ended.

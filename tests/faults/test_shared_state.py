@@ -87,23 +87,21 @@ def test_the_lock_of_a_killed_pipeline_is_reported_with_its_holder_and_can_be_cl
 ) -> None:
     snapset = CommandLine(run_environment(tmp_path, {**ec2.environment(), "PULUMI_BACKEND_URL": backend}), tmp_path)
     backup = ("backup", instance.instance_id, "--change-id", "release/42", "--json")
-    ec2.settings(snapshot_seconds=float("inf"))
-    # As long as the set is not claimed, the engine is at work.
-    ec2.fault(action="CreateTags", kind="delay_after", seconds=5)
+    # As long as the set is not claimed, the engine is at work, and the set serves nobody.
+    ec2.fault(action="CreateSnapshots", kind="delay_after", seconds=5)
     with snapset.start(*backup) as killed:
-        until(lambda: ec2.calls("CreateTags"))
+        until(lambda: any(call["carried_out"] for call in ec2.calls("CreateSnapshots")))
         [pid] = processes.running("engine")
         processes.kill("engine")
         killed.communicate(timeout=60)
-    ec2.complete()
     taken = {snapshot["SnapshotId"] for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
 
     locked = snapset(*backup, "--lock-timeout", "1s").failed()
     assert locked.code == 5
     message = locked.stderr.splitlines()[-1]
     assert f"{os.uname().nodename} (pid {pid}) holds it since " in message
-    assert message.endswith("clear its lock first: snapset unlock --change-id release/42")
-    cleared = snapset("unlock", "--change-id", "release/42", "--yes").ok()
+    assert message.endswith("clear its lock first: snapset unlock --change-id release/42 --region us-east-1")
+    cleared = snapset("unlock", "--change-id", "release/42", "--region", "us-east-1", "--yes").ok()
     assert f"(pid {pid}) holds it since" in cleared.stderr
     document: dict[str, Any] = json.loads(snapset(*backup).ok().stdout)
     assert set(document["sets"][0]["snapshot_ids"]) == taken

@@ -6,10 +6,13 @@ leaves the state as it was. `tests/engine/test_fleet_snapshots.py` kills the rea
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,17 +22,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from pulumi.dynamic import Config, ConfigureRequest
-from snapset.aws.ec2 import Ec2, connect
-from snapset.resources.fleet_set import FleetSetProvider
-from snapset.resources.sets_provider import set_of
-from snapset.retry import Retry
-from snapset.sets.claim import claim_sets
-from support.sets import find_sets, find_taken, wait_for_calls
+from snapset.aws.ec2 import Ec2
+from snapset.emulator.client import ROOT_DEVICE, EmbeddedEC2
+from snapset.resources.fleet_set import FleetSetProvider, current_sets
+from snapset.resources.set_state import status_from_state
+from snapset.sets import tags
+from snapset.sets.claims import complete_claim
+from snapset.sets.finish import finish_sets
+from snapset.sets.inputs import parse
+from snapset.sets.served import find_served
+from support.project import mutating
+from support.sets import SetInEC2, find_sets, find_taken, wait_for_calls
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from snapset.emulator.client import EmbeddedEC2
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 SETTINGS = settings(
@@ -66,16 +72,20 @@ class Accident:
         printer.text(self.name)
 
 
-NOTHING = Accident()
+def killed_at(call: str, nth: int, after: bool) -> Accident:
+    return Accident(f"killed {'after' if after else 'before'} {call} {nth}", kill_at=call, nth=nth, after=after)
+
+
+NOTHING, UNRECORDED = Accident(), Accident("killed before the state was written", unrecorded=True)
 ACCIDENTS = st.one_of(
     st.just(NOTHING),
     st.builds(
-        lambda call, nth, after: Accident(f"killed at {call} {nth}, {after=}", (), call, nth, after),
+        killed_at,
         st.sampled_from(["create_snapshots", "add_tags"]),
         st.integers(0, SIZE - 1),
         st.booleans(),
     ),
-    st.just(Accident("killed before the state was written", unrecorded=True)),
+    st.just(UNRECORDED),
     st.builds(
         lambda kind, skip, times: Accident(
             f"{kind} after {skip}, {times} times",
@@ -91,103 +101,33 @@ ACCIDENTS = st.one_of(
 )
 
 
-class OneSetEach(RuleBasedStateMachine):
-    """A stack with a fleet: what its user and others do, and what must hold after each run."""
+class Runs(RuleBasedStateMachine):
+    """Runs of a provider, and the accidents that befall them."""
 
     def __init__(self, ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
         self.ec2, self.patch = ec2, monkeypatch
         ec2.reset()
-        self.fleet = [ec2.launch().instance_id for _ in range(SIZE)]
         config = {"aws:region": ec2.region, "aws:endpoints": json.dumps([{"ec2": ec2.endpoint}])}
         self.config = {**config, "aws:accessKey": "testing", "aws:secretKey": "testing"}
-        self.program: dict[str, Any] = {"instance_ids": self.fleet[:2], "on_delete": "delete", "triggers": 0}
-        self.scope = "org/shop/prod/web"
-        self.state: dict[str, Any] | None = None
-        self.gone_by_hand: set[str] = set()
-        # What forced replacements were to be recorded with, and were not: only another one takes these sets up.
-        self.forced: set[str] = set()
 
-    @rule(
-        members=st.none() | st.sets(st.integers(0, SIZE - 1)),
-        renew=st.booleans(),
-        word=st.sampled_from(["retain", "delete"]),
-        accident=ACCIDENTS,
-        force=st.sampled_from([False, False, False, True]),
-    )
-    def up(
-        self,
-        members: set[int] | None = None,
-        renew: bool = False,
-        word: str = "delete",
-        accident: Accident = NOTHING,
-        force: bool = False,
-    ) -> None:
-        if members is not None:
-            self.program["instance_ids"] = [self.fleet[number] for number in sorted(members)]
-        self.program["on_delete"] = word
-        # Only what the state knows: a trigger that no run has recorded yet stays the same intent.
-        if renew and self.state and self.state["triggers"] == self.program["triggers"]:
-            self.program["triggers"] += 1
-        before = find_sets(self.ec2)
-        held = self._held()
-        self._run(accident, force=force)
-        self._judge(before, held, may_delete=word == "delete", force=force)
-
-    @rule(name=st.sampled_from(["web", "renamed"]))
-    def rename(self, name: str = "renamed") -> None:
-        """An alias, or the stack's new name: the resource in the state is the same, its next scope another."""
-        self.scope = f"org/shop/prod/{name}"
-
-    @precondition(lambda self: self.state)
-    @rule()
-    def up_again(self) -> None:
-        """After a run in which nothing fails, the state holds one whole set of each instance, with its claim."""
-        self.up(word=self.program["on_delete"])
-        assert self.state
-        assert self.state["failures"] == {}
-        there = find_sets(self.ec2)
-        for instance_id in self.program["instance_ids"]:
-            record = self.state["sets"][instance_id]
-            assert there[record["set_id"]].ids == set(record["snapshot_ids"])
-            assert self.state["claim"] in there[record["set_id"]].claims
-        self.ec2.clear_calls()
-        self.up(word=self.program["on_delete"])
-        assert find_taken(self.ec2) == []
-
-    @precondition(lambda self: self.state and self.state["sets"])
-    @rule(number=st.integers(0, SIZE - 1))
-    def somebody_deletes_a_set(self, number: int = 0) -> None:
-        assert self.state
-        instance_id = sorted(self.state["sets"])[number % len(self.state["sets"])]
-        record = self.state["sets"][instance_id]
-        for snapshot_id in record["snapshot_ids"]:
-            if snapshot_id not in self.gone_by_hand:
-                self.ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
-        self.gone_by_hand |= set(record["snapshot_ids"])
-        self.state = dict(self._provider().read(ID, self.state).outs or {})
-        assert instance_id not in self.state["sets"]
-
-    def _held(self) -> dict[str, str]:
-        return {record["set_id"]: key for key, record in (self.state or {"sets": {}})["sets"].items()}
-
-    def _provider(self) -> FleetSetProvider:
+    def start_provider(self) -> FleetSetProvider:
         provider = FleetSetProvider()
         provider.configure(ConfigureRequest(Config(self.config, "shop")))
         return provider
 
-    def _run(self, accident: Accident, *, force: bool) -> None:
-        provider = self._provider()
-        inputs = {"is_preview": False, "scope": self.scope, "region": "us-east-1", **self.program}
-        # For a forced replacement the engine passes no old inputs, and calls no diff().
-        checked = provider.check({} if force else self.state or {}, inputs)
-        assert checked.failures == []
+    def connect(self) -> Ec2:
+        provider = self.start_provider()
+        return Ec2(provider._settings.in_region("us-east-1"), provider._limits)
+
+    @contextmanager
+    def befalling(self, accident: Accident) -> Iterator[None]:
         for fault in accident.faults:
             self.ec2.fault(**fault)
         with self.patch.context() as patch:
             self._kill_at(accident, patch)
             try:
-                self._step(provider, dict(checked.inputs), accident, force=force)
+                yield
             except Killed:
                 pass
             except Exception:
@@ -214,6 +154,85 @@ class OneSetEach(RuleBasedStateMachine):
 
         patch.setattr(Ec2, accident.kill_at, killed)
 
+
+class OneSetEach(Runs):
+    """A stack with a fleet: what its user and others do, and what must hold after each run."""
+
+    def __init__(self, ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(ec2, monkeypatch)
+        self.fleet = [ec2.launch().instance_id for _ in range(SIZE)]
+        self.program: dict[str, Any] = {"instance_ids": self.fleet[:2], "triggers": 0}
+        self.scope = "org/shop/prod/web"
+        self.state: dict[str, Any] | None = None
+        self.ever: dict[str, set[str]] = {}
+        self.gone_by_hand: set[str] = set()
+        # What forced replacements were to be recorded with, and were not: only another one takes these sets up.
+        self.forced: set[str] = set()
+
+    @rule(
+        members=st.none() | st.sets(st.integers(0, SIZE - 1)),
+        renew=st.booleans(),
+        accident=ACCIDENTS,
+        force=st.sampled_from([False, False, False, True]),
+    )
+    def up(
+        self,
+        members: set[int] | None = None,
+        renew: bool = False,
+        accident: Accident = NOTHING,
+        force: bool = False,
+    ) -> None:
+        if members is not None:
+            self.program["instance_ids"] = [self.fleet[number] for number in sorted(members)]
+        # Only what the state knows: a trigger that no run has recorded yet stays the same intent.
+        if renew and self.state and self.state["triggers"] == self.program["triggers"]:
+            self.program["triggers"] += 1
+        self._run(accident, force=force)
+        self._judge(force=force)
+
+    @rule(name=st.sampled_from(["web", "renamed"]))
+    def rename(self, name: str = "renamed") -> None:
+        """An alias, or the stack's new name: the resource in the state is the same, its next scope another."""
+        self.scope = f"org/shop/prod/{name}"
+
+    @precondition(lambda self: self.state)
+    @rule()
+    def up_again(self) -> None:
+        """After a run in which nothing fails, the state holds one whole set of each instance, with its claim."""
+        self.up()
+        assert self.state
+        assert self.state["failures"] == {}
+        there = find_sets(self.ec2)
+        for instance_id in self.program["instance_ids"]:
+            record = current_sets(self.state)[instance_id]
+            assert there[record["set_id"]].ids == set(record["snapshot_ids"])
+            assert self.state["claim"] in there[record["set_id"]].claims
+        self.ec2.clear_calls()
+        self.up()
+        assert find_taken(self.ec2) == []
+
+    @precondition(lambda self: self.state and self.state["sets"])
+    @rule(number=st.integers(0, SIZE - 1))
+    def somebody_deletes_a_set(self, number: int = 0) -> None:
+        assert self.state
+        set_id = sorted(self.state["sets"])[number % len(self.state["sets"])]
+        record = self.state["sets"][set_id]
+        for snapshot_id in record["snapshot_ids"]:
+            self.ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
+        self.gone_by_hand.add(set_id)
+        self.state = dict(self.start_provider().read(ID, self.state).outs or {})
+        assert set_id not in self.state["sets"]
+        self.ec2.clear_calls()
+
+    def _run(self, accident: Accident, *, force: bool) -> None:
+        provider = self.start_provider()
+        inputs = {"is_preview": False, "scope": self.scope, "region": "us-east-1", **self.program}
+        # For a forced replacement the engine passes no old inputs, and calls no diff().
+        checked = provider.check({} if force else self.state or {}, inputs)
+        assert checked.failures == []
+        with self.befalling(accident):
+            self._step(provider, dict(checked.inputs), accident, force=force)
+
     def _step(self, provider: FleetSetProvider, news: dict[str, Any], accident: Accident, *, force: bool) -> None:
         old, replaces = self.state, force
         if old is not None and not force:
@@ -235,27 +254,97 @@ class OneSetEach(RuleBasedStateMachine):
         return None
 
     def _claim(self, state: dict[str, Any]) -> None:
-        taken = [set_of(record) for record in state["sets"].values()]
-        adopted = {record["set_id"] for record in state["sets"].values() if record["outcome"] == "adopted"}
-        claim_sets(self._aws(), taken, claim=state["claim"], adopted=adopted, retry=Retry(consistency=0, throttle=5))
+        """What the program does once the state is written, without the wait."""
+        current = current_sets(state)
+        recorded = [status_from_state(current[key]) for key in state["instance_ids"] if key in current]
+        done = asyncio.run(finish_sets(self.connect(), recorded, claim=state["claim"], until="seen", timeout=1))
+        assert [status.failure for status in done] == [None] * len(recorded)
 
-    def _aws(self) -> Ec2:
-        return connect(self._provider()._settings.in_region("us-east-1"))
-
-    def _judge(self, before: Mapping[str, Any], held: Mapping[str, str], *, may_delete: bool, force: bool) -> None:
+    def _judge(self, *, force: bool) -> None:
         there = find_sets(self.ec2)
-        lost = before.keys() - there.keys()
-        assert not lost or may_delete
-        assert lost <= held.keys(), "deleted, and the state did not hold it"
-        # One that nobody holds is adopted by the next run. So there is never more than one for an intent.
-        now = self._held()
+        assert self.ec2.calls("DeleteSnapshot") == []
+        self.ever |= {set_id: found.ids for set_id, found in there.items()}
+        assert {key: found.ids for key, found in there.items()} == {
+            key: ids for key, ids in self.ever.items() if key not in self.gone_by_hand
+        }
+        self._judge_intents(there, force=force)
+        self.ec2.clear_calls()
+
+    def _judge_intents(self, there: Mapping[str, SetInEC2], *, force: bool) -> None:
+        """One that nobody holds is adopted by the next run. So there is never more than one for an intent."""
+        now = (self.state or {"sets": {}})["sets"]
         waiting = [found.token for set_id, found in there.items() if not found.claims and set_id not in now]
         assert len(waiting) == len(set(waiting)), "two sets for one intent"
         if force:
             self.forced |= set(waiting)
         for set_id in now:
             assert there[set_id].token not in set(waiting) - self.forced, "a set besides the one in the state"
-        self.ec2.clear_calls()
+
+
+class OneSetPerChange(Runs):
+    """`snapset backup` of one change, on two machines that share nothing: whatever fails, one set serves it.
+
+    A run is as `snapset.pipeline.backup` has it: a look without the engine, then the engine for what is missing.
+    """
+
+    def __init__(self, ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        super().__init__(ec2, monkeypatch)
+        self.homes = folder
+        self.fleet = [ec2.launch([(1, "/dev/sdf", {})]).instance_id for _ in range(2)]
+        self.states: dict[str, dict[str, Any]] = {}
+        self.ever: dict[str, set[str]] = {}
+        # A machine has no notes of the runs before: those of another example are none of its.
+        self.number = next(_numbers)
+
+    @rule(machine=st.sampled_from(["a", "b"]), accident=ACCIDENTS)
+    def backup(self, machine: str = "a", accident: Accident = NOTHING) -> None:
+        self.patch.setenv("XDG_STATE_HOME", str(self.homes / f"{self.number}-{machine}"))
+        with self.befalling(accident):
+            self._backup(machine, accident)
+        there = find_sets(self.ec2)
+        self.ever |= {set_id: found.ids for set_id, found in there.items()}
+        assert {set_id: found.ids for set_id, found in there.items()} == self.ever
+        tokens = [found.token for found in there.values()]
+        assert len(tokens) == len(set(tokens)), "two sets of an instance for the change"
+
+    @rule(machine=st.sampled_from(["a", "b"]))
+    def backup_again(self, machine: str = "a") -> None:
+        """After a run in which nothing fails, a set of each instance serves every run, on whichever machine."""
+        self.backup(machine)
+        there = find_sets(self.ec2)
+        assert len(there) == len(self.fleet)
+        for found in there.values():
+            assert len(found.ids) == 2
+            assert {len(snapshot.claims) for snapshot in found.snapshots.values()} == {1}
+            assert len(found.claims) == 1
+            assert {snapshot.tags[tags.DEVICE] for snapshot in found.snapshots.values()} == {ROOT_DEVICE, "/dev/sdf"}
+        for again in ("a", "b"):
+            self.ec2.clear_calls()
+            self.backup(again)
+            assert mutating(self.ec2.calls()) == []
+
+    def _backup(self, machine: str, accident: Accident) -> None:
+        ec2, shared = self.connect(), {"region": "us-east-1", "change_id": "release-42"}
+        wanted = [parse({**shared, "instance_id": instance_id}) for instance_id in self.fleet]
+        served, inspection = find_served(ec2, wanted, within=3600)
+        for instance_id, found in served.items():
+            complete_claim(ec2, found, volumes=inspection.volumes[instance_id])
+        missing = [instance_id for instance_id in self.fleet if instance_id not in served]
+        if not missing:
+            return
+        provider, old = self.start_provider(), self.states.get(machine)
+        inputs = {"is_preview": False, "scope": machine, "instance_ids": missing, "served_within": 3600.0, **shared}
+        news = dict(provider.check(old or {}, inputs).inputs)
+        new = dict((provider.update(ID, old, news) if old else provider.create(news)).outs or {})
+        if accident.unrecorded:
+            raise Killed
+        self.states[machine] = new
+        states = [state for key, state in current_sets(new).items() if key in missing]
+        recorded = [status_from_state(state, trusts_answer=True) for state in states]
+        asyncio.run(finish_sets(ec2, recorded, claim=new["claim"], until="seen", timeout=1, serves_anyone=True))
+
+
+_numbers = itertools.count()
 
 
 def test_each_instance_has_exactly_one_set_for_each_intent_whatever_fails(
@@ -266,3 +355,32 @@ def test_each_instance_has_exactly_one_set_for_each_intent_whatever_fails(
         monkeypatch.setenv(f"SNAPSET_{name}_SECONDS", value)
     machine: Any = partial(OneSetEach, ec2, monkeypatch)
     run_state_machine_as_test(machine, settings=SETTINGS)
+
+
+@pytest.fixture
+def change(ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], OneSetPerChange]:
+    for name, value in {"CONSISTENCY": "0", "LATE": "0", "THROTTLE": "5"}.items():
+        monkeypatch.setenv(f"SNAPSET_{name}_SECONDS", value)
+    return partial(OneSetPerChange, ec2, monkeypatch, tmp_path)
+
+
+def test_a_change_has_one_set_of_each_instance_whatever_fails_on_whichever_machine(change: Any) -> None:
+    shorter = settings(SETTINGS, max_examples=SETTINGS.max_examples // 3, stateful_step_count=6)
+    run_state_machine_as_test(change, settings=shorter)
+
+
+# Of two instances with two volumes each.
+KILLS = [
+    *(killed_at("create_snapshots", nth, after) for nth in range(2) for after in (False, True)),
+    UNRECORDED,
+    *(killed_at("add_tags", nth, after) for nth in range(4) for after in (False, True)),
+]
+
+
+@pytest.mark.parametrize("accident", KILLS, ids=lambda accident: accident.name)
+def test_another_machine_takes_up_what_a_killed_run_has_left(
+    change: Callable[[], OneSetPerChange], accident: Accident
+) -> None:
+    machines = change()
+    machines.backup("a", accident)
+    machines.backup_again("b")

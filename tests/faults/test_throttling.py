@@ -84,9 +84,11 @@ def test_after_the_last_retry_the_error_names_the_code_and_no_set_was_taken(
     scene.assert_exactly_one_set()
 
 
-def test_a_throttled_preflight_does_not_stop_the_backup(scene_of: Callable[..., Scene], ec2: EmbeddedEC2) -> None:
+def test_a_throttled_look_at_the_volumes_does_not_stop_the_backup(
+    scene_of: Callable[..., Scene], ec2: EmbeddedEC2
+) -> None:
     scene = scene_of("up")
-    ec2.fault(action="DescribeInstances", kind="error", code="RequestLimitExceeded", times=3)
+    ec2.fault(action="DescribeVolumes", kind="error", code="RequestLimitExceeded", times=3)
     scene.run().ok()
     assert ec2.faults_left() == []
     scene.assert_exactly_one_set()

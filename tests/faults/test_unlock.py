@@ -17,11 +17,13 @@ from support.project import Run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from snapset.emulator.client import LaunchedInstance
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
     from support.command_line import CommandLine
     from support.crash import Scene
 
 ENGINE_KILLED = Case("create", Place("CreateSnapshots", 1), "engine", "before")
+CHANGE = ("--change-id", "c", "--region", "us-east-1")
+STACK = "c.us-east-1"
 LOCK = {"pid": 4242, "username": "ci", "hostname": "runner-7", "timestamp": "2026-01-02T03:04:05.678+01:00"}
 
 
@@ -51,26 +53,26 @@ def test_the_lock_of_a_killed_run_is_shown_and_cleared_only_if_confirmed(
 ) -> None:
     scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
     scene.run_with(ENGINE_KILLED).failed()
-    [file] = scene.folder.glob("state/.pulumi/locks/organization/snapset/c/*.json")
+    [file] = scene.folder.glob("state/.pulumi/locks/organization/snapset/c.us-east-1/*.json")
     lock = json.loads(file.read_text())
     held = f"{lock['username']}@{lock['hostname']} (pid {lock['pid']}) holds it since {lock['timestamp'][:19]}"
 
-    nobody_to_ask = snapset("unlock", "--change-id", "c", "--json")
+    nobody_to_ask = snapset("unlock", *CHANGE, "--json")
     assert nobody_to_ask.code == 2
     assert held in nobody_to_ask.stderr
     assert re.search(r", \d+ s ago", nobody_to_ask.stderr)
     document = json.loads(nobody_to_ask.stdout)
-    assert (document["stack"], document["cleared"], document["locks"][0]["pid"]) == ("c", False, lock["pid"])
+    assert (document["stack"], document["cleared"], document["locks"][0]["pid"]) == (STACK, False, lock["pid"])
 
-    declined = answer(snapset, "unlock", "--change-id", "c", typed="n\n")
+    declined = answer(snapset, "unlock", *CHANGE, typed="n\n")
     assert declined.code == 1
     assert held in declined.stderr
     assert file.exists()
 
-    confirmed = answer(snapset, "unlock", "--change-id", "c", typed="y\n").ok()
+    confirmed = answer(snapset, "unlock", *CHANGE, typed="y\n").ok()
     assert "the lock is cleared" in confirmed.stdout
     assert not file.exists()
-    assert snapset("unlock", "--change-id", "c").ok().stdout == "stack c: nobody holds it\n"
+    assert snapset("unlock", *CHANGE).ok().stdout == f"stack {STACK}: nobody holds it\n"
     scene.run().ok()
     scene.assert_exactly_one_set()
 
@@ -97,24 +99,30 @@ def test_several_old_locks_are_all_shown_with_their_age(snapset: CommandLine) ->
 
 @pytest.mark.parametrize("content", ["", json.dumps({**LOCK, "username": "a\nb"})], ids=["empty", "other lines"])
 def test_a_lock_that_can_not_be_read_is_cleared_with_the_command_that_the_backup_names(
-    snapset: CommandLine, instance: LaunchedInstance, content: str
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, content: str
 ) -> None:
-    backup = ("backup", instance.instance_id, "--change-id", "c", "--no-wait", "--lock-timeout", "1s")
-    snapset(*backup).ok()
-    locks = snapset.folder / "state/.pulumi/locks/organization/snapset/c"
+    options = ("--change-id", "c", "--no-wait", "--lock-timeout", "1s")
+    snapset("backup", instance.instance_id, *options).ok()
+    # It has no set yet, so that the stack is needed again.
+    backup = ("backup", ec2.launch().instance_id, *options)
+    locks = snapset.folder / "state/.pulumi/locks/organization/snapset/c.us-east-1"
     locks.mkdir(parents=True, exist_ok=True)
     (locks / "1.json").write_text(content)
-    assert snapset(*backup).failed().stderr.endswith("clear its lock first: snapset unlock --change-id c\n")
-    cleared = snapset("unlock", "--change-id", "c", "--yes").ok()
-    assert cleared.stderr == "stack c: a lock that can't be read holds it\n"
+    assert (
+        snapset(*backup)
+        .failed()
+        .stderr.endswith("clear its lock first: snapset unlock --change-id c --region us-east-1\n")
+    )
+    cleared = snapset("unlock", *CHANGE, "--yes").ok()
+    assert cleared.stderr == f"stack {STACK}: a lock that can't be read holds it\n"
     assert list(locks.iterdir()) == []
     snapset(*backup).ok()
 
 
 def test_an_unknown_stack_is_bad_input_and_is_not_created(snapset: CommandLine) -> None:
-    missing = snapset("unlock", "--change-id", "nobody-ran-this", "--yes").failed()
+    missing = snapset("unlock", "--change-id", "nobody-ran-this", "--region", "us-east-1", "--yes").failed()
     assert missing.code == 2
-    assert missing.stderr.startswith("snapset: looking for stack nobody-ran-this: there is none in file://")
+    assert missing.stderr.startswith("snapset: looking for stack nobody-ran-this.us-east-1: there is none in file://")
     assert missing.stderr.count("\n") == 1
     assert not list(snapset.folder.glob("state/.pulumi/stacks/snapset/*"))
 

@@ -10,7 +10,7 @@ from snapset.emulator.client import EmbeddedEC2
 
 from support.engine_model import CREATED, DELETED, PROGRAM_ENDED, RECORDED, Killed
 
-CREATE, TAG, DELETE, DESCRIBE = "CreateSnapshots", "CreateTags", "DeleteSnapshot", "DescribeSnapshots"
+CREATE, TAG, DESCRIBE = "CreateSnapshots", "CreateTags", "DescribeSnapshots"
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,6 @@ KILLS = [
     killed(f"after {TAG}", 1),
     killed(f"after {TAG}", 2),
     killed(PROGRAM_ENDED),
-    killed(f"after {DELETE}"),
     killed(DELETED),
 ]
 NO_ANSWERS = [
@@ -155,16 +154,12 @@ REFUSALS = [
     denied(TAG, f"before {TAG}", claims=False),
     denied(TAG, f"after {TAG}", claims=False),
     denied(DESCRIBE, RECORDED, claims=False),
-    denied(DESCRIBE, PROGRAM_ENDED),
-    denied(DELETE, f"before {DELETE}"),
-    denied(DELETE, f"after {DELETE}"),
 ]
 # Each of these takes a second or more.
 SLOW = [
     throttled(patient=True, harmless=True),
     late("delay_after", harmless=True),
     late("delay"),
-    repeated(DELETE, "close_after"),
     repeated(TAG, "error"),
     unseen(),
 ]

@@ -7,8 +7,7 @@ Python SDK's dynamic/__main__.py:
   inputs are checked again, without old ones. A forced replacement (`--replace`) does only that second check.
 - A created resource is in the state before its outputs resolve in the program. A replaced resource stays in the
   state, marked for deletion, until it is deleted, after the program has ended.
-- If a create or the program fails, the run ends before any deletion. If a deletion fails, the run fails, but the
-  other deletions still happen, because the engine starts them in parallel.
+- If a create or the program fails, the run ends before any deletion. The engine deletes in parallel, in any order.
 - `destroy` and `refresh` cover everything in the state, marked resources included, and don't run the program.
 - Every run has its own provider process, and so its own provider.
 
@@ -69,14 +68,12 @@ class Run:
     """What one command did.
 
     created: the resources that it added to the state.
-    deleting: each resource that it asked the provider to delete, with all others that the state held then.
-    deleted: the resources that it removed from the state after deleting them.
+    deleted: the resources that it removed from the state after the provider's `delete`.
     """
 
     error: Exception | None = None
     killed: bool = False
     created: list[Resource] = field(default_factory=list)
-    deleting: list[tuple[Resource, list[Resource]]] = field(default_factory=list)
     deleted: list[Resource] = field(default_factory=list)
 
     @property
@@ -108,8 +105,8 @@ class Engine:
             self._delete(run, provider, [resource for resource in self.state if resource.marked], boundary)
         return run
 
-    def destroy(self, *, boundary: Boundary, oldest_first: bool) -> Run:
-        """`pulumi destroy`. The engine deletes in parallel, so either resource may come first."""
+    def destroy(self, *, boundary: Boundary, oldest_first: bool = True) -> Run:
+        """`pulumi destroy`."""
         with _running(boundary) as run:
             doomed = self.state if oldest_first else self.state[::-1]
             self._delete(run, self._start_provider(), list(doomed), boundary)
@@ -166,15 +163,10 @@ class Engine:
 
     def _delete(self, run: Run, provider: SnapshotSetProvider, doomed: list[Resource], boundary: Boundary) -> None:
         for resource in doomed:
-            run.deleting.append((resource, [other for other in self.state if other is not resource]))
-            try:
-                provider.delete(resource.id, _over_the_wire(resource.outputs))
-            except SnapsetError as error:
-                run.error = error
-            else:
-                boundary(DELETED)
-                self.state.remove(resource)
-                run.deleted.append(resource)
+            provider.delete(resource.id, _over_the_wire(resource.outputs))
+            boundary(DELETED)
+            self.state.remove(resource)
+            run.deleted.append(resource)
 
     def _replace(self, old: Resource, new: Resource) -> None:
         self.state[self.state.index(old)] = new

@@ -61,10 +61,6 @@ class RecordedState:
         resources: list[dict[str, Any]] = self.checkpoint["checkpoint"]["latest"]["resources"]
         return resources
 
-    def holds(self, kind: str) -> bool:
-        """Whether a resource of this class is in the state."""
-        return any(resource["type"].endswith(f":{kind}") for resource in self.resources)
-
     def _file(self, suffix: str) -> Path:
         return STATES / self.version / f"{self.name}.{suffix}"
 

@@ -9,11 +9,10 @@ from typing import Any
 from snapset.aws.ec2 import connect
 from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
-from snapset.retry import Retry
-from snapset.sets import preflight, tags
-from snapset.sets.claim import claim_set
-from snapset.sets.create import create_set
+from snapset.sets import tags
+from snapset.sets.claims import claim_set
 from snapset.sets.inputs import parse
+from snapset.sets.take import take_set as take
 
 ROOT, DATA, SCRATCH = "/dev/sda1", "/dev/sdf", "/dev/sdg"
 SIZES = {ROOT: 8, DATA: 20, SCRATCH: 100}
@@ -40,17 +39,26 @@ def launch_source(ec2: EmbeddedEC2) -> LaunchedInstance:
     return ec2.launch([(SIZES[DATA], DATA, {"Name": "data"}), (SIZES[SCRATCH], SCRATCH, {})])
 
 
+def launch_empty(ec2: EmbeddedEC2) -> str:
+    """A stopped instance without any volume."""
+    target = ec2.launch()
+    ec2.ec2().stop_instances(InstanceIds=[target.instance_id])
+    ec2.ec2().detach_volume(VolumeId=target.root_volume_id)
+    return target.instance_id
+
+
+def settings_of(ec2: EmbeddedEC2) -> AwsSettings:
+    return AwsSettings(region=ec2.region, endpoint_url=ec2.endpoint, access_key="testing", secret_key="testing")
+
+
 def take_set(ec2: EmbeddedEC2, instance: LaunchedInstance, *, marked: bool = True, **inputs: Any) -> str:
     """Take a set of the instance, mark it with claim and devices as a program does, and return its id."""
-    aws = connect(
-        AwsSettings(region=ec2.region, endpoint_url=ec2.endpoint, access_key="testing", secret_key="testing")
-    )
+    aws = connect(settings_of(ec2))
     wanted = {"instance_id": instance.instance_id, "region": ec2.region, "copy_tags_from_source": "volume"}
     parsed = parse({**wanted, "tags": {"app": "shop"}, **inputs})
-    volumes = preflight.volumes_of(parsed, aws.describe_instance(instance.instance_id))
-    taken = create_set(aws, parsed, volumes=volumes, retry=Retry()).set
+    taken = take(aws, parsed).set
     if marked:
-        claim_set(aws, taken, claim=tags.new_claim(), retry=Retry())
+        claim_set(aws, taken, claim=tags.new_claim())
     return taken.set_id
 
 

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from snapset.aws.ec2 import Ec2
+from snapset.limits import Limits
 from snapset.sets import tags
 
-from support.restores import DATA, ROOT, SCRATCH, restored_in, snapshots_of, take_set
+from support.restores import DATA, ROOT, SCRATCH, restored_in, settings_of, snapshots_of, take_set
 
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 DEVICES = (ROOT, DATA, SCRATCH)
+LIMITS = Limits(consistency=2, throttle=10, late=2, volume=20)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,11 @@ class Deployed:
     @property
     def instance_id(self) -> str:
         return self.instance.instance_id
+
+
+def connect(ec2: EmbeddedEC2) -> Ec2:
+    """snapset's own EC2, on the embedded one."""
+    return Ec2(settings_of(ec2), LIMITS)
 
 
 def deploy(ec2: EmbeddedEC2, *, running: bool = True) -> Deployed:

@@ -21,7 +21,7 @@ class Snapshot:
 
     @property
     def claims(self) -> set[str]:
-        return tags.claims_of(self.tags)
+        return {self.tags[tags.CLAIM]} if self.tags.get(tags.CLAIM) else set()
 
 
 @dataclass(frozen=True)

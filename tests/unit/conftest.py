@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
-from snapset.aws.ec2 import Ec2, connect
+from snapset.aws.ec2 import Ec2, _clients_for
 from snapset.aws.session import _session
 from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
-from snapset.retry import Retry
-from snapset.sets.claim import claim_set
-from snapset.sets.create import create_set
+from snapset.limits import Limits
+from snapset.sets.claims import claim_set
 from snapset.sets.find import find_set
 from snapset.sets.inputs import SetInputs, parse
 from snapset.sets.model import SnapshotSet
+from snapset.sets.take import take_set
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -45,10 +45,10 @@ def no_account(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_memory() -> Iterator[None]:
     """Forget the sessions and clients of other tests, and let others forget those of this one."""
     _session.cache_clear()
-    connect.cache_clear()
+    _clients_for.cache_clear()
     yield
     _session.cache_clear()
-    connect.cache_clear()
+    _clients_for.cache_clear()
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def settings(no_account: None, ec2: EmbeddedEC2) -> AwsSettings:
 @pytest.fixture
 def aws(settings: AwsSettings) -> Ec2:
     """snapset's own EC2, on the embedded one."""
-    return connect(settings)
+    return Ec2(settings, Limits())
 
 
 @pytest.fixture
@@ -100,11 +100,9 @@ def sets_in(client: EC2Client) -> Callable[[], dict[str, list[Any]]]:
 @pytest.fixture
 def claimed(aws: Ec2, inputs: SetInputs, instance: LaunchedInstance, ec2: EmbeddedEC2) -> SnapshotSet:
     """A completed set of the instance that a stack has claimed, as its tags have it; no call is in the log."""
-    volumes = {volume_id: device for device, volume_id in instance.volume_ids.items()}
-    retry = Retry()
-    taken = create_set(aws, inputs, volumes=volumes, retry=retry).set
-    claim_set(aws, taken, claim="mine", retry=retry)
-    found = find_set(aws, taken.set_id, retry=retry)
+    taken = take_set(aws, inputs).set
+    claim_set(aws, taken, claim="mine")
+    found = find_set(aws, taken.set_id)
     ec2.clear_calls()
     return found
 

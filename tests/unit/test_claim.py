@@ -1,33 +1,36 @@
-"""Claiming and deleting a set."""
+"""Claiming sets: what is marked, whose claim it is, and that one bad snapshot keeps no other from its marks."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Snapshot
+from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2
-from snapset.retry import Retry
-from snapset.sets import tags
-from snapset.sets.claim import announce_claim, claim_set, delete_set, delete_snapshots, find_other_claims
+from snapset.limits import Limits
+from snapset.sets.claims import claim_set, claim_sets, find_other_claims
+from snapset.sets.finish import SetStatus, finish_sets
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
 from snapset.sets.volume_tag import VolumeAttributes
 
-if TYPE_CHECKING:
-    from mypy_boto3_ec2 import EC2Client
-
 GONE = "snap-0123456789abcdef0"
 DATA, SCRATCH = "/dev/sdf", "/dev/sdg"
-SET, OTHER_SET = "set-0123456789abcdef0", "set-0fedcba9876543210"
+SET = "set-0123456789abcdef0"
 
-SHORT = Retry(consistency=10, throttle=20)
+SHORT = Limits(consistency=10, throttle=20)
 
 Look = Callable[[], dict[str, Snapshot]]
+
+
+@pytest.fixture
+def aws(settings: AwsSettings) -> Ec2:
+    return Ec2(settings, SHORT)
 
 
 @pytest.fixture
@@ -43,71 +46,61 @@ def taken(unclaimed: SnapshotSet) -> list[str]:
     return unclaimed.snapshot_ids
 
 
+@pytest.fixture
+def look(aws: Ec2, taken: list[str]) -> Look:
+    return lambda: {snapshot.snapshot_id: snapshot for snapshot in aws.describe_snapshots(taken)}
+
+
 def part_of(taken: SnapshotSet, *snapshot_ids: str) -> SnapshotSet:
     """The set with these of its snapshots only."""
     kept = tuple(snapshot for snapshot in taken.snapshots if snapshot.snapshot_id in snapshot_ids)
     return replace(taken, snapshots=kept)
 
 
-@pytest.fixture
-def look(aws: Ec2, taken: list[str]) -> Look:
-    return lambda: {snapshot.snapshot_id: snapshot for snapshot in aws.describe_snapshots(taken)}
+def claims_in(seen: dict[str, Snapshot]) -> list[str | None]:
+    return [snapshot.tags.get("snapset:claim") for snapshot in seen.values()]
 
 
-@pytest.fixture
-def use_in_image(client: EC2Client) -> Callable[[str], str]:
-    """Register an image that uses the snapshot; returns the image's id."""
-
-    def register(snapshot_id: str) -> str:
-        mapping: Any = {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": snapshot_id}}
-        return client.register_image(
-            Name=f"of {snapshot_id}", RootDeviceName="/dev/sda1", BlockDeviceMappings=[mapping]
-        )["ImageId"]
-
-    return register
-
-
-def test_a_claim_marks_every_snapshot_with_its_device_its_own_id_and_the_count_and_keeps_the_other_tags(
+def test_a_claim_marks_every_snapshot_with_all_that_a_restore_has_to_know_and_keeps_the_other_tags(
     aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
     before = look()
     devices = dict(zip(taken, [DATA, SCRATCH, ""], strict=True))
-    claim_set(aws, replace(unclaimed, devices=devices), claim="mine", retry=SHORT)
     volumes = {
         volume.volume_id: VolumeAttributes.of(volume).text()
         for volume in aws.describe_volumes(list(unclaimed.volume_ids))
     }
-    for snapshot_id, snapshot in look().items():
-        assert snapshot.tags == {
-            **before[snapshot_id].tags,
-            "snapset:claim": "mine",
-            "snapset:count": "3",
-            "snapset:device": devices[snapshot_id],
-            "snapset:devices": "sdf,sdg",
-            "snapset:volume": volumes[snapshot.volume_id],
-            "snapset:snapshot": snapshot_id,
-        }
+    # It can be repeated.
+    for _ in range(2):
+        claim_set(aws, replace(unclaimed, devices=devices), claim="mine")
+        for snapshot_id, snapshot in look().items():
+            assert snapshot.tags == {
+                **before[snapshot_id].tags,
+                "snapset:claim": "mine",
+                "snapset:count": "3",
+                "snapset:device": devices[snapshot_id],
+                "snapset:devices": "sdf,sdg",
+                "snapset:volume": volumes[snapshot.volume_id],
+                "snapset:snapshot": snapshot_id,
+            }
 
 
 def test_the_count_is_that_of_the_whole_set_whatever_part_of_it_is_claimed(
     aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
-    claim_set(aws, part_of(unclaimed, taken[1]), claim="mine", retry=SHORT)
-    assert [snapshot.tags.get("snapset:count") for snapshot in look().values()].count("3") == 1
-    assert look()[taken[1]].tags["snapset:count"] == "3"
-
-
-def test_a_claim_can_be_repeated(aws: Ec2, unclaimed: SnapshotSet, look: Look) -> None:
-    for _ in range(2):
-        claim_set(aws, unclaimed, claim="mine", retry=SHORT)
-    assert {snapshot.tags["snapset:claim"] for snapshot in look().values()} == {"mine"}
+    claim_set(aws, part_of(unclaimed, taken[1]), claim="mine")
+    assert {key: snapshot.tags.get("snapset:count") for key, snapshot in look().items()} == {
+        taken[0]: None,
+        taken[1]: "3",
+        taken[2]: None,
+    }
 
 
 def test_a_claim_waits_for_a_snapshot_that_not_all_of_ec2_knows_yet(
     aws: Ec2, ec2: EmbeddedEC2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
     ec2.fault(action="CreateTags", kind="error", code="InvalidSnapshot.NotFound")
-    claim_set(aws, part_of(unclaimed, taken[0]), claim="mine", retry=SHORT)
+    claim_set(aws, part_of(unclaimed, taken[0]), claim="mine")
     assert look()[taken[0]].tags["snapset:claim"] == "mine"
 
 
@@ -115,149 +108,108 @@ def test_a_claim_of_a_snapshot_that_stays_unknown_fails(aws: Ec2, unclaimed: Sna
     gone = replace(unclaimed.snapshots[0], snapshot_id=GONE)
     unknown = SnapshotSet.of([gone], set_id=SET, instance_id=unclaimed.instance_id, count=1)
     with pytest.raises(errors.NotFoundError, match=GONE):
-        claim_set(aws, unknown, claim="mine", retry=replace(SHORT, consistency=0))
-
-
-def test_an_announced_claim_is_no_claim_yet_but_names_the_resource_that_is_about_to_hold_the_set(
-    aws: Ec2, unclaimed: SnapshotSet, look: Look
-) -> None:
-    announce_claim(aws, [unclaimed], claim="mine", retry=SHORT)
-    assert [tags.claims_of(snapshot.tags) for snapshot in look().values()] == [set()] * 3
-    assert [tags.claimants_of(snapshot.tags) for snapshot in look().values()] == [{"mine"}] * 3
-    claim_set(aws, unclaimed, claim="mine", retry=SHORT, adopted=True)
-    assert [tags.claims_of(snapshot.tags) for snapshot in look().values()] == [{"mine"}] * 3
-
-
-def test_the_claims_of_two_resources_do_not_overwrite_each_other(
-    aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
-) -> None:
-    announce_claim(aws, [unclaimed], claim="adopter", retry=SHORT)
-    claim_set(aws, unclaimed, claim="taker", retry=SHORT)
-    claim_set(aws, unclaimed, claim="adopter", retry=SHORT, adopted=True)
-    assert [tags.claims_of(snapshot.tags) for snapshot in look().values()] == [{"taker", "adopter"}] * 3
-    assert set(find_other_claims(aws, taken, claim="adopter")) == set(taken)
-    for claim in ("taker", "adopter"):
-        assert set(delete_set(aws, taken, set_id=SET, claim=claim, retry=SHORT)) == set(taken)
-    assert len(look()) == 3
+        claim_set(Ec2(aws.settings, replace(SHORT, consistency=0)), unknown, claim="mine")
 
 
 def test_a_throttled_claim_is_repeated(aws: Ec2, ec2: EmbeddedEC2, unclaimed: SnapshotSet, look: Look) -> None:
     ec2.fault(action="CreateTags", kind="error", code="RequestLimitExceeded", times=4)
-    claim_set(aws, unclaimed, claim="mine", retry=SHORT)
-    assert [tags.claims_of(snapshot.tags) for snapshot in look().values()] == [{"mine"}] * 3
+    claim_set(aws, unclaimed, claim="mine")
+    assert claims_in(look()) == ["mine"] * 3
 
 
-def test_what_another_resource_is_about_to_hold_stays(
-    aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
+def test_only_the_snapshots_that_are_to_blame_are_not_claimed_and_their_set_is_named(
+    aws: Ec2, ec2: EmbeddedEC2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
-    announce_claim(aws, [unclaimed], claim="theirs", retry=SHORT)
-    assert set(delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)) == set(taken)
-    assert len(look()) == 3
+    ec2.fault(action="CreateTags", kind="deny", match=taken[1])
+    # They have the same marks, so they share a call.
+    alike = dict.fromkeys(unclaimed.volume_ids, '{"type":"gp3"}')
+    failures = claim_sets(aws, [unclaimed], claim="mine", attributes=alike)
+    assert {set_id: error.code for set_id, error in failures.items()} == {SET: "UnauthorizedOperation"}
+    assert [key for key, snapshot in look().items() if "snapset:claim" not in snapshot.tags] == [taken[1]]
 
 
-def test_deleting_a_set_deletes_every_snapshot_and_no_other(
-    aws: Ec2, inputs: SetInputs, taken: list[str], look: Look
+def test_where_the_volumes_can_not_be_described_the_rest_is_marked_and_that_is_said(
+    aws: Ec2, ec2: EmbeddedEC2, unclaimed: SnapshotSet, look: Look
 ) -> None:
-    made = aws.create_snapshots(inputs.request(set_id=OTHER_SET))
-    others = [snapshot.snapshot_id for snapshot in made]
-    assert delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT) == []
-    assert look() == {}
-    assert len(aws.describe_snapshots(others)) == 3
+    ec2.fault(action="DescribeVolumes", kind="deny")
+    said: list[str] = []
+    claim_set(aws.saying(said.append), unclaimed, claim="mine")
+    assert claims_in(look()) == ["mine"] * 3
+    assert not any("snapset:volume" in snapshot.tags for snapshot in look().values())
+    [text] = said
+    assert text.startswith(f"warning: {SET}: the types of the volumes are not recorded: describing volumes in ")
 
 
-def test_what_is_gone_already_counts_as_deleted(
-    aws: Ec2, ec2: EmbeddedEC2, client: EC2Client, taken: list[str], look: Look
-) -> None:
-    client.delete_snapshot(SnapshotId=taken[0])
-    # The next one goes between the look at the set and its own turn.
-    ec2.fault(action="DeleteSnapshot", kind="error", code="InvalidSnapshot.NotFound", match=taken[1])
-    delete_set(aws, [*taken, GONE], set_id=SET, claim="mine", retry=SHORT)
-    assert set(look()) == {taken[1]}
-
-
-def test_a_lost_answer_of_a_deletion_is_asked_for_again(
-    aws: Ec2, ec2: EmbeddedEC2, taken: list[str], look: Look
-) -> None:
-    ec2.fault(action="DeleteSnapshot", kind="close_after")
-    delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)
-    assert look() == {}
-
-
-def test_a_snapshot_in_use_is_named_with_its_image_and_the_rest_is_deleted(
-    aws: Ec2, taken: list[str], look: Look, use_in_image: Callable[[str], str]
-) -> None:
-    image = use_in_image(taken[0])
-    with pytest.raises(errors.SnapsetError) as caught:
-        delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)
-    text = str(caught.value)
-    assert text.startswith(f"deleting {SET}: 1 of 3 snapshots stay: deleting {taken[0]}: InvalidSnapshot.InUse: ")
-    assert image in text
-    assert "\n" not in text
-    assert not [snapshot_id for snapshot_id in taken[1:] if snapshot_id in text]
-    assert set(look()) == {taken[0]}
-
-
-def test_all_that_stay_are_named_together(
-    aws: Ec2,
-    ec2: EmbeddedEC2,
-    taken: list[str],
-    look: Look,
-    use_in_image: Callable[[str], str],
-) -> None:
-    used, _, locked = taken
-    use_in_image(used)
-    ec2.lock([locked])
-    with pytest.raises(errors.SnapsetError, match="2 of 3 snapshots stay") as caught:
-        delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)
-    assert all(f"deleting {snapshot_id}: " in str(caught.value) for snapshot_id in (used, locked))
-    assert set(look()) == {used, locked}
-    ec2.unlock([locked])
-    with pytest.raises(errors.SnapsetError, match="1 of 3 snapshots stay"):
-        delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)
-    assert set(look()) == {used}
-
-
-def test_without_the_permission_to_delete_the_error_says_so(
-    aws: Ec2, ec2: EmbeddedEC2, taken: list[str], look: Look
-) -> None:
-    ec2.fault(action="DeleteSnapshot", kind="deny")
-    with pytest.raises(errors.NotPermittedError, match=r"Allow ec2:DeleteSnapshot\."):
-        delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT)
-    assert len(look()) == 3
-    assert len(ec2.calls("DeleteSnapshot")) == 3
-
-
-def test_of_a_set_that_another_resource_has_claimed_in_part_nothing_is_deleted(
-    aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
+def test_the_claims_of_others_are_told_from_the_own_and_from_none(
+    aws: Ec2, unclaimed: SnapshotSet, taken: list[str]
 ) -> None:
     theirs, own, _ = taken
-    claim_set(aws, part_of(unclaimed, theirs), claim="theirs", retry=SHORT)
-    claim_set(aws, part_of(unclaimed, own), claim="mine", retry=SHORT)
-    assert delete_set(aws, taken, set_id=SET, claim="mine", retry=SHORT) == [theirs]
-    assert set(look()) == set(taken)
+    claim_set(aws, part_of(unclaimed, theirs), claim="theirs")
+    claim_set(aws, part_of(unclaimed, own), claim="mine")
+    assert find_other_claims(aws, [*taken, GONE], claim="mine") == [theirs]
 
 
-def test_a_throttled_deletion_is_tried_again_and_said(
-    aws: Ec2, ec2: EmbeddedEC2, taken: list[str], look: Look
+def finish(
+    ec2: Ec2, taken: SnapshotSet, *, outcome: str, serves_anyone: bool = False, told: list[str] | None = None
+) -> SetStatus:
+    """Finish a set that the state of `mine` holds."""
+    status = SetStatus(set=taken, outcome=outcome)
+    tell = (told if told is not None else []).append
+    finishing = finish_sets(
+        ec2, [status], claim="mine", until="completed", timeout=30, serves_anyone=serves_anyone, tell=tell
+    )
+    [finished] = asyncio.run(finishing)
+    return finished
+
+
+@pytest.mark.parametrize("outcome", ["created", "adopted"])
+def test_a_set_that_the_state_holds_is_claimed_once_and_waited_for(
+    aws: Ec2, ec2: EmbeddedEC2, unclaimed: SnapshotSet, look: Look, outcome: str
 ) -> None:
-    ec2.fault(action="DeleteSnapshot", kind="error", code="RequestLimitExceeded", times=4, match=taken[1])
-    said: list[str] = []
-    assert delete_snapshots(aws, taken, retry=SHORT.saying(said.append)) == {}
-    assert look() == {}
-    assert said
-    assert all(text.startswith(f"deleting {taken[1]}: RequestLimitExceeded: trying again in ") for text in said)
+    told: list[str] = []
+    finished = finish(aws, unclaimed, outcome=outcome, told=told)
+    assert (finished.outcome, finished.completed, finished.failure) == (outcome, True, None)
+    assert claims_in(look()) == ["mine"] * 3
+    assert [text.split(":")[0] for text in told] == ([f"adopted {SET}"] if outcome == "adopted" else [])
+    ec2.clear_calls()
+    again = finish(aws, unclaimed, outcome=outcome)
+    assert (again.outcome, again.completed) == ("unchanged", True)
+    assert ec2.calls("CreateTags") == []
 
 
-def test_why_snapshots_stay_is_told_of_each(
-    aws: Ec2, ec2: EmbeddedEC2, taken: list[str], look: Look, use_in_image: Callable[[str], str]
+def test_an_adopted_set_that_another_resource_claims_meanwhile_is_left_to_it(
+    aws: Ec2, unclaimed: SnapshotSet, taken: list[str], look: Look
 ) -> None:
-    used, denied, free = taken
-    use_in_image(used)
-    ec2.fault(action="DeleteSnapshot", kind="deny", match=denied)
-    kept = delete_snapshots(aws, [*taken, GONE], retry=SHORT)
-    assert {snapshot_id: error.code for snapshot_id, error in kept.items()} == {
-        used: "InvalidSnapshot.InUse",
-        denied: "UnauthorizedOperation",
-    }
-    assert set(look()) == {used, denied}
-    assert free not in look()
+    claim_set(aws, part_of(unclaimed, taken[0]), claim="theirs")
+    finished = finish(aws, unclaimed, outcome="adopted")
+    assert str(finished.failure) == (
+        f"adopting {SET}: another resource has claimed it meanwhile. "
+        f"Run it again: then a set of its own is taken of {unclaimed.instance_id}."
+    )
+    # A change is served by whoever holds the set.
+    assert finish(aws, unclaimed, outcome="adopted", serves_anyone=True).outcome == "unchanged"
+    assert claims_in(look()).count("mine") == 0
+
+
+@pytest.mark.parametrize("outcome", ["created", "adopted"])
+def test_an_adopted_set_that_can_not_be_claimed_is_no_backup_and_an_own_one_is(
+    aws: Ec2, ec2: EmbeddedEC2, unclaimed: SnapshotSet, outcome: str
+) -> None:
+    ec2.fault(action="CreateTags", kind="deny")
+    told: list[str] = []
+    finished = finish(aws, unclaimed, outcome=outcome, told=told)
+    assert finished.completed == (outcome == "created")
+    assert isinstance(finished.failure, errors.NotPermittedError) == (outcome == "adopted")
+    assert (outcome == "created") == told[0].startswith(f"warning: {SET} is taken, but its snapshots could not be ")
+
+
+def test_a_set_in_error_or_gone_is_no_backup(
+    aws: Ec2, ec2: EmbeddedEC2, unclaimed: SnapshotSet, taken: list[str]
+) -> None:
+    impatient = Ec2(aws.settings, replace(SHORT, consistency=0))
+    aws.delete_snapshot(taken[0])
+    gone = finish(impatient, unclaimed, outcome="created")
+    assert isinstance(gone.failure, errors.SetFailedError)
+    ec2.fail(taken[1:2])
+    failed = finish(impatient, unclaimed, outcome="created")
+    assert (failed.completed, type(failed.failure)) == (False, errors.SetFailedError)

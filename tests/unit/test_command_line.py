@@ -53,11 +53,8 @@ def test_the_help_fits_a_terminal(help_of_snapset: str, help_of_backup: str) -> 
         assert max(len(line.rstrip()) for line in text.splitlines()) <= WIDTH
 
 
-def test_the_help_shows_an_example(help_of_snapset: str) -> None:
+def test_the_help_shows_an_example_that_is_valid(help_of_snapset: str, help_of_backup: str) -> None:
     assert "Example: snapset backup i-" in help_of_snapset
-
-
-def test_the_help_of_backup_shows_an_example_that_is_valid(help_of_backup: str) -> None:
     [example] = re.findall(r"Example: snapset (.*)", help_of_backup)
     assert example.split() == ["backup", INSTANCE, "--change-id", '"$GIT_SHA"', "--json"]
 
@@ -73,11 +70,11 @@ def test_the_help_names_every_exit_code(help_of_snapset: str, help_of_backup: st
 
 def test_the_help_names_every_option_of_the_design(help_of_backup: str) -> None:
     options = "exclude-boot exclude-volume tag copy-tags description outpost-arn location change-id stack region"
-    options += " profile on-delete wait no-wait timeout preview json"
+    options += " served-within profile wait no-wait timeout lock-timeout preview json"
     assert not [option for option in options.split() if f"--{option} " not in f"{help_of_backup} "]
 
 
-@pytest.mark.parametrize("command", ["list", "show", "wait", "prune", "schema"])
+@pytest.mark.parametrize("command", ["list", "show", "wait", "prune", "delete", "schema"])
 def test_the_help_of_every_command_shows_an_example_and_fits_a_terminal(command: str) -> None:
     ran = snapset(command, "--help")
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -106,6 +103,7 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
             ["backup", INSTANCE, "--timeout", "soon"],
             "reading --timeout: 'soon' is not a duration. Use 90s, 30m or 2h.",
         ),
+        (["backup", INSTANCE, "--served-within", "24"], "reading --served-within: '24' has no unit. Use 90s, 12h or"),
         (["backup", INSTANCE, "--change-id", " "], "reading --change-id: ' ' names no change."),
         (["backup", INSTANCE, "--change-id", "a\x1b"], "reading --change-id: 'a\\x1b' can't be printed."),
         (["rollback", INSTANCE, "--change-id", ""], "reading --change-id: it is empty, as a variable is that is"),
@@ -122,6 +120,8 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
         (["list", "--region", "mars"], "reading --region: 'mars' is not a Region"),
         (["show", "set-1"], "reading SET_ID: 'set-1' is not the id of a set"),
         (["wait", "set-0123456789abcdef0", "--timeout", "soon"], "reading --timeout: 'soon' is not a duration"),
+        (["delete", "set-1"], "reading SET: 'set-1' is not the id of a set"),
+        (["unlock", "--stack", "a", "--change-id", "b"], "reading the options: name the stack by either --stack or"),
         (["prune"], "reading the rule: give --keep-last, --keep-daily, --older-than or another one."),
         (["prune", "--keep-last", "1", "--older-than", ""], "reading --older-than: it is empty, as a variable is"),
         (["prune", "--pin", "set-1"], "reading --pin: 'set-1' is not the id of a set"),
@@ -161,7 +161,39 @@ def test_bad_usage_is_exit_code_2_one_line_and_one_document(arguments: list[str]
     ran = snapset(*arguments, "--json")
     assert ran.returncode == 2
     assert re.fullmatch(r"snapset: reading the arguments: .*\. See snapset( [a-z]+)? --help\.\n", ran.stderr)
-    assert json.loads(ran.stdout)["error"]["message"] == ran.stderr.removeprefix("snapset: ").rstrip("\n")
+    assert error_in(ran)["message"] == ran.stderr.removeprefix("snapset: ").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["backup"],
+        ["check", "--max-age", "24"],
+        ["delete", "set-1"],
+        ["doctor", "--region", "mars"],
+        ["list", "--ids"],
+        ["prune"],
+        ["restore", "set-1"],
+        ["rollback", "i-1"],
+        ["show", "set-1"],
+        ["unlock"],
+        ["wait", "set-1"],
+        ["list", ""],
+    ],
+    ids=" ".join,
+)
+def test_no_document_is_without_a_version(arguments: list[str]) -> None:
+    ran = snapset(*arguments, "--json")
+    assert ran.returncode == 2
+    assert f"snapset: {error_in(ran)['message']}\n" in ran.stderr
+
+
+def error_in(ran: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """The error in the one document of a run, which begins with its version."""
+    document = json.loads(ran.stdout)
+    assert next(iter(document.items())) == ("version", 1)
+    error: dict[str, str] = document["error"]
+    return error
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -180,7 +212,7 @@ from snapset.__main__ import main; main()
 """
     ran = snapset("list", "--json", program=early)
     assert (ran.returncode, ran.stderr) == (130, "snapset: interrupted\n")
-    assert json.loads(ran.stdout)["error"]["type"] == "Interrupted"
+    assert error_in(ran)["type"] == "Interrupted"
 
 
 @pytest.mark.parametrize(

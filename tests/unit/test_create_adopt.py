@@ -1,4 +1,4 @@
-"""`create_set`: it adopts the set that an earlier run took and could not record, and no other."""
+"""`take_set`: it adopts the set that an earlier run took and could not record, and no other."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 from snapset.aws.ec2 import Ec2
+from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
-from snapset.retry import Retry
-from snapset.sets.create import Taken, create_set
+from snapset.limits import Limits
+from snapset.sets.create import Taken
 from snapset.sets.inputs import SetInputs
 from snapset.sets.tags import own_tags
+from snapset.sets.take import take_set
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
-SHORT = Retry(consistency=0.4)
+SHORT = Limits(consistency=0.4)
 OLD_SET = "set-0123456789abcdef0"
 
 LeaveBehind = Callable[..., list[str]]
@@ -29,9 +31,8 @@ def assert_new(taken: Taken) -> None:
 
 
 @pytest.fixture
-def volumes(instance: LaunchedInstance) -> dict[str, str]:
-    """The devices of the instance's volumes by volume id."""
-    return {volume_id: device for device, volume_id in instance.volume_ids.items()}
+def aws(settings: AwsSettings) -> Ec2:
+    return Ec2(settings, SHORT)
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def leave_behind(client: EC2Client, inputs: SetInputs) -> LeaveBehind:
             instance_id=inputs.instance_id,
             change_id=inputs.change_id,
             count=None,
-            on_delete="retain",
+            excluded="",
             volumes_copied=False,
         )
         answer = client.create_snapshots(
@@ -60,86 +61,69 @@ def leave_behind(client: EC2Client, inputs: SetInputs) -> LeaveBehind:
 
 
 def test_an_unclaimed_healthy_recent_set_of_the_same_intent_is_adopted(
-    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, volumes: dict[str, str], leave_behind: LeaveBehind
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, instance: LaunchedInstance, leave_behind: LeaveBehind
 ) -> None:
     ec2.settings(snapshot_seconds=float("inf"))
     left = leave_behind()
     ec2.clear_calls()
-    found = create_set(aws, inputs, volumes=volumes, retry=SHORT)
+    found = take_set(aws, inputs)
     assert found.outcome == "adopted"
     assert found.set.set_id == OLD_SET
     assert set(found.set.snapshot_ids) == set(left)
-    assert found.set.devices == {
-        snapshot.snapshot_id: volumes[snapshot.volume_id] for snapshot in found.set.snapshots
-    }
+    devices = {found.set.devices[snapshot.snapshot_id]: snapshot.volume_id for snapshot in found.set.snapshots}
+    assert devices == instance.volume_ids
     assert ec2.calls("CreateSnapshots") == []
 
 
-def test_of_a_set_whose_volumes_are_not_known_the_token_decides(
-    aws: Ec2, inputs: SetInputs, leave_behind: LeaveBehind
-) -> None:
-    leave_behind()
-    assert create_set(aws, inputs, volumes=None, retry=SHORT).set.set_id == OLD_SET
-
-
-def test_a_set_of_another_intent_is_not_adopted(
-    aws: Ec2, inputs: SetInputs, volumes: dict[str, str], leave_behind: LeaveBehind
-) -> None:
+def test_a_set_of_another_intent_is_not_adopted(aws: Ec2, inputs: SetInputs, leave_behind: LeaveBehind) -> None:
     leave_behind(token=replace(inputs, triggers="another").token)
-    taken = create_set(aws, inputs, volumes=volumes, retry=SHORT)
-    assert_new(taken)
+    assert_new(take_set(aws, inputs))
 
 
 def test_a_set_of_which_one_snapshot_is_claimed_is_not_adopted(
-    aws: Ec2, inputs: SetInputs, volumes: dict[str, str], leave_behind: LeaveBehind, client: EC2Client
+    aws: Ec2, inputs: SetInputs, leave_behind: LeaveBehind, client: EC2Client
 ) -> None:
     *_, last = leave_behind()
     client.create_tags(Resources=[last], Tags=[{"Key": "snapset:claim", "Value": "another"}])
-    taken = create_set(aws, inputs, volumes=volumes, retry=SHORT)
-    assert_new(taken)
+    assert_new(take_set(aws, inputs))
 
 
 def test_a_set_in_error_is_not_adopted(
-    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, volumes: dict[str, str], leave_behind: LeaveBehind
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, leave_behind: LeaveBehind
 ) -> None:
     ec2.fail(leave_behind())
-    taken = create_set(aws, inputs, volumes=volumes, retry=SHORT)
-    assert_new(taken)
+    assert_new(take_set(aws, inputs))
 
 
-def test_a_set_is_adopted_up_to_an_age_and_not_beyond(
-    aws: Ec2, inputs: SetInputs, volumes: dict[str, str], leave_behind: LeaveBehind
-) -> None:
+def test_a_set_is_adopted_up_to_an_age_and_not_beyond(aws: Ec2, inputs: SetInputs, leave_behind: LeaveBehind) -> None:
     leave_behind()
-    assert create_set(aws, inputs, volumes=volumes, retry=replace(SHORT, adoption=600)).outcome == "adopted"
-    taken = create_set(aws, inputs, volumes=volumes, retry=replace(SHORT, adoption=0))
-    assert_new(taken)
+    assert take_set(Ec2(aws.settings, replace(SHORT, adoption=600)), inputs).outcome == "adopted"
+    assert_new(take_set(Ec2(aws.settings, replace(SHORT, adoption=0)), inputs))
 
 
 def test_a_set_of_fewer_volumes_is_not_adopted(
-    aws: Ec2, inputs: SetInputs, volumes: dict[str, str], leave_behind: LeaveBehind
+    aws: Ec2, inputs: SetInputs, instance: LaunchedInstance, leave_behind: LeaveBehind
 ) -> None:
     leave_behind(exclude_boot=True)
-    taken = create_set(aws, inputs, volumes=volumes, retry=SHORT)
+    taken = take_set(aws, inputs)
     assert_new(taken)
-    assert taken.set.volume_ids == volumes.keys()
+    assert taken.set.volume_ids == set(instance.volume_ids.values())
 
 
 def test_a_set_of_more_volumes_is_not_adopted(
-    aws: Ec2, inputs: SetInputs, instance: LaunchedInstance, volumes: dict[str, str], leave_behind: LeaveBehind
+    aws: Ec2, inputs: SetInputs, instance: LaunchedInstance, leave_behind: LeaveBehind
 ) -> None:
     inputs = replace(inputs, exclude_boot_volume=True)
     # Of the same intent, but of what the instance had attached by then.
     leave_behind(token=inputs.token)
-    without_root = {key: device for key, device in volumes.items() if key != instance.root_volume_id}
-    taken = create_set(aws, inputs, volumes=without_root, retry=SHORT)
+    taken = take_set(aws, inputs)
     assert_new(taken)
-    assert taken.set.volume_ids == without_root.keys()
+    assert taken.set.volume_ids == set(instance.volume_ids.values()) - {instance.root_volume_id}
 
 
 def test_a_snapshot_that_has_lost_its_tag_of_the_set_does_not_stand_in_the_way(
-    aws: Ec2, inputs: SetInputs, volumes: dict[str, str], leave_behind: LeaveBehind, client: EC2Client
+    aws: Ec2, inputs: SetInputs, leave_behind: LeaveBehind, client: EC2Client
 ) -> None:
     first, *_ = leave_behind()
     client.delete_tags(Resources=[first], Tags=[{"Key": "snapset:set"}])
-    assert_new(create_set(aws, inputs, volumes=volumes, retry=SHORT))
+    assert_new(take_set(aws, inputs))

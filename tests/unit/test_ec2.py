@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from snapset import errors
 from snapset.aws.ec2 import Ec2, connect
-from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND, INVALID_SNAPSHOT_IN_USE
+from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND
 from snapset.aws.records import Instance, Snapshot
 from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.limits import Limits
 from snapset.sets.inputs import SetInputs
 
 if TYPE_CHECKING:
@@ -92,20 +93,6 @@ def test_an_instance_that_does_not_exist_is_not_found(aws: Ec2) -> None:
     assert caught.value.code == INVALID_INSTANCE_NOT_FOUND
 
 
-def test_an_instance_that_was_just_described_is_recalled_without_a_call(
-    aws: Ec2, ec2: EmbeddedEC2, instance: LaunchedInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = Ec2(aws.settings)
-    assert own.recall_instance(instance.instance_id) is None
-    described = own.describe_instance(instance.instance_id)
-    ec2.clear_calls()
-    assert own.recall_instance(instance.instance_id) == described
-    assert own.recall_instance("i-0123456789abcdef0") is None
-    monkeypatch.setattr("snapset.aws.ec2._RECALL_SECONDS", 0.0)
-    assert own.recall_instance(instance.instance_id) is None
-    assert ec2.calls() == []
-
-
 def test_instances_are_found_by_tag_sorted_and_without_those_that_have_no_volumes(
     aws: Ec2, ec2: EmbeddedEC2, client: EC2Client
 ) -> None:
@@ -122,7 +109,7 @@ def test_instances_are_found_by_tag_sorted_and_without_those_that_have_no_volume
     [("us-west-2a", "availability-zone"), ("us-west-2-lax-1a", "local-zone"), ("us-west-2z", None)],
 )
 def test_a_zone_is_of_a_type_or_does_not_exist(aws: Ec2, zone: str, kind: str | None) -> None:
-    there = Ec2(aws.settings.in_region("us-west-2"))
+    there = Ec2(aws.settings.in_region("us-west-2"), aws.limits)
     assert there.describe_zone_type(zone) == kind
 
 
@@ -155,11 +142,6 @@ def test_all_filters_must_match(aws: Ec2, taken: list[Snapshot]) -> None:
     assert aws.find_snapshots({"tag:set": ["two"], "volume-id": [one.volume_id]}) == []
 
 
-def test_snapshots_of_other_accounts_are_not_asked_for(aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]) -> None:
-    aws.describe_snapshots(ids(taken))
-    assert {call["params"]["Owner.1"] for call in ec2.calls("DescribeSnapshots")} == {"self"}
-
-
 def test_snapshots_that_are_gone_or_never_were_are_left_out(
     aws: Ec2, client: EC2Client, taken: list[Snapshot]
 ) -> None:
@@ -178,13 +160,10 @@ def test_where_all_are_there_they_are_asked_for_by_one_call(
     aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]
 ) -> None:
     assert set(ids(aws.describe_snapshots(ids(taken)))) == set(ids(taken))
-    [call] = ec2.calls("DescribeSnapshots")
-    assert {value for key, value in call["params"].items() if key.startswith("SnapshotId.")} == set(ids(taken))
-
-
-def test_no_snapshots_are_no_call(aws: Ec2, ec2: EmbeddedEC2) -> None:
     assert aws.describe_snapshots([]) == []
-    assert ec2.calls() == []
+    [call] = ec2.calls("DescribeSnapshots")
+    assert call["params"]["Owner.1"] == "self"
+    assert {value for key, value in call["params"].items() if key.startswith("SnapshotId.")} == set(ids(taken))
 
 
 @pytest.mark.parametrize(("count", "portions"), [(200, [200]), (201, [200, 1]), (450, [200, 200, 50])])
@@ -233,12 +212,12 @@ def test_removing_tags_removes_those_of_the_keys_and_can_be_repeated(aws: Ec2, t
 
 def test_a_check_of_tags_is_a_dry_run_and_tags_nothing(aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]) -> None:
     before = tags_of(aws, taken)
-    aws.check_add_tags(ids(taken), {"set": "two"})
+    aws.dry_run().add_tags(ids(taken), {"set": "two"})
     assert tags_of(aws, taken) == before
     assert [call["dry_run"] for call in ec2.calls("CreateTags")] == [True]
     ec2.fault(action="CreateTags", kind="deny")
-    with pytest.raises(errors.NotPermittedError, match="checking the tags of snap-"):
-        aws.check_add_tags(ids(taken), {"set": "two"})
+    with pytest.raises(errors.NotPermittedError, match="dry run: tagging snap-"):
+        aws.dry_run().add_tags(ids(taken), {"set": "two"})
 
 
 def test_deleting_twice_says_that_it_is_gone(aws: Ec2, taken: list[Snapshot]) -> None:
@@ -247,22 +226,6 @@ def test_deleting_twice_says_that_it_is_gone(aws: Ec2, taken: list[Snapshot]) ->
         aws.delete_snapshot(taken[0].snapshot_id)
     assert caught.value.code == "InvalidSnapshot.NotFound"
     assert set(ids(aws.describe_snapshots(ids(taken)))) == set(ids(taken)[1:])
-
-
-def test_a_snapshot_that_an_image_uses_is_named_with_the_image(
-    aws: Ec2, client: EC2Client, taken: list[Snapshot]
-) -> None:
-    used = taken[0].snapshot_id
-    image = client.register_image(
-        Name="web",
-        RootDeviceName="/dev/sda1",
-        BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": used}}],
-    )["ImageId"]
-    with pytest.raises(errors.InputError) as caught:
-        aws.delete_snapshot(used)
-    assert caught.value.code == INVALID_SNAPSHOT_IN_USE
-    assert used in str(caught.value)
-    assert image in str(caught.value)
 
 
 def volume_request(snapshot: Snapshot, **more: Any) -> dict[str, Any]:
@@ -302,7 +265,7 @@ def test_a_volume_without_an_answer_is_one_request(aws: Ec2, ec2: EmbeddedEC2, t
 def test_a_check_of_a_volume_is_a_dry_run_and_creates_nothing(
     aws: Ec2, ec2: EmbeddedEC2, taken: list[Snapshot]
 ) -> None:
-    aws.check_create_volume(volume_request(taken[0]))
+    aws.dry_run().create_volume(volume_request(taken[0]), client_token="t")
     assert aws.find_volumes({"snapshot-id": [taken[0].snapshot_id]}) == []
     assert [call["dry_run"] for call in ec2.calls("CreateVolume")] == [True]
 
@@ -339,14 +302,17 @@ def test_more_than_200_volumes_are_asked_for_in_portions(
     assert [value for values in calls for value in values] == asked
 
 
-def test_settings_that_are_alike_share_one_ec2() -> None:
-    one, same, other = AwsSettings(region="us-east-1"), AwsSettings(region="us-east-1"), AwsSettings(region="x")
-    assert connect(one) is connect(same)
-    assert connect(one) is not connect(other)
+def test_settings_that_are_alike_share_their_clients_and_no_lines() -> None:
+    said: list[str] = []
+    one, same = Ec2(AwsSettings(region="us-east-1"), Limits()), connect(AwsSettings(region="us-east-1"))
+    assert one._clients is same._clients is one.saying(said.append)._clients
+    for other in (AwsSettings(region="x"), AwsSettings(region="us-east-1", default_tags={"team": "ops"})):
+        assert Ec2(other, Limits())._clients is not one._clients
+    one.say("nobody hears this")
+    one.saying(said.append).say("one")
+    assert said == ["one"]
 
 
-def test_default_tags_tell_two_settings_apart() -> None:
-    plain, tagged = AwsSettings(region="us-east-1"), AwsSettings(region="us-east-1", default_tags={"team": "ops"})
-    assert connect(plain) is not connect(tagged)
-    assert connect(tagged).settings.default_tags == {"team": "ops"}
-    assert connect(AwsSettings(region="us-east-1", default_tags={"team": "ops"})) is connect(tagged)
+def test_the_limits_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNAPSET_THROTTLE_SECONDS", "7")
+    assert connect(AwsSettings(region="us-east-1")).limits == Limits(throttle=7.0)

@@ -13,16 +13,22 @@ from snapset.aws import ec2 as aws_ec2
 from snapset.aws import errors as aws_errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Volume
+from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2
+from snapset.limits import Limits
 from snapset.pace import Pace
-from snapset.retry import Retry
-from snapset.sets import fleet
-from snapset.sets.claim import claim_sets
-from snapset.sets.fleet import take_sets
+from snapset.sets import find, take
+from snapset.sets.claims import claim_sets
 from snapset.sets.inputs import SetInputs
+from snapset.sets.take import take_sets
 
-RETRY = Retry(consistency=2, throttle=30, late=2)
+LIMITS = Limits(consistency=2, throttle=30, late=2)
 NOT_THERE = "i-0123456789abcdef0"
+
+
+@pytest.fixture
+def aws(settings: AwsSettings) -> Ec2:
+    return Ec2(settings, LIMITS)
 
 
 @pytest.fixture
@@ -38,9 +44,9 @@ def test_as_few_calls_are_made_as_there_can_be(
     aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aws_ec2, "FILTER_VALUES", 4)
-    monkeypatch.setattr(fleet, "FILTER_VALUES", 3)
+    monkeypatch.setattr(find, "FILTER_VALUES", 3)
     ec2.clear_calls()
-    taken = take_sets(aws, wanted, retry=RETRY)
+    taken = take_sets(aws, wanted)
     made = actions(ec2)
     assert {name: made.count(name) for name in set(made)} == {
         "DescribeVolumes": 2,
@@ -49,8 +55,8 @@ def test_as_few_calls_are_made_as_there_can_be(
     }
     assert taken.taken.keys() == {inputs.instance_id for inputs in wanted}
     ec2.clear_calls()
-    sets = [each.set for each in taken.taken.values()]
-    assert claim_sets(aws, sets, claim="c", attributes=taken.attributes, retry=RETRY) == {}
+    sets = [found.set for found in taken.taken.values()]
+    assert claim_sets(aws, sets, claim="c", attributes=taken.attributes) == {}
     assert actions(ec2) == ["CreateTags"]
 
 
@@ -64,7 +70,7 @@ def test_an_instance_is_looked_at_if_its_volumes_do_not_tell_enough(
     monkeypatch.setattr(aws_ec2, "_INSTANCES_A_CALL", 3)
     ec2.clear_calls()
     asked = [replace(inputs, **given) for inputs in wanted]
-    taken = take_sets(aws, asked, retry=RETRY)
+    taken = take_sets(aws, asked)
     assert actions(ec2).count("DescribeInstances") == 2
     only_root = "exclude_boot_volume" in given
     assert len(taken.failures) == (5 if only_root else 0)
@@ -84,9 +90,9 @@ def test_a_volume_that_two_instances_share_is_known_at_both() -> None:
 
 
 def test_what_an_earlier_run_took_is_adopted(aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs]) -> None:
-    first = take_sets(aws, wanted[:3], retry=RETRY)
+    first = take_sets(aws, wanted[:3])
     ec2.clear_calls()
-    again = take_sets(aws, wanted, retry=RETRY)
+    again = take_sets(aws, wanted)
     assert len(ec2.calls("CreateSnapshots")) == 2
     assert {key: taken.outcome for key, taken in again.taken.items()} == {
         inputs.instance_id: "adopted" if inputs in wanted[:3] else "created" for inputs in wanted
@@ -101,8 +107,8 @@ def test_an_instance_that_can_not_be_snapshotted_is_named_and_the_others_get_the
     gone = wanted[0].instance_id
     ec2.ec2().terminate_instances(InstanceIds=[gone])
     ec2.fault(action="CreateSnapshots", kind="deny", match=wanted[1].instance_id)
-    made = take_sets(aws, [*wanted, replace(inputs, instance_id=NOT_THERE)], retry=RETRY)
-    assert made.taken.keys() == {each.instance_id for each in wanted[2:]}
+    made = take_sets(aws, [*wanted, replace(inputs, instance_id=NOT_THERE)])
+    assert made.taken.keys() == {asked.instance_id for asked in wanted[2:]}
     kinds = {key: type(error) for key, error in made.failures.items()}
     assert kinds == {
         gone: errors.InputError,
@@ -116,7 +122,7 @@ def test_nothing_is_taken_if_it_depends_on_instances_that_can_not_be_described(
 ) -> None:
     ec2.fault(action="DescribeInstances", kind="deny")
     with pytest.raises(errors.NotPermittedError):
-        take_sets(aws, [replace(inputs, copy_tags_from_instance=True) for inputs in wanted], retry=RETRY)
+        take_sets(aws, [replace(inputs, copy_tags_from_instance=True) for inputs in wanted])
     assert ec2.calls("CreateSnapshots") == []
 
 
@@ -142,27 +148,27 @@ def test_calls_slow_down_together_once_aws_says_not_now() -> None:
     assert len(refused) <= 6
 
 
-def test_too_many_pending_snapshots_are_waited_for_as_long_as_those_of_the_run_get_on(
+def test_too_many_pending_snapshots_are_waited_for_as_long_as_those_of_the_run_make_progress(
     aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     monkeypatch.setitem(aws_errors.THROTTLE_CODES, "PendingSnapshotLimitExceeded", 0.1)
-    monkeypatch.setattr(fleet._OwnSnapshots, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(take._OwnSnapshots, "_POLL_SECONDS", 0.0)
     ec2.settings(snapshot_seconds=8)
     # Two are taken, and the others are refused while these two go on.
     ec2.fault(action="CreateSnapshots", kind="error", code="PendingSnapshotLimitExceeded", skip=2, times=24)
-    made = take_sets(aws, wanted, retry=replace(RETRY, throttle=0.5, say=said.append))
+    made = take_sets(Ec2(aws.settings, replace(LIMITS, throttle=0.5), said.append), wanted)
     assert made.failures == {}
-    assert any(line.endswith("that this run has taken get on: waiting for as long again") for line in said)
+    assert any(line.endswith("the snapshots of this run make progress: waiting for as long again") for line in said)
 
 
-def test_without_progress_too_many_pending_snapshots_end_the_patience(
+def test_without_progress_too_many_pending_snapshots_end_the_wait(
     aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(aws_errors.THROTTLE_CODES, "PendingSnapshotLimitExceeded", 0.1)
-    monkeypatch.setattr(fleet._OwnSnapshots, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(take._OwnSnapshots, "_POLL_SECONDS", 0.0)
     ec2.settings(snapshot_seconds=float("inf"))
     ec2.fault(action="CreateSnapshots", kind="error", code="PendingSnapshotLimitExceeded", skip=2, times=None)
-    made = take_sets(aws, wanted, retry=replace(RETRY, throttle=0.3))
+    made = take_sets(Ec2(aws.settings, replace(LIMITS, throttle=0.3)), wanted)
     assert len(made.taken) == 2
     assert {error.code for error in made.failures.values()} == {"PendingSnapshotLimitExceeded"}

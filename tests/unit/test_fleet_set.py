@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pulumi.dynamic import Config, ConfigureRequest, CreateResult, ReadResult, UpdateResult
 from pulumi.dynamic.dynamic import serialize_provider
+from snapset import errors
 from snapset.emulator.client import EmbeddedEC2
 from snapset.resources.fleet_set import FleetSetProvider
 from snapset.sets import tags
@@ -25,8 +26,9 @@ def outs_of(result: CreateResult | ReadResult | UpdateResult) -> Props:
     return dict(result.outs or {})
 
 
-def set_ids(outputs: Props) -> dict[str, str]:
-    return {key: record["set_id"] for key, record in outputs["sets"].items()}
+def set_of(outputs: Props, instance_id: str) -> Props:
+    """The record of the set that counts for the instance."""
+    return dict(outputs["sets"][outputs["current"][instance_id]])
 
 
 @pytest.fixture
@@ -63,7 +65,6 @@ def props(instance_ids: list[str]) -> Props:
         "scope": "org/shop/prod/web",
         "instance_ids": instance_ids,
         "region": "us-east-1",
-        "on_delete": "retain",
     }
 
 
@@ -81,9 +82,10 @@ def state(taken: Props, client: EC2Client) -> Props:
     return taken
 
 
-def existing(client: EC2Client) -> set[str]:
+def marks(client: EC2Client, key: str = tags.SET) -> set[str]:
+    """The values of this tag of all snapshots; the ids of all sets."""
     found = client.describe_snapshots(OwnerIds=["self"])["Snapshots"]
-    return {tag["Value"] for each in found for tag in each["Tags"] if tag["Key"] == tags.SET}
+    return {tag["Value"] for snapshot in found for tag in snapshot["Tags"] if tag["Key"] == key}
 
 
 def test_the_state_holds_the_providers_name_and_not_its_code() -> None:
@@ -113,79 +115,72 @@ def test_bad_inputs_are_refused(provider: FleetSetProvider, props: Props, given:
     assert reason in failure.reason
 
 
-def test_another_order_of_the_instances_takes_nothing(
-    provider: FleetSetProvider, client: EC2Client, props: Props, state: Props
+def test_another_order_of_the_instances_takes_nothing_and_one_that_has_left_keeps_its_record(
+    provider: FleetSetProvider, ec2: EmbeddedEC2, props: Props, state: Props
 ) -> None:
-    turned = {**props, "instance_ids": props["instance_ids"][::-1]}
-    updated = outs_of(provider.update(ID, state, provider.check(state, turned).inputs))
-    assert set_ids(updated) == set_ids(state)
-    assert existing(client) == set(set_ids(state).values())
+    ec2.clear_calls()
+    turned = {**props, "instance_ids": props["instance_ids"][:0:-1]}
+    diff = provider.diff(ID, state, provider.check(state, turned).inputs)
+    assert (diff.changes, diff.replaces) == (True, [])
+    updated = outs_of(provider.update(ID, state, turned))
+    assert {name: updated[name] for name in ("sets", "current", "claim")} == {
+        name: state[name] for name in ("sets", "current", "claim")
+    }
+    assert updated["instance_ids"] == turned["instance_ids"]
+    assert ec2.calls() == []
 
 
-def test_a_set_that_is_in_error_or_not_whole_is_taken_anew_and_the_others_stay(
+def test_a_set_that_is_in_error_or_not_whole_is_taken_anew_and_the_older_records_stay(
     provider: FleetSetProvider, client: EC2Client, props: Props, state: Props
 ) -> None:
     first, second, third = props["instance_ids"]
-    state["sets"][first]["snapshots"][0]["state"] = "error"
-    client.delete_snapshot(SnapshotId=state["sets"][second]["snapshot_ids"][0])
+    client.delete_snapshot(SnapshotId=set_of(state, second)["snapshot_ids"][0])
     read = outs_of(provider.read(ID, state))
-    # A refresh says how they are now.
-    read["sets"][first]["snapshots"][0]["state"] = "error"
+    assert read["sets"].keys() == state["sets"].keys() - {state["current"][second]}
+    read["sets"][read["current"][first]]["snapshots"][0]["state"] = "error"
     assert provider.diff(ID, read, props).changes
     updated = outs_of(provider.update(ID, read, provider.check(read, props).inputs))
-    assert set_ids(updated)[third] == set_ids(state)[third]
-    assert not {set_ids(updated)[key] for key in (first, second)} & set(set_ids(state).values())
+    taken = {updated["current"][key] for key in (first, second)}
+    assert updated["current"][third] == state["current"][third]
+    assert not taken & state["sets"].keys()
+    assert updated["sets"].keys() == read["sets"].keys() | taken
+    assert not provider.diff(ID, updated, props).changes
 
 
-def test_what_could_not_be_taken_anew_stays_in_the_state(
+def test_what_could_not_be_taken_anew_stays_in_the_state_and_its_failure_keeps_its_class_and_code(
     provider: FleetSetProvider, ec2: EmbeddedEC2, props: Props, state: Props
 ) -> None:
     first = props["instance_ids"][0]
-    state["sets"][first]["snapshots"][0]["state"] = "error"
+    state["sets"][state["current"][first]]["snapshots"][0]["state"] = "error"
     ec2.fault(action="CreateSnapshots", kind="deny")
     updated = outs_of(provider.update(ID, state, provider.check(state, props).inputs))
-    assert set_ids(updated) == set_ids(state)
-    assert updated["failures"].keys() == {first}
+    assert (updated["sets"], updated["current"]) == (state["sets"], state["current"])
+    [(failed, record)] = updated["failures"].items()
+    assert (failed, record["type"], record["code"]) == (first, "NotPermittedError", "UnauthorizedOperation")
+    error = errors.from_record(record)
+    assert (type(error), str(error)) == (errors.NotPermittedError, record["message"])
+    assert record["message"].startswith(f"creating snapshots of {first}: UnauthorizedOperation: ")
     assert provider.diff(ID, updated, props).changes
+    ec2.clear_faults()
+    again = outs_of(provider.update(ID, updated, props))
+    assert again["failures"] == {}
+    assert again["current"][first] not in state["sets"]
 
 
 def test_an_adopted_set_that_another_resource_holds_too_is_taken_anew(
     provider: FleetSetProvider, client: EC2Client, props: Props, taken: Props
 ) -> None:
-    state = taken
     adopted = outs_of(provider.create(provider.check({}, props).inputs))
-    assert set_ids(adopted) == set_ids(state)
+    assert adopted["current"] == taken["current"]
     assert not provider.diff(ID, adopted, props).changes
-    first = props["instance_ids"][0]
-    client.create_tags(
-        Resources=adopted["sets"][first]["snapshot_ids"], Tags=[{"Key": tags.CLAIM, "Value": state["claim"]}]
-    )
+    first, *others = props["instance_ids"]
+    ids = set_of(adopted, first)["snapshot_ids"]
+    client.create_tags(Resources=ids, Tags=[{"Key": tags.CLAIM, "Value": taken["claim"]}])
     assert provider.diff(ID, adopted, props).changes
     updated = outs_of(provider.update(ID, adopted, provider.check(adopted, props).inputs))
-    assert set_ids(updated)[first] != set_ids(state)[first]
-    assert {key: id_ for key, id_ in set_ids(updated).items() if key != first} == {
-        key: id_ for key, id_ in set_ids(state).items() if key != first
-    }
-    assert set_ids(state)[first] in existing(client)
-
-
-def test_what_has_left_is_deleted_only_if_the_state_and_the_program_say_so(
-    provider: FleetSetProvider, client: EC2Client, props: Props, state: Props
-) -> None:
-    fewer = {**props, "instance_ids": props["instance_ids"][1:]}
-    kept = outs_of(provider.update(ID, state, provider.check(state, fewer).inputs))
-    assert set_ids(kept) == set_ids(state)
-    for old, new, keeps, deleted in (
-        ("retain", "delete", False, False),
-        ("delete", "retain", False, False),
-        ("delete", "delete", True, False),
-        ("delete", "delete", False, True),
-    ):
-        checked = provider.check(state, {**fewer, "on_delete": new, "keep_left": keeps}).inputs
-        provider.diff(ID, {**state, "on_delete": old}, checked)
-        outs = outs_of(provider.update(ID, {**state, "on_delete": old}, checked))
-        assert (set_ids(state)[props["instance_ids"][0]] not in existing(client)) is deleted
-        assert (len(outs["sets"]) == 3) is (keeps or new == "retain")
+    assert updated["current"][first] != taken["current"][first]
+    assert [updated["current"][key] for key in others] == [taken["current"][key] for key in others]
+    assert marks(client) == updated["sets"].keys()
 
 
 def test_a_change_is_served_once_whatever_else_differs(
@@ -194,12 +189,13 @@ def test_a_change_is_served_once_whatever_else_differs(
     state = outs_of(provider.create({**props, "change_id": "42"}))
     joined = [*props["instance_ids"], ec2.launch().instance_id]
     other = {**props, "change_id": "42", "description": "another", "instance_ids": joined}
+    # Without a check before it, as where a replacement of what the fleet depends on deletes first.
     diff = provider.diff(ID, state, other)
     assert (diff.changes, diff.replaces) == (True, [])
     assert "change 42 was served with another description" in capsys.readouterr().err
     updated = outs_of(provider.update(ID, state, other))
-    assert set_ids(state).items() <= set_ids(updated).items()
-    assert updated["sets"].keys() == set(joined)
+    assert state["current"].items() <= updated["current"].items()
+    assert updated["current"].keys() == set(joined)
     assert provider.diff(ID, state, {**props, "change_id": "43"}).replaces == ["change_id"]
 
 
@@ -231,19 +227,67 @@ def test_without_the_permission_to_describe_anything_the_sets_are_taken_all_the_
     ec2.fault(action="DescribeInstances", kind="deny", times=None)
     ec2.fault(action="DescribeVolumes", kind="deny", times=None)
     made = outs_of(provider.create(provider.check({}, props).inputs))
-    assert made["sets"].keys() == set(props["instance_ids"])
+    assert made["current"].keys() == set(props["instance_ids"])
     assert "the snapshots' devices are not recorded" in capsys.readouterr().err
-
-
-def test_a_set_that_the_program_restores_from_stays(
-    provider: FleetSetProvider, client: EC2Client, props: Props, state: Props
-) -> None:
-    used = set_ids(state)[props["instance_ids"][0]]
-    provider.check(state, {**props, "on_delete": "delete", "sets_in_use": [used]})
-    provider.delete(ID, {**state, "on_delete": "delete"})
-    assert existing(client) == {used}
 
 
 def test_an_import_is_refused_in_one_line(provider: FleetSetProvider) -> None:
     with pytest.raises(Exception, match=r"^importing fleet-0: sets can't be imported, they are taken\.$"):
         provider.read("fleet-0", {})
+
+
+@pytest.mark.parametrize("number", [0, 1, 20, 21])
+def test_a_delete_calls_nothing_and_gives_one_command_however_many_sets_stay(
+    provider: FleetSetProvider, ec2: EmbeddedEC2, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    set_ids = [f"set-{count:017x}" for count in range(number)]
+    ec2.clear_calls()
+    sets = {set_id: {"outcome": "created"} for set_id in set_ids[::-1]}
+    # Another run's, which has served one of this stack's.
+    sets["set-fffffffffffffffff"] = {"outcome": "unchanged"}
+    provider.delete(ID, {"sets": sets, "region": "us-east-1", "claim": "mine"})
+    named = " ".join(set_ids)
+    if number > 20:
+        named = "$(snapset list --tag snapset:claim=mine --ids --region us-east-1)"
+    stay = "1 set stays" if number == 1 else f"{number} sets stay"
+    line = f"{stay} in AWS. To delete: snapset delete {named} --region us-east-1\n"
+    assert capsys.readouterr().err == (line if number else "")
+    assert ec2.calls() == []
+
+
+def test_the_sets_of_a_backup_command_are_always_compared_with_ec2_and_never_replaced(
+    provider: FleetSetProvider, props: Props, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = {**props, "change_id": "42", "served_within": 3600.0}
+    state = outs_of(provider.create(provider.check({}, asked).inputs))
+    others: list[Props] = [
+        {},
+        {"instance_ids": props["instance_ids"][:1]},
+        {"description": "a"},
+        {"served_within": 1.0},
+    ]
+    for other in others:
+        diff = provider.diff(ID, state, provider.check(state, {**asked, **other}).inputs)
+        assert (diff.changes, diff.replaces) == (True, [])
+    assert capsys.readouterr().err == ""
+    # Nobody has claimed them: they are adopted.
+    again = outs_of(provider.update(ID, state, asked))
+    assert again["current"] == state["current"]
+    assert {record["outcome"] for record in again["sets"].values()} == {"adopted"}
+
+
+def test_a_backup_command_is_served_by_what_another_stack_has_claimed_for_the_same_change(
+    provider: FleetSetProvider, client: EC2Client, props: Props
+) -> None:
+    asked = {**props, "change_id": "42", "served_within": 3600.0}
+    theirs = outs_of(provider.create({**asked, "scope": "org/shop/prod/theirs"}))
+    ids = [snapshot_id for record in theirs["sets"].values() for snapshot_id in record["snapshot_ids"]]
+    client.create_tags(Resources=ids, Tags=[{"Key": tags.CLAIM, "Value": theirs["claim"]}])
+    served = outs_of(provider.create(asked))
+    assert served["current"] == theirs["current"]
+    assert {record["outcome"] for record in served["sets"].values()} == {"unchanged"}
+    # A resource of a stack takes its own.
+    own = outs_of(provider.create({**asked, "served_within": None}))
+    assert not own["sets"].keys() & theirs["sets"].keys()
+    assert marks(client) == own["sets"].keys() | theirs["sets"].keys()
+    assert marks(client, tags.CLAIM) == {theirs["claim"]}

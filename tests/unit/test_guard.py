@@ -16,6 +16,7 @@ from snapset import backup_before_change
         ("on", "delete", "Give a list of update and delete"),
         ("on", [], "Give a list of update and delete"),
         ("on_failure", "ignore", "Use block or warn"),
+        ("wait", "yes", "wait is neither True nor False"),
         ("wait_timeout", "soon", "wait_timeout: 'soon' is not a duration. Use 90s, 30m or 2h."),
         ("exclude_data_volume_ids", ["vol-1"], "exclude_data_volume_ids: 'vol-1' is not a volume id"),
         ("tags", {"aws:x": "y"}, "tags: tag key 'aws:x'"),

@@ -13,14 +13,11 @@ THEIRS = """
 import pulumi
 import pulumi_aws as aws
 import pytest
-from snapset import InstanceSnapshots, SnapshotSet, backup_before_change, get_snapshots_output
-
-IN_USE = ["set-0123456789abcdef0"]
+from snapset import FleetSnapshots, InstanceSnapshots, SnapshotSet, backup_before_change, get_snapshots_output
 
 
 class Mocks(pulumi.runtime.Mocks):
     def new_resource(self, args):
-        assert args.inputs.get("sets_in_use", IN_USE) == IN_USE
         return f"{args.name}-id", args.inputs
 
     def call(self, args):
@@ -37,12 +34,14 @@ def test_a_stack(preview):
         server = aws.ec2.Instance("shop", ami="ami-12345678", instance_type="t3.micro", opts=backup_before_change())
         backup = InstanceSnapshots("backup", instance=server)
         SnapshotSet("plain", instance_id=server.id)
-        before = get_snapshots_output(set_id=IN_USE[0])
+        fleet = FleetSnapshots("fleet", instances=[server])
+        before = get_snapshots_output(set_id="set-0123456789abcdef0")
         data = before.apply(lambda before: before.volume("/dev/sdf"))
-        return pulumi.Output.all(backup.completed, backup.snapshots, data).apply(seen.append)
+        outputs = (backup.completed, backup.snapshots, data, fleet.sets, fleet.failures)
+        return pulumi.Output.all(*outputs).apply(seen.append)
 
     declare()
-    assert seen == ([] if preview else [[True, [], {"snapshot_id": "snap-1"}]])
+    assert seen == ([] if preview else [[True, [], {"snapshot_id": "snap-1"}, {}, {}]])
 """
 
 

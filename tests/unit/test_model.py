@@ -245,3 +245,19 @@ def test_the_count_that_is_given_wins_over_that_of_the_tags() -> None:
     part = snapshot(SET_IDS[0], more={tags.COUNT: "9"})
     assert SnapshotSet.of([part], set_id=SET_IDS[0], instance_id=WEB, count=1).is_whole
     assert not SnapshotSet.of([part], set_id=SET_IDS[0], instance_id=WEB).is_whole
+
+
+def test_what_the_tags_of_any_snapshot_say_holds_for_the_set() -> None:
+    parts = [snapshot(SET_IDS[0], number=number) for number in range(2)]
+    plain, marks = one(*parts), {tags.PINNED: "pinned", tags.EXCLUDED: "root 0b 0a", tags.IN_USE_UNTIL: "2026-11-24"}
+    marked = one(parts[0], replace(parts[1], tags={**parts[1].tags, **marks}))
+    assert (plain.is_pinned, plain.excluded, plain.in_use_until) == (False, [], "")
+    assert (marked.is_pinned, marked.excluded, marked.in_use_until) == (True, ["0a", "0b", "root"], "2026-11-24")
+
+
+@pytest.mark.parametrize(
+    ("moment", "after"),
+    [("2026-11-23T23:14:59.999Z", True), ("2026-11-23T23:15:00.000Z", False), ("2026-11-23T23:15:00Z", False)],
+)
+def test_within_the_same_second_nothing_is_surely_later(moment: str, after: bool) -> None:
+    assert one(snapshot(SET_IDS[0], start_time="2026-11-23T23:15:00.500Z")).began_after(moment) == after

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Instance
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
-from snapset.retry import Retry
 from snapset.sets.inputs import SetInputs
-from snapset.sets.preflight import check_instance, find_problems, resolve, volumes_of
+from snapset.sets.preflight import check_against_ec2, check_instance, inspect_instances, volumes_of
 
 ROOT, DATA, SCRATCH, STRANGE = (f"vol-{number:017x}" for number in range(4))
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
@@ -37,7 +36,7 @@ UNFIT: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         {},
         {"exclude_data_volume_ids": (ROOT,)},
         "exclude_data_volume_ids",
-        f"{ROOT} is the root volume of {WEB.instance_id}; to leave it out, set exclude_boot_volume",
+        f"{ROOT} is the root volume of {WEB.instance_id}, which is left out by an option of its own",
     ),
     "not attached": (
         {},
@@ -71,9 +70,9 @@ UNFIT: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
     ),
     "too many tags of the instance": (
         {},
-        {"tags": {"a": "1"}, "instance_tags": {f"k{number}": "" for number in range(35)}},
+        {"tags": {"a": "1"}, "instance_tags": {f"k{number}": "" for number in range(25)}},
         "copy_tags_from_instance",
-        f"with those of {WEB.instance_id}, 36 tags are too many; there is room for 35",
+        f"with those of {WEB.instance_id}, 26 tags are too many; there is room for 25",
     ),
     "no volumes at all": ({"devices": {}}, {}, "exclude_boot_volume", "nothing is left to snapshot"),
     "not on an Outpost": ({}, {"outpost_arn": OUTPOST}, "outpost_arn", f"{WEB.instance_id} is not on an Outpost"),
@@ -115,10 +114,6 @@ def test_each_exclusion_that_does_not_fit_is_named() -> None:
     assert [problem.reason.split()[0] for problem in found] == [ROOT, STRANGE]
 
 
-def test_every_volume_has_its_device() -> None:
-    assert volumes_of(ALL, WEB) == {ROOT: "/dev/xvda", DATA: "/dev/sdf", SCRATCH: "/dev/sdg"}
-
-
 @given(
     st.sets(st.sampled_from("abcdefgh"), min_size=1).map(sorted).flatmap(st.permutations),
     st.booleans(),
@@ -150,7 +145,7 @@ def test_an_instance_whose_root_is_detached_is_snapshotted_without_it() -> None:
 def test_what_the_preflight_lets_pass_ec2_takes(aws: Ec2, inputs: SetInputs, instance: LaunchedInstance) -> None:
     inputs = replace(inputs, exclude_data_volume_ids=(instance.volume_ids["/dev/sdf"],))
     said: list[str] = []
-    assert find_problems(aws, inputs, dry_run=True, retry=Retry(say=said.append)) == []
+    assert check_against_ec2(aws.saying(said.append), inputs) == []
     assert said == []
     assert aws.find_snapshots({"tag-key": ["snapset:set"]}) == []
     taken = aws.create_snapshots(inputs.request(set_id="set-0123456789abcdef0"))
@@ -160,62 +155,55 @@ def test_what_the_preflight_lets_pass_ec2_takes(aws: Ec2, inputs: SetInputs, ins
 
 
 def test_a_location_needs_a_local_zone(aws: Ec2, ec2: EmbeddedEC2) -> None:
-    there = Ec2(aws.settings.in_region("us-west-2"))
+    there = Ec2(aws.settings.in_region("us-west-2"), aws.limits)
     local = replace(ALL, instance_id=ec2.launch(zone="us-west-2-lax-1a", region="us-west-2").instance_id)
     far = replace(ALL, instance_id=ec2.launch(region="us-west-2").instance_id)
     for location in ("local", "regional"):
-        assert find_problems(there, replace(local, location=location), dry_run=True, retry=Retry()) == []
-    [problem] = find_problems(there, replace(far, location="local"), dry_run=True, retry=Retry())
+        assert check_against_ec2(there, replace(local, location=location)) == []
+    [problem] = check_against_ec2(there, replace(far, location="local"))
     assert problem.property == "location"
-    assert "which is not a Local Zone; leave location out" in problem.reason
+    assert "which is not a Local Zone: there is no location to choose" in problem.reason
 
 
 def test_without_the_permission_to_describe_the_rest_is_still_checked(
     aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs
 ) -> None:
-    ec2.fault(action="DescribeInstances", kind="deny")
+    for action in ("DescribeVolumes", "DescribeInstances"):
+        ec2.fault(action=action, kind="deny")
     said: list[str] = []
-    assert find_problems(aws, inputs, dry_run=True, retry=Retry(say=said.append)) == []
+    assert check_against_ec2(aws.saying(said.append), inputs) == []
     [text] = said
-    assert text.startswith(f"warning: {inputs.instance_id} is not checked: ")
+    assert text.startswith(f"warning: {inputs.instance_id}: the snapshots' devices are not recorded: describing ")
     assert text.endswith("Allow ec2:DescribeInstances.")
     assert [call["dry_run"] for call in ec2.calls("CreateSnapshots")] == [True]
 
 
 def test_without_the_permission_to_create_nothing_passes(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> None:
     ec2.fault(action="CreateSnapshots", kind="deny")
-    [problem] = find_problems(aws, inputs, dry_run=True, retry=Retry())
+    [problem] = check_against_ec2(aws, inputs)
     assert problem.property == "instance_id"
-    assert problem.reason.startswith("NotPermittedError: checking snapshots of ")
+    assert problem.reason.startswith("NotPermittedError: dry run: creating snapshots of ")
 
 
-def test_without_a_dry_run_the_instance_is_looked_at_and_nothing_else(
-    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs
-) -> None:
-    ec2.fault(action="CreateSnapshots", kind="deny")
-    assert find_problems(aws, inputs, dry_run=False, retry=Retry()) == []
-    [problem] = find_problems(aws, replace(inputs, exclude_data_volume_ids=(STRANGE,)), dry_run=False, retry=Retry())
-    assert problem.property == "exclude_data_volume_ids"
-    assert ec2.calls("CreateSnapshots") == []
-
-
-@pytest.mark.parametrize("action", ["DescribeInstances", "CreateSnapshots"])
+@pytest.mark.parametrize("action", ["DescribeVolumes", "CreateSnapshots"])
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError"])
 def test_what_can_not_be_checked_for_now_is_said_and_is_no_problem(
     aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, action: str, code: str
 ) -> None:
     ec2.fault(action=action, kind="error", code=code, times=None)
     said: list[str] = []
-    assert find_problems(aws, inputs, dry_run=True, retry=Retry(say=said.append)) == []
+    assert check_against_ec2(aws.saying(said.append), inputs) == []
     [text] = said
     assert text.startswith(f"warning: {inputs.instance_id} is not checked: ")
     assert code in text
 
 
 def test_an_instance_that_is_gone_is_a_problem(aws: Ec2) -> None:
-    [problem] = find_problems(aws, ALL, dry_run=True, retry=Retry())
+    [problem] = check_against_ec2(aws, ALL)
     assert problem.property == "instance_id"
-    assert problem.reason.startswith("NotFoundError: describing instance i-0123456789abcdef0: InvalidInstanceID.")
+    where = "there is no such instance in us-east-1. Check the id, the Region and the account"
+    assert problem.reason == where
+    assert str(problem.error) == f"creating snapshots of {ALL.instance_id}: InvalidInstanceID.NotFound: {where}."
 
 
 def test_volumes_that_have_one_of_the_tags_are_left_out_and_the_instances_tags_are_handed_on(
@@ -235,7 +223,7 @@ def test_volumes_that_have_one_of_the_tags_are_left_out_and_the_instances_tags_a
         copy_tags_from_instance=True,
         tags={"Name": "mine"},
     )
-    found = resolve(asked, aws.describe_instance(launched.instance_id), describe=aws.describe_volumes)
+    found = inspect_instances(aws, [asked]).ready[0]
     assert volumes_of(found, aws.describe_instance(launched.instance_id)) == {
         launched.root_volume_id: "/dev/sda1",
         launched.volume_ids["/dev/sdg"]: "/dev/sdg",
@@ -247,11 +235,3 @@ def test_volumes_that_have_one_of_the_tags_are_left_out_and_the_instances_tags_a
     assert request["InstanceSpecification"]["ExcludeDataVolumeIds"] == sorted(
         launched.volume_ids[device] for device in ("/dev/sdf", "/dev/sdh")
     )
-
-
-def test_without_either_nothing_is_looked_up(aws: Ec2, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
-    described = aws.describe_instance(instance.instance_id)
-    ec2.clear_calls()
-    plain = replace(ALL, instance_id=instance.instance_id)
-    assert resolve(plain, described, describe=aws.describe_volumes) == plain
-    assert ec2.calls() == []

@@ -67,7 +67,7 @@ def check_mock_monitor() -> None:
     """`set_mocks` makes one the monitor: `is_mocked` asks for it, in a process of its own."""
     program = (
         "import pulumi\n"
-        "from snapset.resources.context import is_mocked\n"
+        "from snapset.resources.program import is_mocked\n"
         "class Mocks(pulumi.runtime.Mocks):\n"
         "    def new_resource(self, args): return '', {}\n"
         "    def call(self, args): return {}\n"

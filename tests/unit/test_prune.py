@@ -14,19 +14,17 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Snapshot
 from snapset.emulator.client import EmbeddedEC2
-from snapset.retry import Retry
 from snapset.sets import tags
-from snapset.sets.claim import claim_set, delete_set
-from snapset.sets.create import create_set
+from snapset.sets.claims import claim_set
+from snapset.sets.deletion import delete_set, is_refusal
 from snapset.sets.find import find_sets
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet, group
-from snapset.sets.prune import Rule, choose, is_refusal, pin, prune
+from snapset.sets.prune import Rule, choose, pin, prune
+from snapset.sets.take import take_set
 
 INSTANCES = ["i-0123456789abcdef0", "i-0fedcba9876543210", "i-00000000000000001"]
 HOUR = 3600.0
-
-RETRY = Retry()
 
 
 # Everything here is claimed, or older than a rerun would look for, unless a test says otherwise.
@@ -195,11 +193,11 @@ def test_a_second_pass_finds_nothing_more(made: list[Made], rule: dict[str, Any]
 def taken(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs) -> list[SnapshotSet]:
     """Three claimed sets of one instance, the oldest first; one that nobody took with snapset beside them."""
     for number in range(3):
-        made = create_set(aws, replace(inputs, triggers=number), volumes=None, retry=RETRY).set
-        claim_set(aws, made, claim=str(number), retry=RETRY)
+        made = take_set(aws, replace(inputs, triggers=number)).set
+        claim_set(aws, made, claim=str(number))
         ec2.age(made.snapshot_ids, seconds=(9 - number) * HOUR)
     ec2.ec2().create_snapshots(InstanceSpecification={"InstanceId": inputs.instance_id})
-    return find_sets(aws, {}, retry=RETRY)[::-1]
+    return find_sets(aws, {})[::-1]
 
 
 def keep_one(sets: Sequence[SnapshotSet]) -> list[SnapshotSet]:
@@ -207,30 +205,21 @@ def keep_one(sets: Sequence[SnapshotSet]) -> list[SnapshotSet]:
 
 
 def left(aws: Ec2) -> list[str]:
-    return [found.set_id for found in find_sets(aws, {}, retry=RETRY)][::-1]
+    return [found.set_id for found in find_sets(aws, {})][::-1]
 
 
 def test_the_chosen_are_deleted_and_no_other(aws: Ec2, ec2: EmbeddedEC2, taken: list[SnapshotSet]) -> None:
-    done = list(prune(aws, keep_one(taken[::-1]), choice=keep_one, retry=RETRY))
+    done = list(prune(aws, keep_one(taken[::-1]), choice=keep_one))
     assert [(pruned.chosen.set_id, pruned.kept) for pruned in done] == [(found.set_id, {}) for found in taken[:2]]
     assert [sorted(pruned.deleted) for pruned in done] == [sorted(found.snapshot_ids) for found in taken[:2]]
     assert left(aws) == [taken[2].set_id]
     assert len(ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]) == 6
 
 
-def test_sets_on_whatever_page_are_found_and_deleted(
-    aws: Ec2, taken: list[SnapshotSet], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("snapset.aws.ec2._SNAPSHOTS_A_PAGE", 5)
-    assert left(aws) == [found.set_id for found in taken]
-    assert len(list(prune(aws, keep_one(taken[::-1]), choice=keep_one, retry=RETRY))) == 2
-    assert left(aws) == [taken[2].set_id]
-
-
 def test_a_set_that_became_the_newest_meanwhile_stays(aws: Ec2, taken: list[SnapshotSet]) -> None:
     going = keep_one(taken[::-1])
-    delete_set(aws, taken[2].snapshot_ids, set_id=taken[2].set_id, claim="2", retry=RETRY)
-    first, second = prune(aws, going, choice=keep_one, retry=RETRY)
+    delete_set(aws, taken[2])
+    first, second = prune(aws, going, choice=keep_one)
     assert (first.chosen.set_id, first.kept) == (taken[0].set_id, {})
     assert (second.deleted, set(second.kept)) == ((), set(taken[1].snapshot_ids))
     assert left(aws) == [taken[1].set_id]
@@ -238,37 +227,21 @@ def test_a_set_that_became_the_newest_meanwhile_stays(aws: Ec2, taken: list[Snap
 
 def test_a_set_that_is_gone_by_now_counts_as_deleted(aws: Ec2, ec2: EmbeddedEC2, taken: list[SnapshotSet]) -> None:
     going = keep_one(taken[::-1])
-    delete_set(aws, taken[0].snapshot_ids, set_id=taken[0].set_id, claim="0", retry=RETRY)
+    delete_set(aws, taken[0])
     ec2.clear_calls()
-    assert [pruned.kept for pruned in prune(aws, going, choice=keep_one, retry=RETRY)] == [{}, {}]
+    assert [pruned.kept for pruned in prune(aws, going, choice=keep_one)] == [{}, {}]
     assert len(ec2.calls("DeleteSnapshot")) == 3
 
 
-def test_not_now_is_waited_out_and_a_refusal_is_told_from_a_failure(
+def test_a_refusal_is_told_from_a_failure_and_a_set_that_aws_keeps_does_not_keep_the_others(
     aws: Ec2, ec2: EmbeddedEC2, taken: list[SnapshotSet]
 ) -> None:
-    used, locked, denied = taken[0].snapshot_ids
-    mapping: Any = {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": used}}
-    ec2.ec2().register_image(Name="golden", RootDeviceName="/dev/sda1", BlockDeviceMappings=[mapping])
+    denied, locked, _ = taken[0].snapshot_ids
     ec2.lock([locked])
     ec2.fault(action="DeleteSnapshot", kind="deny", match=denied)
-    busy = {"kind": "error", "code": "RequestLimitExceeded", "times": 4}
-    ec2.fault(action="DeleteSnapshot", match=taken[1].snapshot_ids[0], **busy)
-    said: list[str] = []
-    first, second = prune(aws, keep_one(taken[::-1]), choice=keep_one, retry=Retry(say=said.append))
-    assert {snapshot_id: is_refusal(error) for snapshot_id, error in first.kept.items()} == {
-        used: True,
-        locked: True,
-        denied: False,
-    }
+    first, second = prune(aws, keep_one(taken[::-1]), choice=keep_one)
+    assert {key: is_refusal(error) for key, error in first.kept.items()} == {denied: False, locked: True}
     assert second.kept == {}
-    assert [text for text in said if "trying again" in text]
-
-
-def test_no_answer_and_no_connection_are_no_refusals() -> None:
-    assert not is_refusal(errors.NoAnswerError("", code="InternalError"))
-    assert not is_refusal(errors.UnreachableError(""))
-    assert not is_refusal(errors.ThrottledError("", code="RequestLimitExceeded"))
 
 
 GFS: list[tuple[dict[str, Any], list[int]]] = [
@@ -303,19 +276,19 @@ def test_of_each_day_week_and_month_the_newest_is_kept(
 def test_a_pinned_set_is_never_chosen(aws: Ec2, inputs: SetInputs) -> None:
     taken = []
     for number in range(2):
-        made = create_set(aws, replace(inputs, triggers=number), volumes=None, retry=RETRY).set
-        claim_set(aws, made, claim=tags.new_claim(), retry=RETRY)
+        made = take_set(aws, replace(inputs, triggers=number)).set
+        claim_set(aws, made, claim=tags.new_claim())
         taken.append(made.set_id)
-    older = find_sets(aws, {}, retry=RETRY)[-1].set_id
+    older = find_sets(aws, {})[-1].set_id
 
     def chosen_now() -> list[str]:
-        return [found.set_id for found in choose_now(find_sets(aws, {}, retry=RETRY), keep_last=1)]
+        return [found.set_id for found in choose_now(find_sets(aws, {}), keep_last=1)]
 
     assert chosen_now() == [older]
-    pin(aws, [older], pinned=True, retry=RETRY)
+    pin(aws, [older], pinned=True)
     assert chosen_now() == []
-    pin(aws, [older], pinned=False, retry=RETRY)
+    pin(aws, [older], pinned=False)
     assert chosen_now() == [older]
     with pytest.raises(errors.NotFoundError):
-        pin(aws, [older, "set-00000000000000000"], pinned=True, retry=RETRY)
+        pin(aws, [older, "set-00000000000000000"], pinned=True)
     assert chosen_now() == [older]

@@ -13,8 +13,8 @@ from snapset.restore.inputs import (
     OWN_KEYS,
     RestoreInputs,
     Source,
+    check_inputs,
     client_token,
-    find_problems,
     parse,
 )
 from snapset.sets import tags
@@ -32,7 +32,7 @@ ZONES = {
 
 VALID: dict[str, list[Any]] = {
     "volume_type": ["gp3", "gp2", "st1", "sc1", "standard"],
-    "tags": [{}, {"app": "shop"}, {f"k{number}": "" for number in range(40)}],
+    "tags": [{}, {"app": "shop"}, {f"k{number}": "" for number in range(tags.MAX_USER_TAGS)}],
     "region": ["us-east-1"],
 }
 
@@ -49,8 +49,8 @@ INVALID: list[tuple[str, Any, str]] = [
     ("volume_type", "gp4", "'gp4' is not one of gp3, gp2, io2, io1, st1, sc1, standard"),
     (
         "tags",
-        {f"k{number}": "" for number in range(41)},
-        "41 tags are too many: a volume has room for 50, of which snapset keeps 10 for itself; give at most 40",
+        {f"k{number}": "" for number in range(26)},
+        "26 tags are too many: a volume has room for 50, and snapset keeps 25 for itself; give at most 25",
     ),
     ("tags", {"snapset:x": "y"}, "tag key 'snapset:x'"),
     ("tags", ["app=shop"], "is not a map of tags"),
@@ -67,9 +67,13 @@ UNFIT: list[tuple[dict[str, Any], str, str]] = [
     (
         {"volume_type": "st1", "iops": 500},
         "iops",
-        "st1 takes none; leave it out, or set volume_type to gp3 or io1 or",
+        "st1 takes no IOPS; leave it out, or choose the type gp3 or io1 or io2",
     ),
-    ({"volume_type": "io2", "iops": 500, "throughput": 500}, "throughput", "io2 takes none; leave it out, or set"),
+    (
+        {"volume_type": "io2", "iops": 500, "throughput": 500},
+        "throughput",
+        "io2 takes no throughput; leave it out, or choose the type gp3",
+    ),
 ]
 FIT: list[dict[str, Any]] = [
     {},
@@ -115,61 +119,61 @@ def parsed(**given_inputs: Any) -> RestoreInputs:
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in VALID.items() for value in values])
 def test_a_valid_input_has_no_problem(name: str, value: Any) -> None:
-    assert find_problems(props(**{name: value})) == []
+    assert check_inputs(props(**{name: value})) == []
 
 
 @pytest.mark.parametrize(("region", "zone"), [(region, zone) for region, zones in ZONES.items() for zone in zones])
 def test_availability_local_and_wavelength_zones_are_accepted(region: str, zone: str) -> None:
-    assert find_problems(props(region=region, availability_zone=zone)) == []
+    assert check_inputs(props(region=region, availability_zone=zone)) == []
 
 
 @pytest.mark.parametrize(("name", "value", "said"), INVALID)
 def test_an_invalid_input_is_the_one_problem_and_is_quoted(name: str, value: Any, said: str) -> None:
-    [problem] = find_problems(props(**{name: value}))
+    [problem] = check_inputs(props(**{name: value}))
     assert problem.property == name
     assert said in problem.reason
     assert "\n" not in problem.reason
     with pytest.raises(InputError) as caught:
         parsed(**{name: value})
     assert str(caught.value) == f"reading {name}: {problem.reason}."
+    with pytest.raises(InputError, match=r"^reading --as-given: "):
+        parse(props(**{name: value}), names={name: "--as-given"})
 
 
 def test_all_problems_are_found_at_once() -> None:
-    found = find_problems(props(set_id="set-1", volume_type="gp4", tags={"aws:a": "b"}))
+    found = check_inputs(props(set_id="set-1", volume_type="gp4", tags={"aws:a": "b"}))
     assert [problem.property for problem in found] == ["set_id", "volume_type", "tags"]
 
 
-def test_without_a_target_it_is_asked_for() -> None:
-    [problem] = find_problems({"set_id": SET, "region": "us-east-1"})
+def test_exactly_one_target_is_asked_for() -> None:
+    [problem] = check_inputs({"set_id": SET, "region": "us-east-1"})
     assert problem.property == "availability_zone"
-    assert problem.reason.startswith("neither is given: give instance_id, to attach the volumes to it, or the zone")
-
-
-def test_an_instance_and_a_zone_together_are_refused() -> None:
-    [problem] = find_problems(props(instance_id=INSTANCE, availability_zone="us-east-1a"))
-    assert problem.reason.startswith("both are given: ")
+    wanted = "give the instance to attach the volumes to, or the zone to make them in"
+    assert problem.reason == f"neither is given: {wanted}"
+    [problem] = check_inputs(props(instance_id=INSTANCE, availability_zone="us-east-1a"))
+    assert problem.reason == f"both are given: {wanted}"
 
 
 def test_a_zone_of_another_region_than_the_sets_is_refused() -> None:
-    [problem] = find_problems(props(region="us-west-2", availability_zone="us-east-1a"))
+    [problem] = check_inputs(props(region="us-west-2", availability_zone="us-east-1a"))
     assert problem.property == "availability_zone"
     assert problem.reason.startswith("us-east-1a is not in us-west-2, where the set is; ")
     # The command looks the Region up later.
-    assert find_problems(props(region=None, availability_zone="us-east-1a")) == []
+    assert check_inputs(props(region=None, availability_zone="us-east-1a")) == []
 
 
 @pytest.mark.parametrize(("kind", "blamed", "said"), UNFIT)
 def test_what_a_volume_type_does_not_take_is_said_with_what_it_takes(
     kind: dict[str, Any], blamed: str, said: str
 ) -> None:
-    [problem] = find_problems(props(**kind))
+    [problem] = check_inputs(props(**kind))
     assert problem.property == blamed
     assert problem.reason.startswith(said)
 
 
 @pytest.mark.parametrize("kind", FIT)
 def test_what_a_volume_type_takes_is_no_problem(kind: dict[str, Any]) -> None:
-    assert find_problems(props(**kind)) == []
+    assert check_inputs(props(**kind)) == []
 
 
 def test_the_token_names_the_restore_and_not_what_a_failed_one_is_corrected_with() -> None:
@@ -257,11 +261,11 @@ def test_a_volume_is_as_it_was_where_the_inputs_do_not_say_else(given: dict[str,
 
 
 MISFITS: list[tuple[dict[str, Any], VolumeAttributes | None, str]] = [
-    ({"volume_type": "io1"}, WAS, "io1 needs it, 100 to 64000"),
-    ({"volume_type": "io2"}, None, "io2 needs it, 100 to 256000"),
+    ({"volume_type": "io1"}, WAS, "io1 needs 100 to 64000 IOPS"),
+    ({"volume_type": "io2"}, None, "io2 needs 100 to 256000 IOPS"),
     ({"iops": 5}, WAS, "5 does not fit io2, which takes 100 to 256000"),
-    ({"throughput": 500}, WAS, f"the volume of {SNAPSHOT.snapshot_id} is io2, which takes none; leave it out, or"),
-    ({"iops": 3000}, None, f"the volume of {SNAPSHOT.snapshot_id} is gp2, which takes none; leave it out, or"),
+    ({"throughput": 500}, WAS, f"the volume of {SNAPSHOT.snapshot_id} is io2, which takes no throughput; "),
+    ({"iops": 3000}, None, f"the volume of {SNAPSHOT.snapshot_id} is gp2, which takes no IOPS; leave"),
 ]
 
 

@@ -1,11 +1,10 @@
-"""How long snapset goes on trying, and what `--timeout` and `wait_timeout` take."""
+"""How long snapset repeats a call, and what `--timeout` and `wait_timeout` take."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snapset import errors
 from snapset.aws.errors import THROTTLE_CODES
-from snapset.retry import Retry, looks, parse_duration, read_seconds, throttle_pause
+from snapset.durations import parse_duration
+from snapset.limits import Limits
+from snapset.retry import polls, throttle_pause, while_throttled
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 VARIABLES = {
     "consistency": "SNAPSET_CONSISTENCY_SECONDS",
     "throttle": "SNAPSET_THROTTLE_SECONDS",
+    "late": "SNAPSET_LATE_SECONDS",
     "adoption": "SNAPSET_ADOPTION_SECONDS",
     "volume": "SNAPSET_VOLUME_SECONDS",
 }
@@ -31,8 +33,11 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
-def test_without_variables_it_is_the_default() -> None:
-    assert Retry.from_environment() == Retry()
+def test_without_variables_and_with_empty_ones_it_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Limits.from_environment() == Limits()
+    for variable in VARIABLES.values():
+        monkeypatch.setenv(variable, "")
+    assert Limits.from_environment() == Limits()
 
 
 @pytest.mark.parametrize("name", VARIABLES)
@@ -42,55 +47,24 @@ def test_every_variable_sets_its_own_time(
 ) -> None:
     monkeypatch.setenv(VARIABLES[name], text)
     changed: dict[str, Any] = {name: seconds}
-    assert Retry.from_environment() == Retry(**changed)
-
-
-@pytest.mark.parametrize("name", VARIABLES)
-def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(VARIABLES[name], "")
-    assert Retry.from_environment() == Retry()
+    assert Limits.from_environment() == Limits(**changed)
 
 
 @pytest.mark.parametrize("variable", VARIABLES.values())
-@pytest.mark.parametrize("text", ["soon", "5m", "1,5", "--1"])
+@pytest.mark.parametrize("text", ["soon", "5m", "1,5", "--1", "nan", "-1"])
 def test_a_variable_that_is_no_number_is_an_input_error_that_names_it(
     monkeypatch: pytest.MonkeyPatch, variable: str, text: str
 ) -> None:
     monkeypatch.setenv(variable, text)
     with pytest.raises(errors.InputError) as caught:
-        Retry.from_environment()
+        Limits.from_environment()
     assert str(caught.value) == f"reading {variable}: {text!r} is not a number of seconds."
 
 
-@pytest.mark.parametrize("text", ["nan", "-1"])
-def test_a_number_that_is_no_time_is_an_input_error(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("SNAPSET_CONSISTENCY_SECONDS", text)
-    with pytest.raises(errors.InputError):
-        Retry.from_environment()
-
-
 def test_what_is_missing_may_be_invisible_while_it_is_young() -> None:
-    assert Retry(consistency=100).may_be_invisible(1)
-    assert not Retry(consistency=100).may_be_invisible(200)
-    assert not Retry(consistency=0).may_be_invisible(1)
-
-
-def test_seconds_that_are_not_set_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SNAPSET_READ_SECONDS", raising=False)
-    assert read_seconds("SNAPSET_READ_SECONDS", 60.0) == 60.0
-    monkeypatch.setenv("SNAPSET_READ_SECONDS", "7")
-    assert read_seconds("SNAPSET_READ_SECONDS", 60.0) == 7.0
-
-
-def test_what_is_said_goes_where_it_was_told_to_and_by_default_nowhere(capfd: pytest.CaptureFixture[str]) -> None:
-    said: list[str] = []
-    Retry().say("nobody hears this")
-    Retry.from_environment(said.append).say("one")
-    before = Retry(consistency=1, throttle=2, adoption=3, volume=4)
-    before.saying(said.append).say("two")
-    assert replace(before.saying(said.append), say=before.say) == before
-    assert said == ["one", "two"]
-    assert capfd.readouterr() == ("", "")
+    assert Limits(consistency=100).may_be_invisible(1)
+    assert not Limits(consistency=100).may_be_invisible(200)
+    assert not Limits(consistency=0).may_be_invisible(1)
 
 
 @given(st.sampled_from([*sorted(THROTTLE_CODES), None]), st.integers(1, 1000))
@@ -124,21 +98,36 @@ def throttled(times: int, *, asks_for: float | None = 0.01) -> Callable[[], int]
 
 def test_a_throttled_call_is_made_again_until_it_is_done_and_each_pause_is_said() -> None:
     said: list[str] = []
-    assert Retry(say=said.append).while_throttled(throttled(3), doing="deleting snap-1") == 4
+    assert while_throttled(throttled(3), doing="deleting snap-1", seconds=60, say=said.append) == 4
     assert said == ["deleting snap-1: RequestLimitExceeded: trying again in 0 s"] * 3
 
 
 def test_a_call_that_stays_throttled_fails_with_the_last_answer() -> None:
-    retry = Retry(throttle=0.05)
     with pytest.raises(errors.ThrottledError, match="not now"):
-        retry.while_throttled(throttled(1000), doing="deleting snap-1")
+        while_throttled(throttled(1000), doing="deleting snap-1", seconds=0.05)
+
+
+def test_a_call_that_stays_throttled_is_repeated_for_longer_while_the_run_makes_progress() -> None:
+    class TwoMore:
+        asked = 0
+
+        def goes_on(self) -> bool:
+            self.asked += 1
+            return self.asked <= 2
+
+    said: list[str] = []
+    progress = TwoMore()
+    with pytest.raises(errors.ThrottledError):
+        while_throttled(throttled(1000), doing="deleting snap-1", seconds=0.05, say=said.append, progress=progress)
+    assert progress.asked == 3
+    assert len([text for text in said if text.endswith("make progress: waiting for as long again")]) == 2
 
 
 def test_a_pause_that_is_longer_than_the_time_that_is_left_is_not_begun() -> None:
     said: list[str] = []
     began = time.monotonic()
     with pytest.raises(errors.ThrottledError, match="not now, 1"):
-        Retry(throttle=5, say=said.append).while_throttled(throttled(1, asks_for=60), doing="deleting snap-1")
+        while_throttled(throttled(1, asks_for=60), doing="deleting snap-1", seconds=5, say=said.append)
     assert time.monotonic() - began < 4
     assert said == []
 
@@ -150,7 +139,7 @@ def test_another_error_is_not_tried_again() -> None:
 
     calls: list[None] = []
     with pytest.raises(errors.NoAnswerError):
-        Retry().while_throttled(fail, doing="deleting snap-1")
+        while_throttled(fail, doing="deleting snap-1", seconds=60)
     assert len(calls) == 1
 
 
@@ -196,6 +185,8 @@ def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
         "1w",
         "1_000",
         "1e3",
+        "1h30",
+        "2d12",
     ],
 )
 def test_what_is_not_a_duration_is_quoted_with_an_example_and_the_name_of_the_option(text: str) -> None:
@@ -239,23 +230,17 @@ def test_a_number_that_is_too_large_is_no_duration(digits: int) -> None:
         parse_duration("9" * digits, name="wait_timeout")
 
 
-@pytest.mark.parametrize("text", ["1h30", "2d12"])
-def test_a_number_without_a_unit_stands_alone(text: str) -> None:
-    with pytest.raises(errors.InputError):
-        parse_duration(text, name="--timeout")
-
-
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 4.0, 20.0, 61.7])
-def test_the_last_look_is_made_when_the_time_is_up_and_not_before(
+def test_the_last_poll_is_made_when_the_time_is_up_and_not_before(
     seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     monkeypatch.setattr("time.sleep", lambda pause: now.__setitem__(0, now[0] + pause))
     made = []
-    for goes_on in looks(seconds):
+    for goes_on in polls(seconds):
         made.append((now[0], goes_on))
-        # A look takes time, too.
+        # A poll takes time, too.
         now[0] += 0.07
     *others, (last, follows) = made
     assert last >= seconds

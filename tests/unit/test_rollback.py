@@ -6,10 +6,8 @@ import pytest
 from snapset.aws.ec2 import Ec2
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.restore.rollback_plan import JOURNAL, RollbackInputs, plan_rollback
-from snapset.retry import Retry
 from snapset.sets.model import SnapshotSet
 
-RETRY = Retry(consistency=2, throttle=5, volume=10)
 ID, OTHER = "rb-0123456789abcdef0", "set-00000000000000000"
 
 
@@ -24,7 +22,7 @@ def test_what_snapset_did_not_write_is_passed_over(
     aws: Ec2, ec2: EmbeddedEC2, claimed: SnapshotSet, instance: LaunchedInstance, text: str
 ) -> None:
     ec2.ec2().create_tags(Resources=[instance.instance_id], Tags=[{"Key": JOURNAL, "Value": text}])
-    plan = plan_rollback(aws, RollbackInputs(instance_id=instance.instance_id), retry=RETRY)
+    plan = plan_rollback(aws, RollbackInputs(instance_id=instance.instance_id))
     assert (plan.found.set_id, bool(plan.begun), plan.was_running) == (claimed.set_id, False, True)
     assert plan.rollback_id != ID
 
@@ -37,7 +35,7 @@ def test_the_power_state_before_is_remembered_unless_somebody_has_started_the_in
     client.create_tags(Resources=[instance.instance_id], Tags=[{"Key": JOURNAL, "Value": text}])
     client.stop_instances(InstanceIds=[instance.instance_id])
     inputs = RollbackInputs(instance_id=instance.instance_id, set_id=claimed.set_id)
-    plan = plan_rollback(aws, inputs, retry=RETRY)
+    plan = plan_rollback(aws, inputs)
     assert (bool(plan.begun), plan.was_running, plan.rollback_id) == (True, was_running, ID)
     client.start_instances(InstanceIds=[instance.instance_id])
-    assert plan_rollback(aws, inputs, retry=RETRY).was_running
+    assert plan_rollback(aws, inputs).was_running

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from snapset import rules
-from snapset.errors import InputError
+from snapset.errors import InputError, NotPermittedError
 from snapset.rules import UNKNOWN, Problem, has_unknown
 
 
@@ -39,6 +39,15 @@ def test_the_first_problem_is_refused_and_none_is_not() -> None:
     problems = [Problem(property="tags", reason="no"), Problem(property="location", reason="neither")]
     with pytest.raises(InputError, match=r"^reading tags: no\.$"):
         rules.refuse(problems)
+    with pytest.raises(InputError, match=r"^reading --tag: no\.$"):
+        rules.refuse(problems, names={"tags": "--tag"})
+
+
+def test_the_error_behind_a_problem_is_raised_as_it_is() -> None:
+    error = NotPermittedError("checking snapshots of i-1: no", code="UnauthorizedOperation")
+    with pytest.raises(NotPermittedError) as caught:
+        rules.refuse([Problem(property="instance_id", reason="no", error=error)], names={"instance_id": "INSTANCE"})
+    assert caught.value is error
 
 
 @pytest.mark.parametrize(("value", "unset"), [(None, True), ("", True), (0, False), (False, False), ({}, False)])
@@ -63,6 +72,6 @@ def test_a_rule_names_the_value_that_it_refuses(value: Any) -> None:
 
 def test_a_rule_says_what_would_be_right() -> None:
     assert rules.matches(re.compile("x"), "a word", "abc")("y") == "'y' is not a word (like abc)"
-    assert rules.one_of("retain", "delete")("keep") == "'keep' is not one of retain, delete"
+    assert rules.one_of("regional", "local")("here") == "'here' is not one of regional, local"
     assert rules.instance_id("i-1") == "'i-1' is not an instance id (like i-0123456789abcdef0)"
     assert rules.region("here") == "'here' is not a Region (like us-east-1)"

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from snapset import errors
-from snapset.aws.ec2 import Ec2
+from snapset.aws.ec2 import Ec2, _clients_for
 from snapset.aws.session import find_caller, find_region, make_ec2_client
 from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.limits import Limits
 from snapset.sets.inputs import SetInputs
 
 SECRETS = {"accessKey": "AKIAEXAMPLE1", "secretKey": "topsecretexample", "token": "sessiontokenexample"}
@@ -43,7 +44,7 @@ def test_no_region_at_all_is_an_input_error_that_says_where_to_set_one() -> None
 def test_no_credentials_at_all_are_an_input_error_that_says_where_to_set_them(
     ec2: EmbeddedEC2, inputs: SetInputs
 ) -> None:
-    aws = Ec2(AwsSettings(region="us-east-1", endpoint_url=ec2.endpoint))
+    aws = Ec2(AwsSettings(region="us-east-1", endpoint_url=ec2.endpoint), Limits())
     ec2.clear_calls()
     with pytest.raises(errors.InputError) as caught:
         aws.create_snapshots(inputs.request(set_id="set-0123456789abcdef0"))
@@ -88,7 +89,7 @@ def test_a_profile_gives_region_and_credentials(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     settings = AwsSettings(profile="ops", endpoint_url=ec2.endpoint)
     assert find_region(settings) == "us-east-1"
-    Ec2(settings).describe_instance(instance.instance_id)
+    Ec2(settings, Limits()).describe_instance(instance.instance_id)
     last = ec2.calls("DescribeInstances")[-1]
     assert (last["region"], last["access_key"]) == ("us-east-1", "AKIAOPS")
 
@@ -102,7 +103,7 @@ def test_the_credentials_of_the_config_win_over_those_of_the_environment(
     own = from_config(region="us-east-1", endpoints={"ec2": ec2.endpoint})
     used = []
     for settings in (theirs, own):
-        Ec2(settings).describe_instance(instance.instance_id)
+        Ec2(settings, Limits()).describe_instance(instance.instance_id)
         used.append(ec2.calls("DescribeInstances")[-1]["access_key"])
     assert used == [SECRETS["accessKey"], "AKIAENVIRONMENT"]
 
@@ -112,7 +113,7 @@ def test_the_endpoint_of_the_environment_is_used_as_boto3_uses_it(
 ) -> None:
     for name, value in ec2.environment().items():
         monkeypatch.setenv(name, value)
-    assert Ec2(AwsSettings()).describe_instance(instance.instance_id).instance_id == instance.instance_id
+    assert Ec2(AwsSettings(), Limits()).describe_instance(instance.instance_id).instance_id == instance.instance_id
 
 
 def test_a_read_timeout_that_is_not_a_number_is_an_input_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +145,7 @@ def test_a_role_is_assumed_with_all_that_is_said_of_it(ec2: EmbeddedEC2, instanc
     }
     endpoints = {"ec2": ec2.endpoint, "sts": ec2.endpoint}
     settings = from_config(region="us-east-1", endpoints=endpoints, assumeRoles=[role], **SECRETS)
-    Ec2(settings).describe_instance(instance.instance_id)
+    Ec2(settings, Limits()).describe_instance(instance.instance_id)
     [assumed] = ec2.calls("AssumeRole")
     wanted = {
         "RoleArn": role["roleArn"],
@@ -167,7 +168,7 @@ def test_what_is_not_said_of_a_role_is_not_sent(ec2: EmbeddedEC2, instance: Laun
     role = {"roleArn": "arn:aws:iam::123456789012:role/backup"}
     endpoints = {"ec2": ec2.endpoint, "sts": ec2.endpoint}
     settings = from_config(region="us-east-1", endpoints=endpoints, assumeRole=role, **SECRETS)
-    Ec2(settings).describe_instance(instance.instance_id)
+    Ec2(settings, Limits()).describe_instance(instance.instance_id)
     [assumed] = ec2.calls("AssumeRole")
     assert assumed["params"].keys() - {"Action", "Version"} == {"RoleArn", "RoleSessionName"}
 
@@ -176,7 +177,7 @@ def test_roles_are_assumed_one_after_the_other(ec2: EmbeddedEC2, instance: Launc
     roles = [{"roleArn": f"arn:aws:iam::123456789012:role/{name}"} for name in ("first", "second")]
     endpoints = {"ec2": ec2.endpoint, "sts": ec2.endpoint}
     settings = from_config(region="us-east-1", endpoints=endpoints, assumeRoles=roles, **SECRETS)
-    Ec2(settings).describe_instance(instance.instance_id)
+    Ec2(settings, Limits()).describe_instance(instance.instance_id)
     first, second = ec2.calls("AssumeRole")
     assert [call["params"]["RoleArn"] for call in (first, second)] == [role["roleArn"] for role in roles]
     assert first["access_key"] == SECRETS["accessKey"]
@@ -190,11 +191,12 @@ def test_each_call_is_shown_on_request_without_its_parameters_and_without_creden
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = from_config(region="us-east-1", endpoints={"ec2": ec2.endpoint}, **SECRETS)
-    Ec2(settings).describe_instance(instance.instance_id)
+    Ec2(settings, Limits()).describe_instance(instance.instance_id)
     assert capsys.readouterr() == ("", "")
     monkeypatch.setenv("SNAPSET_VERBOSE", "1")
+    _clients_for.cache_clear()
     ec2.fault(action="DescribeInstances", kind="error", code="Blocked", status=403, skip=1)
-    aws = Ec2(settings)
+    aws = Ec2(settings, Limits())
     aws.describe_instance(instance.instance_id)
     with pytest.raises(errors.NotPermittedError):
         aws.describe_instance(instance.instance_id)

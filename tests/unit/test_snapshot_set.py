@@ -11,7 +11,7 @@ from pulumi.dynamic import Config, ConfigureRequest, CreateResult, ReadResult
 from pulumi.dynamic.dynamic import serialize_provider
 from pulumi.output import Unknown
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
-from snapset.resources.sets_provider import set_of
+from snapset.resources.set_state import set_from_state
 from snapset.resources.snapshot_set import SnapshotSetProvider
 from snapset.rules import UNKNOWN
 from snapset.sets import tags
@@ -62,7 +62,6 @@ def props(instance: LaunchedInstance) -> Props:
         "scope": "org/shop/prod/web",
         "instance_id": instance.instance_id,
         "region": "us-east-1",
-        "on_delete": "retain",
     }
 
 
@@ -77,13 +76,6 @@ def test_the_state_holds_the_providers_name_and_not_its_code() -> None:
     assert SnapshotSetProvider.serialize_as_secret_always is False
 
 
-def test_a_record_is_made_of_every_snapshot_the_root_volume_first(state: Props, instance: LaunchedInstance) -> None:
-    assert [record["device_name"] for record in state["snapshots"]] == ["/dev/sda1", "/dev/sdf", "/dev/sdg"]
-    assert [record["snapshot_id"] for record in state["snapshots"]] == state["snapshot_ids"]
-    assert {record["device_name"]: record["volume_id"] for record in state["snapshots"]} == instance.volume_ids
-    assert state["outcome"] == "created"
-
-
 def test_what_is_not_known_yet_passes_the_check_and_calls_nothing(
     provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props
 ) -> None:
@@ -95,10 +87,6 @@ def test_what_is_not_known_yet_passes_the_check_and_calls_nothing(
     assert checked.inputs["tags"] == {"app": UNKNOWN}
     assert checked.inputs["exclude_data_volume_ids"] == [UNKNOWN]
     assert ec2.calls() == []
-
-
-def test_the_region_of_the_stack_is_filled_in(provider: SnapshotSetProvider, props: Props) -> None:
-    assert provider.check({}, {**props, "region": None}).inputs["region"] == "us-east-1"
 
 
 def test_the_default_tags_of_the_stack_are_given_to_the_set_and_its_own_win(
@@ -131,7 +119,7 @@ def test_an_unchanged_set_is_checked_without_a_call(
     provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props, state: Props
 ) -> None:
     ec2.clear_calls()
-    assert provider.check(state, {**props, "on_delete": "delete"}).failures == []
+    assert provider.check(state, props).failures == []
     assert ec2.calls() == []
 
 
@@ -161,22 +149,22 @@ def test_a_set_that_aws_would_refuse_fails_the_check(
     ec2.fault(action="CreateSnapshots", kind="deny")
     [failure] = provider.check({}, props).failures
     assert failure.property == "instance_id"
-    assert failure.reason.startswith("NotPermittedError: checking snapshots of ")
+    assert failure.reason.startswith("NotPermittedError: dry run: creating snapshots of ")
 
 
-def test_a_stack_can_do_without_the_check_of_what_fits(configure: Configure, ec2: EmbeddedEC2, props: Props) -> None:
+def test_a_check_says_what_does_not_fit_and_a_stack_can_do_without_it(
+    configure: Configure, ec2: EmbeddedEC2, props: Props
+) -> None:
+    not_attached = {**props, "exclude_data_volume_ids": ["vol-01234567"]}
+    [failure] = configure().check({}, not_attached).failures
+    assert failure.property == "exclude_data_volume_ids"
+    assert "vol-01234567 is not attached" in failure.reason
     provider = configure(**{"snapset:preflight": "false"})
     ec2.clear_calls()
-    assert provider.check({}, {**props, "exclude_data_volume_ids": ["vol-01234567"]}).failures == []
+    assert provider.check({}, not_attached).failures == []
     assert ec2.calls() == []
     [failure] = provider.check({}, {**props, "instance_id": "i-1"}).failures
     assert failure.property == "instance_id"
-
-
-def test_a_check_says_what_does_not_fit_and_where(provider: SnapshotSetProvider, props: Props) -> None:
-    [failure] = provider.check({}, {**props, "exclude_data_volume_ids": ["vol-01234567"]}).failures
-    assert failure.property == "exclude_data_volume_ids"
-    assert "vol-01234567 is not attached" in failure.reason
 
 
 @pytest.mark.parametrize(
@@ -184,9 +172,8 @@ def test_a_check_says_what_does_not_fit_and_where(provider: SnapshotSetProvider,
     [
         ({}, False, []),
         ({"description": None}, False, []),
-        ({"on_delete": "delete"}, True, []),
         ({"description": "d"}, True, ["description"]),
-        ({"triggers": 1.0, "tags": {"a": "b"}, "on_delete": "delete"}, True, ["tags", "triggers"]),
+        ({"triggers": 1.0, "tags": {"a": "b"}}, True, ["tags", "triggers"]),
         ({"instance_id": unknown()}, True, ["instance_id"]),
     ],
 )
@@ -198,9 +185,11 @@ def test_a_set_is_replaced_if_what_shaped_it_changed_and_else_updated_or_left_al
     assert diff.delete_before_replace is False
 
 
-def test_a_set_of_which_a_snapshot_is_gone_is_replaced(
+def test_a_set_in_error_or_of_which_a_snapshot_is_gone_is_replaced(
     provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props, state: Props, client: EC2Client
 ) -> None:
+    failed = [{**state["snapshots"][0], "state": "error"}, *state["snapshots"][1:]]
+    assert provider.diff(state["set_id"], {**state, "snapshots": failed}, props).replaces == ["snapshots"]
     old = aged(ec2, state)
     client.delete_snapshot(SnapshotId=old["snapshot_ids"][1])
     read = outs_of(provider.read(old["set_id"], old))
@@ -223,11 +212,6 @@ def test_an_import_is_refused_in_one_line(provider: SnapshotSetProvider) -> None
         provider.read("set-0123456789abcdef0", {})
 
 
-def test_a_set_in_error_is_replaced(provider: SnapshotSetProvider, props: Props, state: Props) -> None:
-    state["snapshots"][0]["state"] = "error"
-    assert provider.diff(state["set_id"], state, props).replaces == ["snapshots"]
-
-
 def test_a_change_is_served_once_whatever_else_differs(
     provider: SnapshotSetProvider, props: Props, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -239,15 +223,6 @@ def test_a_change_is_served_once_whatever_else_differs(
     assert other.replaces == ["change_id"]
     none = provider.diff(state["set_id"], state, props)
     assert none.replaces == ["change_id"]
-
-
-def test_an_update_takes_over_what_it_may_change_and_keeps_every_output(
-    provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props, state: Props
-) -> None:
-    ec2.clear_calls()
-    updated = provider.update(state["set_id"], state, {**props, "on_delete": "delete"})
-    assert updated.outs == {**state, "on_delete": "delete"}
-    assert ec2.calls() == []
 
 
 def test_a_failed_call_is_shown_as_its_name_and_its_message(
@@ -283,15 +258,17 @@ def test_what_is_not_known_yet_of_the_provider_is_not_known_of_the_set(
     assert ec2.calls() == []
 
 
-def test_another_provider_updates_the_set_and_replaces_nothing(
+def test_another_provider_updates_the_set_replaces_nothing_and_calls_nothing(
     provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props, state: Props
 ) -> None:
+    ec2.clear_calls()
     aws = {"region": "us-east-1", "profile": "ops"}
     diff = provider.diff(state["set_id"], state, {**props, "tags": {}, "aws": aws})
     assert (diff.changes, diff.replaces) == (True, [])
     updated = provider.update(state["set_id"], state, {**props, "aws": aws}).outs
     assert updated == {**state, "aws": aws}
-    assert provider.update(state["set_id"], updated, props).outs == state
+    assert provider.update(state["set_id"], updated, props).outs == {**state, "aws": None}
+    assert ec2.calls() == []
 
 
 @pytest.mark.parametrize("name", ["accessKey", "secretKey", "token", "assumeRoleWithWebIdentity"])
@@ -304,11 +281,12 @@ def test_a_provider_with_credentials_is_refused_without_naming_the_property_that
     assert name in failure.reason
 
 
-def test_the_inputs_have_no_part_that_only_the_program_knows(provider: SnapshotSetProvider, props: Props) -> None:
+def test_the_inputs_have_the_stacks_region_and_no_part_that_only_the_program_knows(
+    provider: SnapshotSetProvider, props: Props
+) -> None:
     kept = {name: value for name, value in props.items() if name != "is_preview"}
     for is_preview in (True, False):
-        checked = provider.check({}, {**props, "is_preview": is_preview})
-        assert checked.inputs == kept
+        assert provider.check({}, {**props, "region": None, "is_preview": is_preview}).inputs == kept
 
 
 SECRET = "q8Zx-external-id-Vw1"
@@ -333,7 +311,7 @@ def test_malformed_roles_of_the_stack_are_refused_without_their_value(configure:
     assert caught.value.__suppress_context__
 
 
-def test_a_set_that_a_killed_run_left_behind_is_adopted_and_announced(
+def test_a_set_that_a_killed_run_left_behind_is_adopted_and_no_claim_is_made_before_the_state_holds_it(
     provider: SnapshotSetProvider, props: Props, state: Props, client: EC2Client
 ) -> None:
     again = provider.create(provider.check({}, props).inputs)
@@ -343,29 +321,31 @@ def test_a_set_that_a_killed_run_left_behind_is_adopted_and_announced(
         assert [record[name] for record in outs["snapshots"]] == [record[name] for record in state["snapshots"]]
     assert outs["claim"] != state["claim"]
     there = client.describe_snapshots(SnapshotIds=outs["snapshot_ids"])["Snapshots"]
-    for snapshot in there:
-        snapshot_tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
-        assert tags.claimants_of(snapshot_tags) == {outs["claim"]}
-        assert tags.claims_of(snapshot_tags) == set()
+    assert tags.CLAIM not in {tag["Key"] for snapshot in there for tag in snapshot["Tags"]}
 
 
-def test_the_outputs_are_the_set_as_it_was_taken(state: Props, client: EC2Client) -> None:
-    taken = set_of(state)
+def test_the_outputs_are_the_set_as_it_was_taken_the_root_volume_first(
+    state: Props, instance: LaunchedInstance, client: EC2Client
+) -> None:
+    assert [record["device_name"] for record in state["snapshots"]] == ["/dev/sda1", "/dev/sdf", "/dev/sdg"]
+    assert {record["device_name"]: record["volume_id"] for record in state["snapshots"]} == instance.volume_ids
+    assert state["outcome"] == "created"
+    taken = set_from_state(state)
     assert (taken.set_id, taken.instance_id, taken.count) == (state["set_id"], state["instance_id"], 3)
     assert taken.snapshot_ids == state["snapshot_ids"]
     assert taken.records() == state["snapshots"]
     [first, *_] = client.describe_snapshots(SnapshotIds=state["snapshot_ids"])["Snapshots"]
     assert state["owner_id"] == first["OwnerId"]
-    assert state["start_time"] == taken.start_time == first["StartTime"].strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    assert state["start_time"] == taken.start_time == f"{first['StartTime']:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
 
 def test_without_the_permission_to_describe_the_set_is_taken_without_devices(
     provider: SnapshotSetProvider, ec2: EmbeddedEC2, props: Props, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ec2.fault(action="DescribeInstances", kind="deny")
+    for action in ("DescribeVolumes", "DescribeInstances"):
+        ec2.fault(action=action, kind="deny")
     state = outs_of(provider.create({**props, "triggers": "unseen"}))
-    assert {record["device_name"] for record in state["snapshots"]} <= {"", "/dev/sda1", "/dev/sdf", "/dev/sdg"}
-    assert len(state["snapshots"]) == 3
+    assert [record["device_name"] for record in state["snapshots"]] == [""] * 3
     shown = capsys.readouterr().err
     assert "the snapshots' devices are not recorded: " in shown
     assert "Allow ec2:DescribeInstances." in shown
@@ -403,12 +383,12 @@ def test_a_refresh_leaves_out_what_is_gone_and_forgets_a_set_of_which_nothing_is
     outs = outs_of(provider.read(old["set_id"], old))
     assert outs["snapshot_ids"] == rest
     assert [record["snapshot_id"] for record in outs["snapshots"]] == rest
-    assert f"{old['set_id']}: {root} no longer exists\n" in capsys.readouterr().err
+    assert f"{old['set_id']} of {old['instance_id']}: {root} no longer exists\n" in capsys.readouterr().err
     for snapshot_id in rest:
         client.delete_snapshot(SnapshotId=snapshot_id)
     gone = provider.read(old["set_id"], old)
     assert (gone.id, gone.outs) == ("", {})
-    assert f"{root}, {rest[0]}, {rest[1]} no longer exist\n" in capsys.readouterr().err
+    assert f"{', '.join(sorted([root, *rest]))} no longer exist\n" in capsys.readouterr().err
 
 
 def test_a_refresh_keeps_a_young_set_that_is_not_visible_yet(
@@ -419,98 +399,26 @@ def test_a_refresh_keeps_a_young_set_that_is_not_visible_yet(
     assert (read.id, read.outs) == (state["set_id"], state)
 
 
-def left(client: EC2Client, state: Props) -> int:
-    found = client.describe_snapshots(Filters=[{"Name": "snapshot-id", "Values": state["snapshot_ids"]}])
-    return len(found["Snapshots"])
+def test_a_claimed_set_is_never_adopted_by_a_replacement(
+    provider: SnapshotSetProvider, props: Props, state: Props, client: EC2Client
+) -> None:
+    client.create_tags(Resources=state["snapshot_ids"], Tags=[{"Key": tags.CLAIM, "Value": state["claim"]}])
+    again = outs_of(provider.create(provider.check({}, props).inputs))
+    assert again["outcome"] == "created"
+    assert not set(again["snapshot_ids"]) & set(state["snapshot_ids"])
 
 
-@pytest.mark.parametrize(
-    ("recorded", "wanted", "number"),
-    [("retain", "retain", 3), ("retain", "delete", 3), ("delete", "retain", 3), ("delete", "delete", 0)],
-)
-def test_a_set_is_deleted_only_if_the_state_and_the_program_say_so(
+def test_a_delete_calls_nothing_and_says_in_one_line_what_stays_and_how_to_delete_it(
     provider: SnapshotSetProvider,
-    props: Props,
+    ec2: EmbeddedEC2,
+    instance: LaunchedInstance,
     state: Props,
-    client: EC2Client,
-    capsys: pytest.CaptureFixture[str],
-    recorded: str,
-    wanted: str,
-    number: int,
-) -> None:
-    provider.check(state, {**props, "on_delete": wanted})
-    provider.delete(state["set_id"], {**state, "on_delete": recorded})
-    assert left(client, state) == number
-    stays = f"{state['set_id']} stays: {', '.join(state['snapshot_ids'])} (on_delete is retain)"
-    assert (stays in capsys.readouterr().err) == (number > 0)
-
-
-def test_only_the_programs_present_word_deletes_whatever_the_resource_was_called(
-    configure: Configure, props: Props, state: Props, client: EC2Client, capsys: pytest.CaptureFixture[str]
-) -> None:
-    old = {**state, "on_delete": "delete"}
-    renamed = {**props, "scope": "org/shop/prod/renamed", "on_delete": "retain"}
-    elsewhere = {**renamed, "instance_id": "i-0123456789abcdef0"}
-    by_diff, by_scope = configure(), configure()
-    by_diff.diff(state["set_id"], old, by_diff.check({}, renamed).inputs)
-    # What could not be deleted before comes without a diff() of its own.
-    by_scope.check(old, renamed)
-    for provider in (by_diff, by_scope):
-        provider.delete(state["set_id"], old)
-        assert left(client, state) == 3
-    # A forced replacement calls no diff(), and check() without the old inputs.
-    for inputs in (renamed, elsewhere):
-        by_force = configure(**{"snapset:preflight": "false"})
-        by_force.check({}, inputs)
-        by_force.delete(state["set_id"], old)
-        assert left(client, state) == 3
-        assert "the program may have its resource under another name, and retains" in capsys.readouterr().err
-
-
-def test_a_set_whose_resource_the_program_no_longer_has_goes_by_the_state(
-    configure: Configure, state: Props, client: EC2Client
-) -> None:
-    configure().delete(state["set_id"], {**state, "on_delete": "delete"})
-    assert left(client, state) == 0
-
-
-def test_a_set_that_this_run_adopted_stays_when_the_old_resource_is_deleted(
-    provider: SnapshotSetProvider,
-    props: Props,
-    state: Props,
-    client: EC2Client,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    props = {**props, "on_delete": "delete"}
-    assert outs_of(provider.create(provider.check({}, props).inputs))["outcome"] == "adopted"
-    provider.delete(state["set_id"], {**state, "on_delete": "delete"})
-    assert left(client, state) == 3
-    assert "stays: the resource that replaces this one has adopted it" in capsys.readouterr().err
-
-
-def test_a_set_that_the_program_restores_from_stays(
-    provider: SnapshotSetProvider,
-    props: Props,
-    state: Props,
-    client: EC2Client,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    checked = provider.check(state, {**props, "on_delete": "delete", "sets_in_use": [state["set_id"]]})
-    assert "sets_in_use" not in checked.inputs
-    provider.delete(state["set_id"], {**state, "on_delete": "delete"})
-    assert left(client, state) == 3
-    assert f"{state['set_id']} stays: the program restores from it" in capsys.readouterr().err
-
-
-def test_a_set_that_another_resource_has_claimed_stays(
-    provider: SnapshotSetProvider,
-    props: Props,
-    state: Props,
-    client: EC2Client,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    client.create_tags(Resources=state["snapshot_ids"], Tags=[{"Key": tags.CLAIM, "Value": "theirs"}])
-    provider.check(state, {**props, "on_delete": "delete"})
-    provider.delete(state["set_id"], {**state, "on_delete": "delete"})
-    assert left(client, state) == 3
-    assert f"stays: another resource has claimed {state['snapshot_ids'][0]}, " in capsys.readouterr().err
+    ec2.clear_calls()
+    capsys.readouterr()
+    set_id = state["set_id"]
+    provider.delete(set_id, state)
+    command = f"snapset delete {set_id} --region us-east-1"
+    assert capsys.readouterr().err == (f"{set_id} of {instance.instance_id} stays in AWS. To delete it: {command}\n")
+    assert ec2.calls() == []

@@ -21,7 +21,7 @@ def any_case(text: str) -> st.SearchStrategy[str]:
     "allowed",
     [
         {},
-        {f"k{number}": "" for number in range(35)},
+        {f"k{number}": "" for number in range(25)},
         {"k" * 128: "v"},
         {"ü" * 128: "v"},
         {"k": "v" * 256},
@@ -36,8 +36,8 @@ def test_tags_up_to_the_limit_are_allowed(allowed: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("refused", "said"),
     [
-        ({f"k{number}": "" for number in range(36)}, "36 tags are too many"),
-        ({f"k{number}": "" for number in range(36)}, "give at most 35"),
+        ({f"k{number}": "" for number in range(26)}, "26 tags are too many"),
+        ({f"k{number}": "" for number in range(26)}, "give at most 25"),
         ({"": "v"}, "a tag key is empty"),
         ({"k" * 129: "v"}, "has 129 characters; AWS takes at most 128"),
         ({"k": "v" * 257}, "the value of tag 'k' has 257 characters; AWS takes at most 256"),
@@ -67,10 +67,9 @@ def test_reserved_prefixes_are_refused_in_any_case(prefix: tuple[str, str], rest
 
 def test_the_users_tags_leave_room_for_all_of_snapsets_own() -> None:
     own = {value for name, value in vars(tags).items() if name.isupper() and str(value).startswith(tags.PREFIX)}
-    own -= {tags.PREFIX, tags.ADOPTER}
+    own = own - {tags.PREFIX, tags.RESTORED_FOR} | set(tags.INSTANCE_WAS)
     assert own == set(tags.OWN_KEYS)
-    # And a few adopters.
-    assert tags.MAX_USER_TAGS + len(own) + 2 <= tags.MAX_TAGS == 50
+    assert tags.MAX_USER_TAGS + len(own) <= tags.MAX_TAGS == 50
     assert all(tags.tag_map({key: "x"}) for key in own)
 
 
@@ -99,8 +98,8 @@ def test_a_scope_can_not_pass_for_a_shape(scope: str, shape: str) -> None:
 @pytest.mark.parametrize(
     ("most", "resource", "said"),
     [
-        (35, "snapshot", "a snapshot has room for 50, of which snapset keeps 15 for itself; give at most 35"),
-        (45, "volume", "a volume has room for 50, of which snapset keeps 5 for itself; give at most 45"),
+        (25, "snapshot", "a snapshot has room for 50, and snapset keeps 25 for itself; give at most 25"),
+        (45, "volume", "a volume has room for 50, and snapset keeps 5 for itself; give at most 45"),
     ],
 )
 def test_too_many_tags_are_told_how_many_there_may_be_and_why(most: int, resource: str, said: str) -> None:
@@ -117,16 +116,6 @@ def test_long_texts_that_begin_alike_stay_apart_in_a_tag() -> None:
     assert tags.fit("x" * 256) == "x" * 256
 
 
-def test_an_announced_claim_names_its_resource_and_is_no_claim() -> None:
-    claim = tags.new_claim()
-    announced = {f"{tags.ADOPTER}{claim}": tags.ANNOUNCED}
-    held = {f"{tags.ADOPTER}{claim}": tags.HOLDS}
-    taken = {tags.CLAIM: claim}
-    every: list[dict[str, str]] = [{}, {tags.CLAIM: ""}, {f"{tags.ADOPTER}x": "?"}, announced, held, taken]
-    assert [tags.claims_of(of_one) for of_one in every] == [set(), set(), set(), set(), {claim}, {claim}]
-    assert [tags.claimants_of(of_one) for of_one in every] == [set(), set(), set(), {claim}, {claim}, {claim}]
-
-
 @pytest.mark.parametrize("volumes_copied", [True, False])
 def test_the_call_sets_every_own_key_where_it_could_be_copied_from_a_volume(volumes_copied: bool) -> None:
     made = tags.own_tags(
@@ -135,8 +124,30 @@ def test_the_call_sets_every_own_key_where_it_could_be_copied_from_a_volume(volu
         instance_id="i",
         change_id=None,
         count=None,
-        on_delete="",
+        excluded="",
         volumes_copied=volumes_copied,
     )
     assert made.keys() == set(tags.OWN_KEYS if volumes_copied else (tags.SET, tags.TOKEN, tags.INSTANCE))
     assert {key for key, value in made.items() if value} == {tags.SET, tags.TOKEN, tags.INSTANCE}
+
+
+IDS = [f"vol-{number:017x}" for number in range(0xABC00, 0xABC28)]
+
+
+@pytest.mark.parametrize(
+    ("volume_ids", "root", "text"),
+    [
+        ([], False, ""),
+        ([], True, "root"),
+        (["vol-01234567"], False, "01234567"),
+        (IDS[1::-1], True, f"root {IDS[0][4:]} {IDS[1][4:]}"),
+        (IDS[:14], True, f"root {' '.join(key[4:] for key in IDS[:14])}"),
+        (IDS[:15], False, " ".join(key[-5:] for key in IDS[:15])),
+        (IDS, True, f"root {' '.join(key[-5:] for key in IDS)}"),
+    ],
+)
+def test_what_a_set_leaves_out_is_one_tag_abbreviated_where_there_are_many(
+    volume_ids: list[str], root: bool, text: str
+) -> None:
+    assert tags.excluded_text(volume_ids, root=root) == text
+    assert len(text) <= tags.MAX_VALUE_LENGTH

@@ -12,7 +12,7 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Snapshot
 from snapset.emulator.client import EmbeddedEC2
-from snapset.retry import Retry
+from snapset.limits import Limits
 from snapset.sets import wait as waiting
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
@@ -56,15 +56,13 @@ def wait(aws: Ec2, taken: SnapshotSet) -> Wait:
         throttle: float = 20,
         until: Literal["seen", "completed"] = "completed",
     ) -> SnapshotSet:
-        async def look_and_wait() -> SnapshotSet:
-            poller = waiting.Poller(aws)
-            first = seen or taken.as_seen(await poller.look(taken.snapshot_ids))
-            retry = Retry(consistency=consistency, throttle=throttle, say=say)
-            return await waiting.wait_for_set(
-                poller.look, taken, seen=first, timeout=timeout, retry=retry, until=until
-            )
+        ec2 = Ec2(aws.settings, Limits(consistency=consistency, throttle=throttle), say)
 
-        return asyncio.run(look_and_wait())
+        async def poll_and_wait() -> SnapshotSet:
+            first = seen or await waiting.poll_set(ec2, taken)
+            return await waiting.wait_for_set(ec2, taken, timeout=timeout, until=until, seen=first)
+
+        return asyncio.run(poll_and_wait())
 
     return run
 
@@ -94,29 +92,29 @@ def test_it_waits_until_all_have_completed(wait: Wait, ec2: EmbeddedEC2, ids: li
 
 
 def test_it_reports_each_change_once(wait: Wait, ec2: EmbeddedEC2, ids: list[str]) -> None:
-    looks_before: list[int] = []
+    polls_before: list[int] = []
     lines: list[str] = []
 
     def say(text: str) -> None:
         lines.append(text)
-        looks_before.append(len(ec2.calls("DescribeSnapshots")))
+        polls_before.append(len(ec2.calls("DescribeSnapshots")))
         ec2.complete(ids[len(lines) - 1 : len(lines)])
 
     wait(say)
     assert [line.split()[1] for line in lines] == ["0", "1", "2", "3"]
     assert [line.rsplit(" ", 1)[1] for line in lines] == ["0%", "33%", "66%", "100%"]
-    assert looks_before == sorted(set(looks_before))
+    assert polls_before == sorted(set(polls_before))
 
 
 def test_without_a_change_nothing_is_said_again(wait: Wait, ec2: EmbeddedEC2) -> None:
     lines: list[str] = []
     with pytest.raises(errors.WaitTimeoutError):
-        wait(lines.append, timeout=0.5)
-    assert len(ec2.calls("DescribeSnapshots")) > 4
+        wait(lines.append, timeout=1)
+    assert len(ec2.calls("DescribeSnapshots")) > 2
     assert len(lines) == 1
 
 
-def test_a_set_that_is_complete_at_the_first_look_is_not_waited_for(wait: Wait, ec2: EmbeddedEC2) -> None:
+def test_a_set_that_is_complete_at_the_first_poll_is_not_waited_for(wait: Wait, ec2: EmbeddedEC2) -> None:
     ec2.complete()
     lines: list[str] = []
     assert wait(lines.append).state == "completed"
@@ -224,22 +222,35 @@ def test_trouble_on_the_way_is_reported_and_survived(
     assert lines[-1] == f"{SET}: 3 of 3 snapshots completed, 100%"
 
 
-def test_what_was_seen_before_the_trouble_is_not_the_whole_set(taken: SnapshotSet) -> None:
+def test_what_was_seen_before_the_trouble_is_not_the_whole_set(
+    wait: Wait, taken: SnapshotSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = [replace(snapshot, state="completed", progress="100%") for snapshot in taken.snapshots]
-    retry = Retry(consistency=0.1)
-    looks: list[Sequence[str]] = []
+    polled: list[Sequence[str]] = []
 
-    async def look(snapshot_ids: Sequence[str]) -> list[Snapshot]:
-        looks.append(snapshot_ids)
-        if len(looks) == 1:
+    async def poll(_poller: waiting.Poller, snapshot_ids: Sequence[str]) -> list[Snapshot]:
+        polled.append(snapshot_ids)
+        if len(polled) == 1:
             # So long that what is missing would count as gone.
             await asyncio.sleep(0.2)
             raise errors.NoAnswerError("no answer")
         return done
 
-    seen = asyncio.run(waiting.wait_for_set(look, taken, seen=taken.as_seen(done[:1]), timeout=30, retry=retry))
-    assert seen.snapshots == tuple(done)
-    assert looks == [taken.snapshot_ids] * 2
+    monkeypatch.setattr(waiting.Poller, "poll", poll)
+    assert wait(print, seen=taken.as_seen(done[:1]), consistency=0.1).snapshots == tuple(done)
+    assert polled == [taken.snapshot_ids] * 2
+
+
+def test_each_answer_is_reported(aws: Ec2, ec2: EmbeddedEC2, taken: SnapshotSet) -> None:
+    reported: list[SnapshotSet] = []
+
+    def report(seen: SnapshotSet) -> None:
+        reported.append(seen)
+        ec2.complete()
+
+    seen = asyncio.run(waiting.wait_for_set(aws, taken, timeout=30, report=report))
+    assert [found.state for found in reported] == ["pending", "completed"]
+    assert reported[-1] == seen
 
 
 def test_a_refused_permission_is_not_waited_for(wait: Wait, ec2: EmbeddedEC2) -> None:

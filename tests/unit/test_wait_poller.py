@@ -55,20 +55,20 @@ def test_all_who_wait_are_served_by_one_request_and_every_one_sees_its_own(
 ) -> None:
     async def main() -> list[list[Snapshot]]:
         poller = Poller(aws)
-        return await asyncio.gather(*(poller.look(wanted) for wanted in sets * 20))
+        return await asyncio.gather(*(poller.poll(wanted) for wanted in sets * 20))
 
     assert [ids_of(seen) for seen in run(main)] == sets * 20
     assert len(ec2.calls("DescribeSnapshots")) == 1
 
 
-def test_those_who_look_again_and_again_share_every_tick(aws: Ec2, ec2: EmbeddedEC2, sets: list[list[str]]) -> None:
-    async def look_five_times(poller: Poller, ids: list[str]) -> None:
+def test_those_who_poll_again_and_again_share_every_tick(aws: Ec2, ec2: EmbeddedEC2, sets: list[list[str]]) -> None:
+    async def poll_five_times(poller: Poller, ids: list[str]) -> None:
         for _ in range(5):
-            assert ids_of(await poller.look(ids)) == ids
+            assert ids_of(await poller.poll(ids)) == ids
 
     async def main() -> None:
         poller = Poller(aws)
-        await asyncio.gather(*(look_five_times(poller, wanted) for wanted in sets * 4))
+        await asyncio.gather(*(poll_five_times(poller, wanted) for wanted in sets * 4))
 
     run(main)
     assert len(ec2.calls("DescribeSnapshots")) == 5
@@ -76,20 +76,20 @@ def test_those_who_look_again_and_again_share_every_tick(aws: Ec2, ec2: Embedded
 
 def test_what_ec2_can_not_see_is_left_out(aws: Ec2, sets: list[list[str]]) -> None:
     [ids, *_] = sets
-    assert ids_of(run(lambda: Poller(aws).look([GONE, *ids]))) == ids
-    assert ids_of(run(lambda: Poller(aws).look([ids[2], ids[0]]))) == [ids[2], ids[0]]
-    assert run(lambda: Poller(aws).look([GONE])) == []
+    assert ids_of(run(lambda: Poller(aws).poll([GONE, *ids]))) == ids
+    assert ids_of(run(lambda: Poller(aws).poll([ids[2], ids[0]]))) == [ids[2], ids[0]]
+    assert run(lambda: Poller(aws).poll([GONE])) == []
 
 
-def test_a_failed_request_fails_for_everyone_and_the_next_look_asks_again(
+def test_a_failed_request_fails_for_everyone_and_the_next_poll_asks_again(
     aws: Ec2, ec2: EmbeddedEC2, sets: list[list[str]]
 ) -> None:
     ec2.fault(action="DescribeSnapshots", kind="error", code="UnauthorizedOperation")
 
     async def main() -> tuple[list[list[Snapshot] | BaseException], list[Snapshot]]:
         poller = Poller(aws)
-        failed = await asyncio.gather(*(poller.look(wanted) for wanted in sets), return_exceptions=True)
-        return failed, await poller.look(sets[0])
+        failed = await asyncio.gather(*(poller.poll(wanted) for wanted in sets), return_exceptions=True)
+        return failed, await poller.poll(sets[0])
 
     failed, seen = run(main)
     assert [type(error) for error in failed] == [errors.NotPermittedError] * 5
@@ -100,17 +100,17 @@ def test_a_failed_request_fails_for_everyone_and_the_next_look_asks_again(
 def test_one_who_gives_up_does_not_take_the_others_with_him(aws: Ec2, sets: list[list[str]]) -> None:
     async def main() -> None:
         poller = Poller(aws)
-        first, second = (asyncio.create_task(poller.look(wanted)) for wanted in sets[:2])
+        first, second = (asyncio.create_task(poller.poll(wanted)) for wanted in sets[:2])
         await asyncio.sleep(0)
         first.cancel()
         assert ids_of(await second) == sets[1]
-        assert ids_of(await poller.look(sets[2])) == sets[2]
+        assert ids_of(await poller.poll(sets[2])) == sets[2]
 
     run(main)
 
 
 def test_all_waits_of_a_program_on_one_ec2_share_one_poller(aws: Ec2) -> None:
-    other = Ec2(aws.settings.in_region("us-west-2"))
+    other = Ec2(aws.settings.in_region("us-west-2"), aws.limits)
 
     async def main() -> Poller:
         assert poller_for(aws) is poller_for(aws)

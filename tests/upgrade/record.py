@@ -28,16 +28,12 @@ from support.restores import DATA, ROOT, SCRATCH
 
 PROGRAMS = Path(__file__).parent / "programs"
 SIZES = {ROOT: 8, DATA: 20, SCRATCH: 100}
-_SET = {
+NAMES = ("instance_snapshots", "snapshot_set", "fleet_snapshots")
+CONFIG: Mapping[str, Any] = {
     "aws:defaultTags": {"tags": {"team": "ops"}},
     "instance": "@INSTANCE@",
     "excluded": [f"@VOLUME:{SCRATCH}@"],
     "trigger": "release-42",
-}
-CONFIG: Mapping[str, Mapping[str, Any]] = {
-    "instance_snapshots": {**_SET, "onDelete": "retain"},
-    "snapshot_set": {**_SET, "onDelete": "delete"},
-    "fleet_snapshots": {**_SET, "onDelete": "delete"},
 }
 
 # Where in the code a resource was declared, with the paths of this machine.
@@ -62,21 +58,21 @@ def main() -> None:
     with EmbeddedEC2() as ec2, tempfile.TemporaryDirectory() as work:
         recorded = Path(work) / "recorded"
         recorded.mkdir()
-        for name, config in CONFIG.items():
+        for name in NAMES:
             ec2.reset()
             (stack := Path(work) / name).mkdir()
-            record(name, config, ec2, stack, recorded)
+            record(name, ec2, stack, recorded)
         # All of them or none.
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(recorded, folder)
-    print(f"recorded {', '.join(CONFIG)} of {version}")
+    print(f"recorded {', '.join(NAMES)} of {version}")
 
 
-def record(name: str, config: Mapping[str, Any], ec2: EmbeddedEC2, stack: Path, folder: Path) -> None:
+def record(name: str, ec2: EmbeddedEC2, stack: Path, folder: Path) -> None:
     program = (PROGRAMS / f"{name}.py").read_text()
     project = Project(stack, environment=ec2.environment(), program=program)
     ids = {"@SALT@": project.salt["encryptionsalt"], **launch(ec2, SIZES)}
-    project.config = fill_in(config, ids)
+    project.config = fill_in(CONFIG, ids)
     project.up().ok()
 
     devices = {volume_id: device for device, volume_id in ids_by_device("VOLUME", ids).items()}

@@ -26,8 +26,6 @@ PROVIDERS = {
 }
 
 STATES = find_recorded()
-FLEETS = [state for state in STATES if state.holds("FleetSet")]
-SETS = [state for state in STATES if state not in FLEETS]
 
 
 @dataclass(frozen=True)
@@ -42,10 +40,9 @@ class Stack:
     def snapshot_ids(self) -> set[str]:
         return set(ids_by_device("SNAPSHOT", self.ids).values())
 
-    def recorded(self, kind: str) -> list[dict[str, Any]]:
-        """The resources of a class that the state has now."""
-        resources = self.project.state()["deployment"].get("resources", [])
-        return [resource for resource in resources if resource["type"].endswith(f":{kind}")]
+    def taken(self) -> list[dict[str, Any]]:
+        """The outputs of each set that the state has now."""
+        return [resource["outputs"] for resource in self.project.sets()]
 
     def find_snapshots(self) -> set[str]:
         found = self.ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
@@ -59,8 +56,7 @@ def stack(request: pytest.FixtureRequest, ec2: EmbeddedEC2, tmp_path: Path) -> S
     return Stack(project, ec2, ids)
 
 
-def on(states: list[RecordedState]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("stack", states, ids=str, indirect=True)
+on_each_state = pytest.mark.parametrize("stack", STATES, ids=str, indirect=True)
 
 
 def test_the_states_of_this_version_are_recorded() -> None:
@@ -84,65 +80,41 @@ def test_a_state_names_the_promised_classes_and_no_others(state: RecordedState) 
         assert named_in(resource["outputs"]["__provider"]) == {promised}
 
 
-@on(SETS)
-def test_a_set_is_left_alone_by_a_preview_a_refresh_and_an_update_of_what_does_not_shape_it(stack: Stack) -> None:
+@on_each_state
+def test_sets_are_left_alone_by_a_preview_a_refresh_and_another_default_tag(stack: Stack) -> None:
     stack.project.preview("--expect-no-changes").ok()
-    other = {"retain": "delete", "delete": "retain"}[stack.project.config["onDelete"]]
-    stack.project.config["onDelete"] = other
+    stack.project.config["aws:defaultTags"] = {"tags": {"team": "shop"}}
     updated = stack.project.up("--refresh").ok()
-    assert changes(updated)["updated"] == 1
+    assert changes(updated).keys() == {"unchanged"}
     assert mutating(stack.ec2.calls()) == []
-    [taken] = stack.recorded("SnapshotSet")
-    assert taken["outputs"]["on_delete"] == other
-    assert set(taken["outputs"]["snapshot_ids"]) == stack.snapshot_ids
-    assert {snapshot["state"] for snapshot in taken["outputs"]["snapshots"]} == {"completed"}
+    [taken] = stack.taken()
+    assert set(taken["snapshot_ids"]) == stack.snapshot_ids
+    assert {snapshot["state"] for snapshot in taken["snapshots"]} == {"completed"}
 
 
-@on(SETS)
-def test_a_new_trigger_takes_one_new_set_and_retains_the_old_one(stack: Stack) -> None:
-    stack.project.config |= {"trigger": "release-43", "onDelete": "retain"}
+@on_each_state
+def test_a_new_trigger_takes_one_new_set_and_neither_that_nor_a_destroy_deletes_a_snapshot(stack: Stack) -> None:
+    stack.project.config["trigger"] = "release-43"
     replaced = stack.project.up().ok()
     assert changes(replaced)["replaced"] == 1
     assert mutating(stack.ec2.calls()).count("CreateSnapshots") == 1
-    [taken] = stack.recorded("SnapshotSet")
-    new = set(taken["outputs"]["snapshot_ids"])
+    [taken] = stack.taken()
+    new = set(taken["snapshot_ids"])
     assert len(new) == len(stack.snapshot_ids)
     assert not new & stack.snapshot_ids
+    destroyed = stack.project.destroy().ok()
+    assert f"snapset delete {taken['set_id']} --region {stack.ec2.region}" in destroyed.text
+    assert stack.taken() == []
     assert stack.find_snapshots() == new | stack.snapshot_ids
+    assert "DeleteSnapshot" not in mutating(stack.ec2.calls())
 
 
-@on(SETS)
-def test_destroy_deletes_the_recorded_snapshots_and_no_others_if_on_delete_says_so(stack: Stack) -> None:
-    stack.ec2.ec2().create_snapshots(InstanceSpecification={"InstanceId": stack.ids["@INSTANCE@"]})
-    before = stack.find_snapshots()
-    deleted = stack.snapshot_ids if stack.project.config["onDelete"] == "delete" else set()
-    stack.project.destroy().ok()
-    assert stack.find_snapshots() == before - deleted
-    assert stack.recorded("SnapshotSet") == []
-
-
-@on(SETS)
+@on_each_state
 def test_a_refresh_drops_a_set_whose_snapshots_are_gone(stack: Stack) -> None:
     for snapshot_id in stack.snapshot_ids:
         stack.ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
     stack.project.refresh().ok()
-    assert stack.recorded("SnapshotSet") == []
-
-
-@on(FLEETS)
-def test_a_fleets_sets_are_left_alone_and_a_new_trigger_replaces_them_all(stack: Stack) -> None:
-    stack.project.preview("--expect-no-changes").ok()
-    stack.project.refresh().ok()
-    assert changes(stack.project.up().ok()).keys() == {"unchanged"}
-    assert mutating(stack.ec2.calls()) == []
-    stack.project.config["trigger"] = "release-43"
-    stack.project.up().ok()
-    [taken] = stack.recorded("FleetSet")
-    [record] = taken["outputs"]["sets"].values()
-    assert stack.find_snapshots() == set(record["snapshot_ids"])
-    assert not stack.find_snapshots() & stack.snapshot_ids
-    stack.project.destroy().ok()
-    assert stack.find_snapshots() == set()
+    assert stack.taken() == []
 
 
 def named_in(provider: str) -> set[str]:

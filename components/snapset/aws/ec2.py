@@ -7,47 +7,123 @@ API reference: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND, calling_aws, dry_run
+from snapset.aws.errors import DRY_RUN_OPERATION, INVALID_INSTANCE_NOT_FOUND, calling_aws
 from snapset.aws.records import Instance, Snapshot, Volume
 from snapset.aws.session import make_ec2_client
 from snapset.aws.settings import AwsSettings
-from snapset.errors import NotFoundError
+from snapset.errors import NotFoundError, SnapsetError
+from snapset.limits import Limits
+from snapset.retry import Say, silent, while_throttled
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
+
+_T = TypeVar("_T")
 
 # The most values that a filter of EC2 takes.
 FILTER_VALUES = 200
 _SNAPSHOTS_A_PAGE = 1000
 _INSTANCES_A_CALL = 1000
 _VOLUMES_A_PAGE = 500
-# create() follows check() within seconds, and reuses the instance that check() described.
-_RECALL_SECONDS = 10.0
+_CREATE_SNAPSHOTS = "CreateSnapshots"
+_MAKERS = (_CREATE_SNAPSHOTS, "CreateVolume")
+
+
+class _Clients:
+    """boto3's clients for one Region and one set of credentials, made when they are first used."""
+
+    def __init__(self, settings: AwsSettings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def with_retries(self) -> EC2Client:
+        return make_ec2_client(self._settings, retries=True)
+
+    @cached_property
+    def without_retries(self) -> EC2Client:
+        return make_ec2_client(self._settings, retries=False)
+
+
+@lru_cache(maxsize=32)
+def _clients_for(settings: AwsSettings) -> _Clients:
+    return _Clients(settings)
 
 
 class Ec2:
-    """EC2 in one Region with one set of credentials. Safe to share between threads."""
+    """EC2 in one Region with one set of credentials, and how long a run waits for it. Safe to share between threads.
 
-    def __init__(self, settings: AwsSettings) -> None:
-        self.settings = settings
-        self._described: dict[str, tuple[float, Instance]] = {}
+    Every call but CreateSnapshots is repeated while AWS throttles it.
 
-    @cached_property
-    def _client(self) -> EC2Client:
-        return make_ec2_client(self.settings, retries=True)
+    Attributes:
+        settings: where calls go and as whom.
+        limits: how long to wait.
+        say: shows one line to the user.
+    """
 
-    @cached_property
-    def _client_without_retries(self) -> EC2Client:
-        return make_ec2_client(self.settings, retries=False)
+    def __init__(self, settings: AwsSettings, limits: Limits, say: Say = silent, *, is_dry_run: bool = False) -> None:
+        self.settings, self.limits, self.say = settings, limits, say
+        self._clients = _clients_for(settings)
+        self._is_dry_run = is_dry_run
 
-    def prepare(self) -> None:
-        """Make the client now, which takes a third of a second, and not at the first call."""
-        self._client  # noqa: B018
+    def saying(self, say: Say) -> Ec2:
+        """Return the same EC2, which shows its lines in another way."""
+        return Ec2(self.settings, self.limits, say)
+
+    def once(self) -> Ec2:
+        """Return the same EC2, which repeats no throttled call: for polls, and for checks that may be left out."""
+        return Ec2(self.settings, replace(self.limits, throttle=0.0), self.say)
+
+    def dry_run(self) -> Ec2:
+        """Return the same EC2, which only asks AWS whether calls that change something would be allowed."""
+        return Ec2(self.settings, self.limits, self.say, is_dry_run=True)
+
+    def _call(self, doing: str, action: str, **request: Any) -> Any:
+        """Make a call and return the answer; {} if it was a dry run, and would be allowed.
+
+        Args:
+            doing: gerund, noun and id, for messages.
+            action: AWS's name of the call; with `ec2:` before it, it is the permission that the call needs.
+            request: as boto3 takes it.
+        """
+        if not self._is_dry_run:
+            return self._repeat(doing, action, lambda: self._method(action)(**request))
+        try:
+            return self._repeat(f"dry run: {doing}", action, lambda: self._method(action)(**request, DryRun=True))
+        except SnapsetError as error:
+            if error.code != DRY_RUN_OPERATION:
+                raise
+            return {}
+
+    def _call_pages(self, doing: str, action: str, key: str, **request: Any) -> list[Any]:
+        """Make the call for each page, and return the items of all."""
+
+        def turn_pages() -> list[Any]:
+            client: Any = self._clients.with_retries
+            pages = client.get_paginator(_snake(action)).paginate(**request)
+            return [item for page in pages for item in page[key]]
+
+        return self._repeat(doing, action, turn_pages)
+
+    def _repeat(self, doing: str, action: str, call: Callable[[], _T]) -> _T:
+        def attempt() -> _T:
+            with calling_aws(doing, needs=_permissions(action)):
+                return call()
+
+        # Who calls CreateSnapshots repeats it: each attempt is noted before.
+        is_repeated = action != _CREATE_SNAPSHOTS or self._is_dry_run
+        seconds = self.limits.throttle if is_repeated else 0.0
+        return while_throttled(attempt, doing=doing, seconds=seconds, say=self.say)
+
+    def _method(self, action: str) -> Callable[..., Any]:
+        # What makes something is not repeated by botocore: its answer may be lost after it has happened.
+        client = self._clients.without_retries if action in _MAKERS else self._clients.with_retries
+        method: Callable[..., Any] = getattr(client, _snake(action))
+        return method
 
     # Instances and zones.
 
@@ -57,18 +133,14 @@ class Ec2:
         Raises:
             NotFoundError: there is none.
         """
-        with calling_aws(f"describing instance {instance_id}", needs="ec2:DescribeInstances"):
-            answer = self._client.describe_instances(InstanceIds=[instance_id])
-        found = [item for reservation in answer["Reservations"] for item in reservation["Instances"]]
-        if not found:
+        found = self.describe_instances([instance_id])
+        if instance_id not in found:
             raise NotFoundError(
                 f"describing instance {instance_id}: {INVALID_INSTANCE_NOT_FOUND}: "
                 f"there is no such instance in {self.settings.region}. Check the id, the Region and the account.",
                 code=INVALID_INSTANCE_NOT_FOUND,
             )
-        instance = Instance.parse(found[0])
-        self._described[instance_id] = (time.monotonic(), instance)
-        return instance
+        return found[instance_id]
 
     def describe_instances(self, instance_ids: Sequence[str]) -> dict[str, Instance]:
         """Return the instances by id, a thousand with each call; those that don't exist are left out."""
@@ -80,8 +152,7 @@ class Ec2:
                     f"describing instance {wanted[0]}" if len(wanted) == 1 else f"describing {len(wanted)} instances"
                 )
                 try:
-                    with calling_aws(doing, needs="ec2:DescribeInstances"):
-                        answer = self._client.describe_instances(InstanceIds=wanted)
+                    answer = self._call(doing, "DescribeInstances", InstanceIds=wanted)
                 except NotFoundError as error:
                     # One that does not exist fails the call, which names it.
                     missing = [instance_id for instance_id in wanted if instance_id in str(error)]
@@ -94,11 +165,6 @@ class Ec2:
                 break
         return found
 
-    def recall_instance(self, instance_id: str) -> Instance | None:
-        """Return the instance if it was described seconds ago, else None. Calls nothing."""
-        when, instance = self._described.get(instance_id, (0.0, None))
-        return instance if time.monotonic() - when < _RECALL_SECONDS else None
-
     def find_instances(self, filters: Mapping[str, Iterable[str]]) -> list[str]:
         """Return the ids of the instances that have volumes to snapshot and match all filters, sorted."""
         return sorted(instance.instance_id for instance in self.describe_matching(filters))
@@ -109,9 +175,12 @@ class Ec2:
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
         """
         wanted = {"instance-state-name": ("running", "stopping", "stopped"), **filters}
-        pages = self._client.get_paginator("describe_instances").paginate(Filters=_filter_list(wanted))
-        with calling_aws(f"looking for instances in {self.settings.region}", needs="ec2:DescribeInstances"):
-            reservations = [reservation for page in pages for reservation in page["Reservations"]]
+        reservations = self._call_pages(
+            f"looking for instances in {self.settings.region}",
+            "DescribeInstances",
+            "Reservations",
+            Filters=_filter_list(wanted),
+        )
         return [Instance.parse(item) for reservation in reservations for item in reservation["Instances"]]
 
     def stop_instance(self, instance_id: str) -> None:
@@ -119,43 +188,41 @@ class Ec2:
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_StopInstances.html
         """
-        with calling_aws(f"stopping {instance_id}", needs="ec2:StopInstances"):
-            self._client.stop_instances(InstanceIds=[instance_id])
+        self._call(f"stopping {instance_id}", "StopInstances", InstanceIds=[instance_id])
 
     def start_instance(self, instance_id: str) -> None:
         """Begin to start the instance. Safe to repeat."""
-        with calling_aws(f"starting {instance_id}", needs="ec2:StartInstances"):
-            self._client.start_instances(InstanceIds=[instance_id])
-
-    def check_stop_and_start(self, instance_id: str) -> None:
-        """Ask AWS, by dry runs, whether the instance could be stopped and started. Changes nothing."""
-        with dry_run(f"checking the stop of {instance_id}", needs="ec2:StopInstances"):
-            self._client.stop_instances(InstanceIds=[instance_id], DryRun=True)
-        with dry_run(f"checking the start of {instance_id}", needs="ec2:StartInstances"):
-            self._client.start_instances(InstanceIds=[instance_id], DryRun=True)
+        self._call(f"starting {instance_id}", "StartInstances", InstanceIds=[instance_id])
 
     def is_stop_protected(self, instance_id: str) -> bool:
         """Tell whether the instance refuses to be stopped.
 
         https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-stop-protection.html
         """
-        with calling_aws(f"describing stop protection of {instance_id}", needs="ec2:DescribeInstanceAttribute"):
-            answer = self._client.describe_instance_attribute(InstanceId=instance_id, Attribute="disableApiStop")
+        answer = self._call(
+            f"describing stop protection of {instance_id}",
+            "DescribeInstanceAttribute",
+            InstanceId=instance_id,
+            Attribute="disableApiStop",
+        )
         return bool(answer["DisableApiStop"]["Value"])
 
     def has_persistent_spot_request(self, instance_id: str) -> bool:
         """Tell whether the Spot Instance belongs to a persistent request, so that it can be stopped and started."""
         filters = _filter_list({"instance-id": [instance_id]})
-        with calling_aws(f"describing the request of {instance_id}", needs="ec2:DescribeSpotInstanceRequests"):
-            answer = self._client.describe_spot_instance_requests(Filters=filters)
+        answer = self._call(
+            f"describing the request of {instance_id}", "DescribeSpotInstanceRequests", Filters=filters
+        )
         return any(request.get("Type") == "persistent" for request in answer["SpotInstanceRequests"])
 
     def describe_zone_type(self, zone: str) -> str | None:
         """Return `availability-zone`, `local-zone` or `wavelength-zone`, or None if the Region has no such zone."""
-        with calling_aws(f"describing zone {zone}", needs="ec2:DescribeAvailabilityZones"):
-            answer = self._client.describe_availability_zones(
-                Filters=_filter_list({"zone-name": [zone]}), AllAvailabilityZones=True
-            )
+        answer = self._call(
+            f"describing zone {zone}",
+            "DescribeAvailabilityZones",
+            Filters=_filter_list({"zone-name": [zone]}),
+            AllAvailabilityZones=True,
+        )
         zones = answer["AvailabilityZones"]
         return zones[0].get("ZoneType", "availability-zone") if zones else None
 
@@ -168,17 +235,8 @@ class Ec2:
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshots.html
         """
         instance_id = request["InstanceSpecification"]["InstanceId"]
-        needs = "ec2:CreateSnapshots and ec2:CreateTags"
-        with calling_aws(f"creating snapshots of {instance_id}", needs=needs):
-            answer = self._client_without_retries.create_snapshots(**request)
-        return [Snapshot.parse(item) for item in answer["Snapshots"]]
-
-    def check_create_snapshots(self, request: Mapping[str, Any]) -> None:
-        """Ask AWS, by a dry run, whether the call would be allowed. Creates nothing."""
-        instance_id = request["InstanceSpecification"]["InstanceId"]
-        needs = "ec2:CreateSnapshots and ec2:CreateTags"
-        with dry_run(f"checking snapshots of {instance_id}", needs=needs):
-            self._client.create_snapshots(**request, DryRun=True)
+        answer = self._call(f"creating snapshots of {instance_id}", _CREATE_SNAPSHOTS, **request)
+        return [Snapshot.parse(item) for item in answer.get("Snapshots", [])]
 
     def describe_snapshots(self, snapshot_ids: Sequence[str]) -> list[Snapshot]:
         """Return those of the snapshots that EC2 can see now; the others are left out, without an error."""
@@ -187,8 +245,12 @@ class Ec2:
             wanted = snapshot_ids[start : start + _SNAPSHOTS_A_PAGE]
             try:
                 # By id, EC2 does not go through all snapshots of the account.
-                with calling_aws(f"describing snapshots in {self.settings.region}", needs="ec2:DescribeSnapshots"):
-                    answer = self._client.describe_snapshots(OwnerIds=["self"], SnapshotIds=list(wanted))
+                answer = self._call(
+                    f"describing snapshots in {self.settings.region}",
+                    "DescribeSnapshots",
+                    OwnerIds=["self"],
+                    SnapshotIds=list(wanted),
+                )
                 found += [Snapshot.parse(item) for item in answer["Snapshots"]]
             except NotFoundError:
                 # One that can't be seen fails the call, and a filter leaves it out.
@@ -201,11 +263,14 @@ class Ec2:
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html
         """
-        pages = self._client.get_paginator("describe_snapshots").paginate(
-            OwnerIds=["self"], Filters=_filter_list(filters), PaginationConfig={"PageSize": _SNAPSHOTS_A_PAGE}
+        items = self._call_pages(
+            f"describing snapshots in {self.settings.region}",
+            "DescribeSnapshots",
+            "Snapshots",
+            OwnerIds=["self"],
+            Filters=_filter_list(filters),
+            PaginationConfig={"PageSize": _SNAPSHOTS_A_PAGE},
         )
-        with calling_aws(f"describing snapshots in {self.settings.region}", needs="ec2:DescribeSnapshots"):
-            items = [item for page in pages for item in page["Snapshots"]]
         return [Snapshot.parse(item) for item in items]
 
     def delete_snapshot(self, snapshot_id: str) -> None:
@@ -215,30 +280,24 @@ class Ec2:
             NotFoundError: it is gone already.
             InputError: with code `InvalidSnapshot.InUse`, an AMI uses it.
         """
-        with calling_aws(f"deleting {snapshot_id}", needs="ec2:DeleteSnapshot"):
-            self._client.delete_snapshot(SnapshotId=snapshot_id)
+        self._call(f"deleting {snapshot_id}", "DeleteSnapshot", SnapshotId=snapshot_id)
 
     # Tags, of snapshots and of volumes.
 
     def add_tags(self, resource_ids: Sequence[str], tags: Mapping[str, str]) -> None:
         """Add the tags to the resources, overwriting those of the same key. Safe to repeat."""
-        with calling_aws(f"tagging {', '.join(resource_ids)}", needs="ec2:CreateTags"):
-            self._client.create_tags(Resources=list(resource_ids), Tags=tag_list(tags))
-
-    def check_add_tags(self, resource_ids: Sequence[str], tags: Mapping[str, str]) -> None:
-        """Ask AWS, by a dry run, whether the tags could be added. Tags nothing."""
-        with dry_run(f"checking the tags of {', '.join(resource_ids)}", needs="ec2:CreateTags"):
-            self._client.create_tags(Resources=list(resource_ids), Tags=tag_list(tags), DryRun=True)
+        self._call(
+            f"tagging {', '.join(resource_ids)}", "CreateTags", Resources=list(resource_ids), Tags=tag_list(tags)
+        )
 
     def remove_tags(self, resource_ids: Sequence[str], keys: Iterable[str]) -> None:
         """Remove the tags of these keys from the resources. Safe to repeat."""
-        with calling_aws(f"removing tags of {', '.join(resource_ids)}", needs="ec2:DeleteTags"):
-            self._client.delete_tags(Resources=list(resource_ids), Tags=[{"Key": key} for key in keys])
-
-    def check_remove_tags(self, resource_ids: Sequence[str], keys: Iterable[str]) -> None:
-        """Ask AWS, by a dry run, whether the tags could be removed. Removes nothing."""
-        with dry_run(f"checking the tags of {', '.join(resource_ids)}", needs="ec2:DeleteTags"):
-            self._client.delete_tags(Resources=list(resource_ids), Tags=[{"Key": key} for key in keys], DryRun=True)
+        self._call(
+            f"removing tags of {', '.join(resource_ids)}",
+            "DeleteTags",
+            Resources=list(resource_ids),
+            Tags=[{"Key": key} for key in keys],
+        )
 
     # Volumes.
 
@@ -261,11 +320,13 @@ class Ec2:
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumes.html
         """
-        pages = self._client.get_paginator("describe_volumes").paginate(
-            Filters=_filter_list(filters), PaginationConfig={"PageSize": _VOLUMES_A_PAGE}
+        items = self._call_pages(
+            f"describing volumes in {self.settings.region}",
+            "DescribeVolumes",
+            "Volumes",
+            Filters=_filter_list(filters),
+            PaginationConfig={"PageSize": _VOLUMES_A_PAGE},
         )
-        with calling_aws(f"describing volumes in {self.settings.region}", needs="ec2:DescribeVolumes"):
-            items = [item for page in pages for item in page["Volumes"]]
         return [Volume.parse(item) for item in items]
 
     def create_volume(self, request: Mapping[str, Any], *, client_token: str) -> str:
@@ -273,33 +334,29 @@ class Ec2:
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
         """
-        needs = "ec2:CreateVolume and ec2:CreateTags"
-        with calling_aws(f"creating the volume of {request['SnapshotId']}", needs=needs):
-            answer = self._client_without_retries.create_volume(**request, ClientToken=client_token)
-        return answer["VolumeId"]
-
-    def check_create_volume(self, request: Mapping[str, Any]) -> None:
-        """Ask AWS, by a dry run, whether the call would be allowed. Creates nothing."""
-        needs = "ec2:CreateVolume and ec2:CreateTags"
-        with dry_run(f"checking the volume of {request['SnapshotId']}", needs=needs):
-            self._client.create_volume(**request, DryRun=True)
+        answer = self._call(
+            f"creating the volume of {request['SnapshotId']}",
+            "CreateVolume",
+            **request,
+            ClientToken=client_token,
+        )
+        return str(answer.get("VolumeId", ""))
 
     def attach_volume(self, volume_id: str, *, instance_id: str, device: str) -> None:
         """Begin to attach an available volume. Not safe to repeat: AWS refuses if it is attached already."""
-        with calling_aws(f"attaching {volume_id} to {instance_id} at {device}", needs="ec2:AttachVolume"):
-            self._client.attach_volume(VolumeId=volume_id, InstanceId=instance_id, Device=device)
-
-    def check_swap(self, volume_id: str, *, instance_id: str, device: str) -> None:
-        """Ask AWS, by dry runs, whether a volume could be detached and another attached. Changes nothing."""
-        with dry_run(f"checking the detachment of {volume_id}", needs="ec2:DetachVolume"):
-            self._client.detach_volume(VolumeId=volume_id, InstanceId=instance_id, DryRun=True)
-        with dry_run(f"checking the attachment at {device}", needs="ec2:AttachVolume"):
-            self._client.attach_volume(VolumeId=volume_id, InstanceId=instance_id, Device=device, DryRun=True)
+        self._call(
+            f"attaching {volume_id} to {instance_id} at {device}",
+            "AttachVolume",
+            VolumeId=volume_id,
+            InstanceId=instance_id,
+            Device=device,
+        )
 
     def detach_volume(self, volume_id: str, *, instance_id: str) -> None:
         """Begin to detach a volume. Not safe to repeat: AWS refuses if it is detached already."""
-        with calling_aws(f"detaching {volume_id} from {instance_id}", needs="ec2:DetachVolume"):
-            self._client.detach_volume(VolumeId=volume_id, InstanceId=instance_id)
+        self._call(
+            f"detaching {volume_id} from {instance_id}", "DetachVolume", VolumeId=volume_id, InstanceId=instance_id
+        )
 
     def set_delete_on_termination(self, instance_id: str, devices: Sequence[str]) -> None:
         """Let the volumes at these devices be deleted when the instance is terminated. Safe to repeat.
@@ -308,13 +365,7 @@ class Ec2:
         """
         mappings: Any = [{"DeviceName": device, "Ebs": {"DeleteOnTermination": True}} for device in devices]
         doing = f"setting DeleteOnTermination of {', '.join(devices)} of {instance_id}"
-        with calling_aws(doing, needs="ec2:ModifyInstanceAttribute"):
-            self._client.modify_instance_attribute(InstanceId=instance_id, BlockDeviceMappings=mappings)
-
-    def check_delete_volume(self, volume_id: str) -> None:
-        """Ask AWS, by a dry run, whether a volume could be deleted. Changes nothing."""
-        with dry_run(f"checking the deletion of {volume_id}", needs="ec2:DeleteVolume"):
-            self._client.delete_volume(VolumeId=volume_id, DryRun=True)
+        self._call(doing, "ModifyInstanceAttribute", InstanceId=instance_id, BlockDeviceMappings=mappings)
 
     def delete_volume(self, volume_id: str) -> None:
         """Delete one volume. Safe to repeat.
@@ -322,14 +373,25 @@ class Ec2:
         Raises:
             NotFoundError: it is gone already.
         """
-        with calling_aws(f"deleting {volume_id}", needs="ec2:DeleteVolume"):
-            self._client.delete_volume(VolumeId=volume_id)
+        self._call(f"deleting {volume_id}", "DeleteVolume", VolumeId=volume_id)
 
 
-@lru_cache(maxsize=32)
-def connect(settings: AwsSettings) -> Ec2:
-    """Return the EC2 that everything in this process with the same settings shares."""
-    return Ec2(settings)
+def connect(settings: AwsSettings, *, say: Say = silent) -> Ec2:
+    """Return EC2 for these settings, with the limits of the environment.
+
+    Raises:
+        InputError: a limit in the environment is not a number of seconds.
+    """
+    return Ec2(settings, Limits.from_environment(), say)
+
+
+def _permissions(action: str) -> str:
+    """Return the permissions that a call needs: what makes something tags it, too."""
+    return f"ec2:{action} and ec2:CreateTags" if action in _MAKERS else f"ec2:{action}"
+
+
+def _snake(action: str) -> str:
+    return re.sub("(?<!^)(?=[A-Z])", "_", action).lower()
 
 
 def literal(value: str) -> str:

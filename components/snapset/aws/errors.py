@@ -82,17 +82,6 @@ def calling_aws(doing: str, *, needs: str) -> Iterator[None]:
         raise _from_failure(error, doing) from error
 
 
-@contextmanager
-def dry_run(doing: str, *, needs: str) -> Iterator[None]:
-    """Translate what a call with `DryRun` raises, as `calling_aws` does; that it would be allowed is no error."""
-    try:
-        with calling_aws(doing, needs=needs):
-            yield
-    except errors.SnapsetError as error:
-        if error.code != DRY_RUN_OPERATION:
-            raise
-
-
 def no_region(doing: str) -> errors.InputError:
     """Return the error for a call that has no Region to go to."""
     advice = "Set region (--region), aws:region in the stack's config, or AWS_REGION"

@@ -133,8 +133,8 @@ class Snapshot:
 class Volume:
     """A volume. `size_gib` in GiB, `throughput` in MiB/s; `iops` and `throughput` are 0 where its type has none.
 
-    `instance_id`, `device_name` and `attachment` (its state) are empty where it is attached to none. `devices` has
-    its device at each instance that it is attached to.
+    `instance_id`, `device_name`, `attachment` (its state) and `attach_time` are empty where it is attached to none.
+    `devices` has its device at each instance that it is attached to.
     """
 
     volume_id: str
@@ -146,6 +146,7 @@ class Volume:
     instance_id: str = ""
     device_name: str = ""
     attachment: str = ""
+    attach_time: str = ""
     deleted_with_instance: bool = False
     devices: Mapping[str, str] = field(default_factory=dict)
     volume_type: str = ""
@@ -169,8 +170,12 @@ class Volume:
             instance_id=attachment.get("InstanceId") or "",
             device_name=attachment.get("Device") or "",
             attachment=attachment.get("State") or "",
+            attach_time=_time_of(attachment["AttachTime"]) if attachment.get("AttachTime") else "",
             deleted_with_instance=bool(attachment.get("DeleteOnTermination")),
-            devices={one["InstanceId"]: one["Device"] for one in item.get("Attachments") or []},
+            # An attachment of a managed resource names no instance.
+            devices={
+                one["InstanceId"]: one["Device"] for one in item.get("Attachments") or [] if one.get("InstanceId")
+            },
             volume_type=item.get("VolumeType") or "",
             iops=item.get("Iops") or 0,
             throughput=item.get("Throughput") or 0,

@@ -21,7 +21,7 @@ from snapset.aws import clock
 from snapset.aws.api_model import make_loader
 from snapset.aws.errors import calling_aws, encoded_message_of, no_region
 from snapset.aws.settings import AwsSettings, Role
-from snapset.retry import read_seconds
+from snapset.durations import read_seconds
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from snapset import errors
-from snapset.retry import parse_duration
+from snapset.durations import parse_duration
 
 # The keys whose values are objects or lists of objects, lists of strings, true or false, and strings.
 _OBJECTS = ("endpoints", "assumeRoles", "assumeRole", "defaultTags")

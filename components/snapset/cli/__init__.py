@@ -12,7 +12,21 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 
 from snapset import errors
-from snapset.cli import backup, check, doctor, ec2, list_, prune, restore, rollback, schema, show, unlock, wait
+from snapset.cli import (
+    backup,
+    check,
+    delete,
+    doctor,
+    ec2,
+    list_,
+    prune,
+    restore,
+    rollback,
+    schema,
+    show,
+    unlock,
+    wait,
+)
 from snapset.end import collect_rarely, end_now, heed_signals
 
 _EMPTY_OPTION = re.compile(r"--[a-z-]+=")
@@ -30,6 +44,7 @@ app.command("list", epilog=list_.EXIT_CODES)(list_.list_)
 app.command("show", epilog=show.EXIT_CODES)(show.show)
 app.command("wait", epilog=wait.EXIT_CODES)(wait.wait)
 app.command("prune", epilog=prune.EXIT_CODES)(prune.prune)
+app.command("delete", epilog=delete.EXIT_CODES)(delete.delete)
 app.command("check", epilog=check.EXIT_CODES)(check.check)
 app.command("unlock", epilog=unlock.EXIT_CODES)(unlock.unlock)
 app.command("doctor", epilog=doctor.EXIT_CODES)(doctor.doctor)
@@ -115,7 +130,7 @@ def _run() -> int:
 
 
 def _refuse_arguments(arguments: Sequence[str]) -> None:
-    """Refuse what no command can have been meant to get.
+    """Refuse arguments that no command takes.
 
     Raises:
         InputError: an argument is empty, or is not UTF-8.

@@ -13,12 +13,10 @@ import typer
 from snapset import errors, rules
 from snapset.cli.context import INTERRUPTED
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, Timeout, check, parse_filters, parse_tags
-from snapset.cli.words import BACKUP, in_options
 
 if TYPE_CHECKING:
     from snapset.pipeline.backup import Backup
     from snapset.pipeline.request import BackupRequest
-    from snapset.retry import Say
 
 EXIT_CODES = (
     "Exit codes: 0 the backup exists; 1 failed; 2 bad usage or input; 3 not permitted; 4 the set failed or the "
@@ -31,13 +29,6 @@ class Location(str, Enum):
 
     REGIONAL = "regional"
     LOCAL = "local"
-
-
-class OnDelete(str, Enum):
-    """What happens to the snapshots when the stack is destroyed."""
-
-    RETAIN = "retain"
-    DELETE = "delete"
 
 
 def backup(
@@ -60,7 +51,7 @@ def backup(
         list[str] | None, typer.Option(metavar="K=V", help="Leave the data volumes with this tag out; repeatable.")
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option(metavar="K=V", help="Tag every snapshot; repeatable, at most 35.")
+        list[str] | None, typer.Option(metavar="K=V", help="Tag every snapshot; repeatable, at most 25.")
     ] = None,
     copy_tags: Annotated[bool, typer.Option("--copy-tags", help="Copy each volume's tags to its snapshot.")] = False,
     copy_instance_tags: Annotated[
@@ -77,15 +68,15 @@ def backup(
             metavar="ID", help="What the backup is for, such as a commit. The same id again takes no second set."
         ),
     ] = None,
+    served_within: Annotated[
+        str, typer.Option(metavar="24h", help="How old a set of the same change may be to serve this run, too.")
+    ] = "24h",
     stack: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Pulumi stack that records the set; if left out, each change has its own."),
+        typer.Option(metavar="NAME", help="Pulumi stack that records the set; by default one a change and Region."),
     ] = None,
     region: Region = None,
     profile: Profile = None,
-    on_delete: Annotated[
-        OnDelete, typer.Option(help="What happens to the snapshots when the stack is destroyed.")
-    ] = OnDelete.RETAIN,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until the set has completed.")] = True,
     timeout: Timeout = "2h",
     lock_timeout: Annotated[
@@ -98,11 +89,12 @@ def backup(
 
     Example: snapset backup i-0123456789abcdef0 --change-id "$GIT_SHA" --json
     """
-    from snapset.cli.context import one_document
-    from snapset.retry import parse_duration
+    from snapset.cli.context import find_region_of, one_document
+    from snapset.durations import parse_duration
+    from snapset.sets.inputs import OPTIONS, check_inputs
 
     document: dict[str, Any] = {"sets": []}
-    with one_document(document, as_json=json_, words=BACKUP):
+    with one_document(document, as_json=json_):
         inputs = {
             "exclude_boot_volume": exclude_boot,
             "exclude_data_volume_ids": exclude_volume or [],
@@ -113,23 +105,26 @@ def backup(
             "description": description,
             "outpost_arn": outpost_arn,
             "location": location.value if location else None,
-            "region": region,
-            "on_delete": on_delete.value,
         }
+        _check_instances(instances or [], has_filter=bool(filter_))
+        some_instance = (instances or ["i-0123456789abcdef0"])[0]
+        rules.refuse(check_inputs({**inputs, "instance_id": some_instance, "change_id": change_id}), names=OPTIONS)
         if stack is not None:
             check("--stack", stack, rules.stack)
         seconds = parse_duration(timeout, name="--timeout")
         lock_seconds = parse_duration(lock_timeout, name="--lock-timeout")
-        instance_ids = _find_instances(
-            instances or [], parse_filters(filter_ or []), inputs, change_id, profile=profile
-        )
+        within = parse_duration(served_within, name="--served-within", bare_seconds=False)
+        filters = parse_filters(filter_ or [])
+        region = find_region_of(region, profile)
 
         from snapset.pipeline.request import BackupRequest, new_change_id
 
         request = BackupRequest(
-            instance_ids=tuple(instance_ids),
+            instance_ids=tuple(_find_instances(instances or [], filters, region=region, profile=profile)),
+            region=region,
             change_id=change_id or new_change_id(),
             inputs=inputs,
+            served_within=within,
             wait=wait,
             timeout=seconds,
             stack=stack,
@@ -145,10 +140,9 @@ def backup(
 def _preview(request: BackupRequest, document: dict[str, Any], *, as_json: bool) -> None:
     from snapset.cli.output import print_planned, progress
     from snapset.pipeline.preview import preview
-    from snapset.retry import Retry
 
-    with progress("looking at the instances") as say:
-        found = preview(request, retry=Retry.from_environment(say))
+    with progress("describing the instances") as say:
+        found = preview(request, say=say)
     document["planned"] = found.planned
     if not as_json:
         print_planned(found.planned)
@@ -157,17 +151,21 @@ def _preview(request: BackupRequest, document: dict[str, Any], *, as_json: bool)
 
 def _back_up(request: BackupRequest, document: dict[str, Any], *, as_json: bool) -> None:
     from snapset.cli.output import print_error, print_sets, progress
-    from snapset.pipeline.backup import Backup
+    from snapset.pipeline.look import start_looking
 
-    run = Backup(request)
-    try:
-        with progress("starting the engine") as say:
-            interrupted = _run_to_the_end(run, say)
-    finally:
-        sets = run.sets
-        document["sets"] = [sets[key] for key in request.instance_ids if key in sets]
-        if not as_json:
-            print_sets(document["sets"])
+    with progress("looking for what the change has already") as say:
+        look = start_looking(request, say=say)
+        # Pulumi is imported while EC2 is asked.
+        from snapset.pipeline.backup import Backup
+
+        run = Backup(request, look, say=say)
+        try:
+            interrupted = _run_to_the_end(run)
+        finally:
+            sets = run.sets
+            document["sets"] = [sets[key] for key in request.instance_ids if key in sets]
+    if not as_json:
+        print_sets(document["sets"])
     if interrupted:
         text = _interrupted(request, [record["set_id"] for record in document["sets"]])
         document["error"] = {"type": "Interrupted", "message": text}
@@ -195,56 +193,48 @@ def _raise_first(
     if not in_order:
         return
     document["failures"] = [
-        {"instance_id": key, "type": type(error).__name__, "message": in_options(str(error), BACKUP)}
-        for key, error in in_order.items()
+        {"instance_id": key, "type": type(error).__name__, "message": str(error)} for key, error in in_order.items()
     ]
     first, *others = in_order.values()
     for error in others:
-        print_error(in_options(str(error), BACKUP))
+        print_error(str(error))
     if isinstance(first, errors.WaitTimeoutError):
         advice = f"Run it again with --change-id {request.change_id} to wait for the same set."
         raise errors.WaitTimeoutError(f"{first} {advice}") from first
     raise first
 
 
-def _find_instances(
-    named: Sequence[str],
-    filters: Mapping[str, list[str]],
-    inputs: Mapping[str, Any],
-    change_id: str | None,
-    *,
-    profile: str | None,
-) -> list[str]:
-    """Return the instances that are named or match the filters, after a look at the inputs."""
-    from snapset.sets.inputs import find_problems
-
-    if not named and not filters:
+def _check_instances(named: Sequence[str], *, has_filter: bool) -> None:
+    if not named and not has_filter:
         raise errors.InputError("reading the instances: there is none. Name one, or a --filter that finds some.")
     for instance_id in named:
+        check("INSTANCE", instance_id, rules.instance_id)
         if named.count(instance_id) > 1:
             raise errors.InputError(f"reading the instances: {instance_id} is listed twice.")
-        rules.refuse(find_problems({**inputs, "instance_id": instance_id}))
-    if change_id is not None:
-        check("--change-id", change_id, rules.change_id)
+
+
+def _find_instances(
+    named: Sequence[str], filters: Mapping[str, list[str]], *, region: str, profile: str | None
+) -> list[str]:
+    """Return the instances that are named or match the filters."""
     if not filters:
         return list(named)
 
-    from snapset.cli.context import connect_to, find_matching
+    from snapset.cli.context import connect_to
     from snapset.cli.output import progress
 
-    ec2 = connect_to(inputs["region"], profile)
     with progress("looking for instances") as say:
-        found = find_matching(ec2, filters, say)
+        found = connect_to(region, profile, say=say).find_instances(filters)
     if not found:
         shown = " ".join(f"{name}={','.join(values)}" for name, values in filters.items())
         raise errors.NotFoundError(
-            f"looking for instances in {ec2.settings.region}: none that is running or stopped matches {shown}. "
+            f"looking for instances in {region}: none that is running or stopped matches {shown}. "
             "Check the filter, the Region and the account."
         )
     return list(dict.fromkeys([*named, *found]))
 
 
-def _run_to_the_end(run: Backup, say: Say) -> bool:
+def _run_to_the_end(run: Backup) -> bool:
     """Run in a thread, so that a signal reaches the engine in order; return whether there was one.
 
     However many signals come, the first ends the run, and the others change nothing.
@@ -254,7 +244,7 @@ def _run_to_the_end(run: Backup, say: Say) -> bool:
 
     def work() -> None:
         try:
-            run.run(say)
+            run.run()
         except BaseException as error:  # raised again below
             failures.append(error)
         finally:

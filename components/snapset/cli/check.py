@@ -11,7 +11,6 @@ from snapset.cli.options import Filters, Instances, Json, Profile, Region, parse
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
-    from snapset.retry import Say
     from snapset.sets.freshness import CheckRecord
 
 EXIT_CODES = (
@@ -33,13 +32,13 @@ def check(
 ) -> None:
     """Check that every instance has a whole, completed set that is young enough.
 
-    Without --instance and --filter, all instances of the Region that are running or stopped are looked at.
+    Without --instance and --filter, all instances of the Region that are running or stopped are checked.
 
     Example: snapset check --filter tag:app=web --max-age 24h
     """
     from snapset.cli.context import connect_to, one_document
     from snapset.cli.output import print_check, print_error, progress
-    from snapset.retry import Retry, parse_duration
+    from snapset.durations import parse_duration
     from snapset.sets.find import find_sets
     from snapset.sets.freshness import check_sets
 
@@ -47,11 +46,11 @@ def check(
     with one_document(document, as_json=json_):
         seconds = parse_duration(max_age, name="--max-age", bare_seconds=False)
         of_them, filters = parse_instances(instance or []), parse_filters(filter_ or [])
-        ec2 = connect_to(region, profile)
         with progress("looking for instances and sets") as say:
-            instance_ids = _find_instances(ec2, instance or [], filters, say)
-            # The sets of a few are looked for by name. Of many, one look at all sets is fewer calls.
-            found = find_sets(ec2, of_them if instance and not filters else {}, retry=Retry.from_environment(say))
+            ec2 = connect_to(region, profile, say=say)
+            instance_ids = _find_instances(ec2, instance or [], filters)
+            # The sets of many are found with fewer calls if all sets are asked for.
+            found = find_sets(ec2, of_them if instance and not filters else {})
         records = check_sets(instance_ids, found, max_age=seconds)
         document["instances"] = records
         if not json_:
@@ -63,17 +62,15 @@ def check(
             raise typer.Exit(_NOT_FRESH)
 
 
-def _find_instances(ec2: Ec2, named: list[str], filters: dict[str, list[str]], say: Say) -> list[str]:
+def _find_instances(ec2: Ec2, named: list[str], filters: dict[str, list[str]]) -> list[str]:
     """Return the instances that are named, or match; all if none is named and there is no filter.
 
     Raises:
-        NotFoundError: none matches. Nobody would notice that a filter is wrong, if that were no error.
+        NotFoundError: none matches; else nobody would notice that a filter is wrong.
     """
-    from snapset.cli.context import find_matching
-
     if named and not filters:
         return list(dict.fromkeys(named))
-    found = find_matching(ec2, filters, say)
+    found = ec2.find_instances(filters)
     if not found and not named:
         raise errors.NotFoundError(
             f"looking for instances in {ec2.settings.region}: none that is running or stopped matches. "

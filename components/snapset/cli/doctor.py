@@ -1,4 +1,4 @@
-"""`snapset doctor`: what is missing for a backup, and how to mend it."""
+"""`snapset doctor`: what is missing for a backup, and how to fix it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from snapset import rules
 from snapset.cli.options import Json, Profile, Region, check
 
-EXIT_CODES = "Exit codes: 0 all is well; 1 something is to be mended; 2 bad usage or input."
+EXIT_CODES = "Exit codes: 0 all is well; 1 something is to be fixed; 2 bad usage or input."
 
 
 def doctor(
@@ -32,6 +32,7 @@ def doctor(
     from rich.text import Text
 
     from snapset.cli.context import one_document
+    from snapset.cli.output import print_line
     from snapset.text import clean
 
     document: dict[str, Any] = {"findings": []}
@@ -47,7 +48,8 @@ def doctor(
         from snapset.pipeline.doctor import examine
 
         console = Console(highlight=False)
-        for finding in examine(AwsSettings(region=region, profile=profile), instance_id=instance):
+        settings = AwsSettings(region=region, profile=profile)
+        for finding in examine(settings, instance_id=instance, say=print_line):
             document["findings"].append(asdict(finding))
             if not json_:
                 verdict = ("ok    ", "green") if finding.ok else ("to fix", "bold red")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from snapset import errors
 from snapset.cli.options import Instances, Json, Profile, Region, WithTags, parse_instances, parse_tags
 
 EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad usage or input; 3 not permitted."
@@ -24,8 +25,11 @@ class State(str, Enum):
 def list_(
     instance: Instances = None,
     change_id: Annotated[str | None, typer.Option(metavar="ID", help="Only sets taken for this change.")] = None,
-    state: Annotated[State | None, typer.Option(help="Only sets that stand so.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only sets in this state.")] = None,
     tag: WithTags = None,
+    ids: Annotated[
+        bool, typer.Option("--ids", help="Print only the ids, one a line, such as for `snapset delete`.")
+    ] = False,
     region: Region = None,
     profile: Profile = None,
     json_: Json = False,
@@ -36,20 +40,24 @@ def list_(
     """
     from snapset.cli.context import connect_to, one_document
     from snapset.cli.output import print_list, progress
-    from snapset.retry import Retry
     from snapset.sets.find import find_sets
     from snapset.sets.tags import fit
 
     document: dict[str, Any] = {"sets": []}
     with one_document(document, as_json=json_), progress("looking for sets") as say:
+        if ids and json_:
+            raise errors.InputError("reading --ids: --json prints the ids too. Give one of them.")
         filters, wanted = parse_instances(instance or []), parse_tags(tag or [])
-        ec2 = connect_to(region, profile)
+        ec2 = connect_to(region, profile, say=say)
         document["sets"] = [
             found.record(region=str(ec2.settings.region))
-            for found in find_sets(ec2, filters, retry=Retry.from_environment(say))
+            for found in find_sets(ec2, filters)
             if found.has_tags(wanted)
             and (change_id is None or found.change_id == fit(change_id))
             and (state is None or found.state == state.value)
         ]
-    if not json_:
+    if ids:
+        for record in document["sets"]:
+            typer.echo(record["set_id"])
+    elif not json_:
         print_list(document["sets"])

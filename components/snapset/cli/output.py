@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,7 +19,7 @@ from snapset.text import clean
 
 if TYPE_CHECKING:
     from snapset.pipeline.preview import PlannedSet
-    from snapset.restore.rollback_plan import Rollback, RollbackRecord
+    from snapset.restore.rollback_plan import RollbackPlan, RollbackRecord
     from snapset.restore.volumes import VolumeRecord
     from snapset.sets.freshness import CheckRecord
     from snapset.sets.model import SetRecord
@@ -31,6 +31,16 @@ _printed: list[Mapping[str, Any]] = []
 
 _STYLES = {"completed": "green", "pending": "yellow", "error": "red", "incomplete": "red"}
 
+# Of every JSON document. It is raised when a field goes, or changes its meaning.
+_VERSION = 1
+
+
+class _StderrConsole(Console):
+    """A console on stderr. If nobody reads it any more, it is silent: rich would end the thread that prints."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
 
 @contextmanager
 def progress(first: str, *, keep_lines: bool = False) -> Iterator[Say]:
@@ -40,7 +50,7 @@ def progress(first: str, *, keep_lines: bool = False) -> Iterator[Say]:
         first: what is shown at first.
         keep_lines: on a terminal, too, leave each line in place.
     """
-    console = Console(stderr=True, highlight=False)
+    console = _StderrConsole(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda text: console.print(Text(clean(text)), soft_wrap=True)
         return
@@ -55,9 +65,9 @@ def progress(first: str, *, keep_lines: bool = False) -> Iterator[Say]:
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """Print the one document of a `--json` run on stdout."""
+    """Print the one document of a `--json` run on stdout, its version first."""
     # A runner of GitHub would obey it anywhere in a line.
-    text = json.dumps(document, indent=2).replace("##[", r"##\u005b")
+    text = json.dumps({"version": _VERSION, **document}, indent=2).replace("##[", r"##\u005b")
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
     _printed.append(document)
@@ -77,7 +87,12 @@ def print_sets(sets: Iterable[SetRecord]) -> None:
         title = f"{record['set_id']} of {record['instance_id']}: {', '.join([record['state'], *more])}"
         console.print(Text(clean(title), style="bold"), soft_wrap=True)
         taken = f"taken {_clock_time(record['start_time'])} UTC, {_age(record['start_time'])} ago"
-        console.print(Text(taken), soft_wrap=True)
+        by = {"created": " by this run", "adopted": " by an earlier run", "unchanged": " by an earlier run"}
+        console.print(Text(taken + by.get(record.get("outcome", ""), "")), soft_wrap=True)
+        if missing := record.get("missing_volume_ids"):
+            console.print(Text(f"not in it, but attached now: {', '.join(missing)}"), soft_wrap=True)
+        if surplus := record.get("surplus_set_ids"):
+            console.print(Text(f"taken for the same change, too: {', '.join(surplus)}"), soft_wrap=True)
         if tags := _tags_in(record):
             console.print(Text(f"tags: {tags}"), soft_wrap=True)
         rows = [
@@ -165,7 +180,7 @@ def print_check(records: Iterable[CheckRecord]) -> None:
     _console().print(table)
 
 
-def print_rollback(record: RollbackRecord, plan: Rollback, *, is_done: bool, stderr: bool = False) -> None:
+def print_rollback(record: RollbackRecord, plan: RollbackPlan, *, is_done: bool, stderr: bool = False) -> None:
     """Print a rollback as a table of devices: what is planned, or, once it is done, what became of it."""
     console = _console(stderr=stderr)
     instance_id = record["instance_id"]
@@ -194,7 +209,7 @@ def print_rollback(record: RollbackRecord, plan: Rollback, *, is_done: bool, std
         console.print(Text(clean(line)), soft_wrap=True)
 
 
-def _steps_of(plan: Rollback) -> Iterator[str]:
+def _steps_of(plan: RollbackPlan) -> Iterator[str]:
     """Return what the user has to know of a rollback beside its devices, before it begins."""
     instance = plan.instance
     if plan.begun:
@@ -216,17 +231,24 @@ def print_error(text: str) -> None:
     https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
     """
     line = clean(text)
-    sys.stderr.write(f"snapset: {line}\n")
+    print_line(f"snapset: {line}")
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        sys.stderr.write(f"::error title=snapset::{line.replace('%', '%25')}\n")
+        print_line(f"::error title=snapset::{line.replace('%', '%25')}")
+
+
+def print_line(text: str) -> None:
+    """Print one line on stderr, if anybody reads it."""
+    with suppress(BrokenPipeError):
+        sys.stderr.write(f"{clean(text)}\n")
 
 
 def _console(*, stderr: bool = False) -> Console:
     """Return a console that is as wide as the terminal, or as COLUMNS says; elsewhere nothing is cut."""
-    console = Console(highlight=False, stderr=stderr)
+    kind = _StderrConsole if stderr else Console
+    console = kind(highlight=False, stderr=stderr)
     if console.is_terminal or os.environ.get("COLUMNS"):
         return console
-    return Console(highlight=False, stderr=stderr, width=_UNLIMITED)
+    return kind(highlight=False, stderr=stderr, width=_UNLIMITED)
 
 
 def _tags_in(record: Mapping[str, Any]) -> str:

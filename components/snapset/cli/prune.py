@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,12 +20,9 @@ from snapset.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from snapset.aws.ec2 import Ec2
-    from snapset.retry import Retry
     from snapset.sets.model import SnapshotSet
-    from snapset.sets.prune import Choice, Pruned
 
-EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad usage or input, or nobody to ask; 3 not permitted."
+EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad usage or input, or not a terminal; 3 not permitted."
 
 
 def prune(
@@ -66,9 +62,10 @@ def prune(
     Example: snapset prune --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --yes
     """
     from snapset.cli.context import connect_to, one_document
+    from snapset.cli.deleting import ask, carry_out, raise_failed, records_of
     from snapset.cli.output import progress
+    from snapset.durations import parse_duration
     from snapset.restore.rollback_plan import find_sets_in_use
-    from snapset.retry import Retry, parse_duration
     from snapset.sets import prune as pruning
     from snapset.sets.find import find_sets
 
@@ -85,31 +82,31 @@ def prune(
         has_rule = rule != pruning.Rule()
         _check_pins(pin or [], unpin or [], has_rule=has_rule)
         filters, wanted = parse_instances(instance or []), parse_tags(tag or [])
-        retry = Retry.from_environment()
-
         ec2 = connect_to(region, profile)
 
         def choice(sets: Iterable[SnapshotSet]) -> list[SnapshotSet]:
             narrowed = [found for found in sets if found.has_tags(wanted)]
-            # Looked for each time: a rollback may have begun while somebody was asked.
-            in_use = find_sets_in_use(ec2, retry=retry)
-            return pruning.choose(narrowed, rule, adoption=retry.adoption, in_use=in_use)
+            # Each time anew: a rollback may have begun while somebody was asked.
+            in_use = find_sets_in_use(ec2)
+            return pruning.choose(narrowed, rule, adoption=ec2.limits.adoption, in_use=in_use)
 
         with progress("looking for sets") as say:
-            pruning.pin(ec2, pin or [], pinned=True, retry=retry.saying(say))
-            pruning.pin(ec2, unpin or [], pinned=False, retry=retry.saying(say))
-            chosen = choice(find_sets(ec2, filters, retry=retry.saying(say))) if has_rule else []
-        records = {
-            found.set_id: {**found.record(region=str(ec2.settings.region)), **_result_of(None)} for found in chosen
-        }
+            telling = ec2.saying(say)
+            pruning.pin(telling, pin or [], pinned=True)
+            pruning.pin(telling, unpin or [], pinned=False)
+            chosen = choice(find_sets(telling, filters)) if has_rule else []
+        records = records_of(ec2, chosen)
         document["sets"] = list(records.values())
         if not chosen:
             if not json_:
                 typer.echo("There is nothing to delete." if has_rule else "Done.")
             return
         if not yes:
-            _ask(list(records.values()))
-        _delete(ec2, chosen, records, choice=choice, retry=retry, as_json=json_)
+            ask(document["sets"], doing="pruning")
+        kept = carry_out(
+            ec2, lambda telling: pruning.prune(telling, chosen, choice=choice), records=records, as_json=json_
+        )
+        raise_failed(kept, doing="pruning")
 
 
 def _check_pins(pins: Sequence[str], unpins: Sequence[str], *, has_rule: bool) -> None:
@@ -120,61 +117,3 @@ def _check_pins(pins: Sequence[str], unpins: Sequence[str], *, has_rule: bool) -
         raise errors.InputError(f"reading --pin: {', '.join(sorted(both))} is in --unpin too.")
     if not has_rule and not pins and not unpins:
         raise errors.InputError("reading the rule: give --keep-last, --keep-daily, --older-than or another one.")
-
-
-def _ask(records: Sequence[Mapping[str, Any]]) -> None:
-    from snapset.cli.output import print_list
-
-    print_list(records, stderr=True)
-    number = sum(len(record["snapshot_ids"]) for record in records)
-    what = f"{len(records)} set{'s'[: len(records) != 1]} with {number} snapshot{'s'[: number != 1]}"
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise errors.InputError(f"pruning: {what} would be deleted, and nobody is here to be asked. Add --yes.")
-    if not typer.confirm(f"Delete {what} for good?", err=True):
-        raise errors.SnapsetError("pruning: the answer was no. Nothing is deleted.")
-
-
-def _delete(
-    ec2: Ec2,
-    chosen: Sequence[SnapshotSet],
-    records: Mapping[str, dict[str, Any]],
-    *,
-    choice: Choice,
-    retry: Retry,
-    as_json: bool,
-) -> None:
-    """Delete the chosen sets.
-
-    Raises:
-        SnapsetError: AWS refused, or snapshots were kept because a permission was missing or AWS did not answer.
-    """
-    from snapset.cli.output import print_error, print_list, progress
-    from snapset.sets import prune as pruning
-
-    kept: dict[str, errors.SnapsetError] = {}
-    try:
-        with progress("deleting") as say:
-            for pruned in pruning.prune(ec2, chosen, choice=choice, retry=retry.saying(say)):
-                records[pruned.chosen.set_id].update(_result_of(pruned))
-                kept |= pruned.kept
-    finally:
-        if not as_json:
-            print_list(records.values(), last="result")
-        for message in dict.fromkeys(map(str, kept.values())):
-            print_error(message)
-    if failed := [error for error in kept.values() if not pruning.is_refusal(error)]:
-        raise type(failed[0])(
-            f"pruning: {len(failed)} of the snapshots could not be deleted. Run it again once the reason is gone.",
-            code=failed[0].code,
-        )
-
-
-def _result_of(pruned: Pruned | None) -> dict[str, Any]:
-    """Return what became of a set: chosen, deleted, partly deleted or kept; and of its snapshots."""
-    if not pruned:
-        return {"result": "chosen", "deleted_snapshot_ids": [], "kept": []}
-    return {
-        "result": "deleted" if not pruned.kept else "partly deleted" if pruned.deleted else "kept",
-        "deleted_snapshot_ids": list(pruned.deleted),
-        "kept": [{"snapshot_id": key, "reason": str(error)} for key, error in pruned.kept.items()],
-    }

@@ -8,7 +8,6 @@ import typer
 
 from snapset import errors, rules
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, check, check_set_id, parse_tags
-from snapset.cli.words import RESTORE
 
 EXIT_CODES = (
     "Exit codes: 0 the volumes are there; 1 failed; 2 bad usage or input; 3 not permitted; 4 the set failed or the "
@@ -16,6 +15,24 @@ EXIT_CODES = (
 )
 # Whom the volumes are for: the same set and target again is the same restore, whoever asks.
 SCOPE = "snapset restore"
+
+
+# What this command calls the inputs that may be refused.
+OPTIONS = {
+    "set_id": "SET_ID",
+    "instance_id": "--to",
+    "availability_zone": "--availability-zone",
+    "exclude_boot_volume": "--exclude-boot",
+    "volume_type": "--volume-type",
+    "iops": "--iops",
+    "throughput": "--throughput",
+    "encrypted": "--encrypted",
+    "kms_key_id": "--kms-key-id",
+    "volume_initialization_rate": "--initialization-rate",
+    "allow_incomplete": "--allow-incomplete",
+    "tags": "--tag",
+    "region": "--region",
+}
 
 
 def restore(
@@ -68,18 +85,17 @@ def restore(
     """
     from snapset.cli.context import connect_to, one_document
     from snapset.cli.output import print_volumes, progress
-    from snapset.restore.inputs import find_problems, parse
+    from snapset.restore.inputs import check_inputs, parse
     from snapset.restore.volumes import restore_set
-    from snapset.retry import Retry
     from snapset.rules import refuse
     from snapset.sets.find import find_latest
 
     document: dict[str, Any] = {"set_id": set_id, "instance_id": to, "volumes": []}
-    with one_document(document, as_json=json_, words=RESTORE):
+    with one_document(document, as_json=json_):
         _check_choice(set_id, latest=latest, of=of, change_id=change_id)
         inputs = {
             "scope": SCOPE,
-            # Until it is looked up; any will do for the check of the others.
+            # Until it is looked up, any id will do to check the other inputs.
             "set_id": set_id or "set-00000000000000000",
             "instance_id": to,
             "availability_zone": availability_zone,
@@ -94,25 +110,22 @@ def restore(
             "tags": parse_tags(tag or []),
             "region": region,
         }
-        refuse(find_problems(inputs))
-        ec2 = connect_to(region, profile)
+        refuse(check_inputs(inputs), names=OPTIONS)
         with progress("looking for the set") as say:
-            retry = Retry.from_environment(say)
+            ec2 = connect_to(region, profile, say=say)
             if set_id is None:
-                set_id = find_latest(
-                    ec2, instance_id=of, change_id=change_id, allow_incomplete=allow_incomplete, retry=retry
-                ).set_id
-                document["set_id"] = set_id
+                found = find_latest(ec2, instance_id=of, change_id=change_id, allow_incomplete=allow_incomplete)
+                document["set_id"] = set_id = found.set_id
             # With the Region known, the zone can be held against it.
-            wanted = parse({**inputs, "set_id": set_id, "region": ec2.settings.region})
+            wanted = parse({**inputs, "set_id": set_id, "region": ec2.settings.region}, names=OPTIONS)
             say(f"restoring {set_id}")
-            document["volumes"] = restore_set(ec2, wanted, retry=retry)
+            document["volumes"] = restore_set(ec2, wanted)
     if not json_:
         print_volumes(str(set_id), to, document["volumes"])
 
 
 def _check_choice(set_id: str | None, *, latest: bool, of: str | None, change_id: str | None) -> None:
-    """Raise an `InputError` unless it is said in one way which set is meant."""
+    """Raise an `InputError` unless exactly one option names the set."""
     if [set_id is not None, latest, change_id is not None].count(True) != 1:
         raise errors.InputError("reading the set: give one of SET_ID, --latest with --of INSTANCE, and --change-id.")
     if set_id is not None:

@@ -9,16 +9,14 @@ import typer
 
 from snapset import errors, rules
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, check, check_set_id
-from snapset.cli.words import RESTORE
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
-    from snapset.restore.rollback_plan import Rollback, RollbackRecord
-    from snapset.retry import Retry
+    from snapset.restore.rollback_plan import RollbackPlan, RollbackRecord
 
 EXIT_CODES = (
     "Exit codes: 0 the instance has the set's volumes, and the power state that it had; 1 failed; 2 bad usage or "
-    "input, something stands in the way, or nobody to ask; 3 not permitted; 4 the set failed or the wait timed out."
+    "input, something stands in the way, or not a terminal; 3 not permitted; 4 the set failed or the wait timed out."
 )
 
 
@@ -61,11 +59,11 @@ def rollback(
     """
     from snapset.cli.context import connect_to, one_document
     from snapset.cli.output import print_rollback, progress
+    from snapset.durations import parse_duration
     from snapset.restore.rollback_plan import RollbackInputs, plan_rollback
-    from snapset.retry import Retry, parse_duration
 
     document: dict[str, Any] = {"rollback": None}
-    with one_document(document, as_json=json_, words=RESTORE):
+    with one_document(document, as_json=json_):
         check("INSTANCE", instance, rules.instance_id)
         if set_ is not None:
             check_set_id(set_, name="--set")
@@ -83,30 +81,29 @@ def rollback(
             delete_replaced=delete_replaced,
             timeout=parse_duration(timeout, name="--timeout"),
         )
-        retry = Retry.from_environment()
         ec2 = connect_to(region, profile)
-        with progress(f"looking at {instance}") as say:
-            plan = plan_rollback(ec2, wanted, retry=retry.saying(say))
-        document["rollback"] = plan.record(region=str(ec2.settings.region))
+        with progress(f"inspecting {instance}") as say:
+            plan = plan_rollback(ec2.saying(say), wanted)
+        document["rollback"] = plan.record()
         if not preview:
             if not yes and not plan.is_done:
                 _ask(plan, document["rollback"])
-            _carry_out(ec2, plan, document, retry=retry)
+            _carry_out(ec2, plan, document)
     if not json_:
         print_rollback(document["rollback"], plan, is_done=not preview)
 
 
-def _ask(plan: Rollback, record: RollbackRecord) -> None:
+def _ask(plan: RollbackPlan, record: RollbackRecord) -> None:
     from snapset.cli.output import print_rollback
 
     print_rollback(record, plan, is_done=False, stderr=True)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise errors.InputError("rolling back: nobody is here to be asked. Add --yes.")
+        raise errors.InputError("rolling back: not a terminal, so I can't ask. Add --yes.")
     if not typer.confirm("Go on?", err=True):
         raise errors.SnapsetError("rolling back: the answer was no. Nothing is changed.")
 
 
-def _carry_out(ec2: Ec2, plan: Rollback, document: dict[str, Any], *, retry: Retry) -> None:
+def _carry_out(ec2: Ec2, plan: RollbackPlan, document: dict[str, Any]) -> None:
     from snapset.cli.output import progress
     from snapset.restore.rollback import roll_back
 
@@ -114,4 +111,4 @@ def _carry_out(ec2: Ec2, plan: Rollback, document: dict[str, Any], *, retry: Ret
         document["rollback"] = record
 
     with progress(f"rolling back {plan.instance.instance_id}", keep_lines=True) as say:
-        roll_back(ec2, plan, retry=retry.saying(say), report=keep)
+        roll_back(ec2.saying(say), plan, report=keep)

@@ -16,14 +16,12 @@ def show(set_id: SetId, region: Region = None, profile: Profile = None, json_: J
     """
     from snapset.cli.context import connect_to, one_document
     from snapset.cli.output import print_sets, progress
-    from snapset.retry import Retry
     from snapset.sets.find import find_set
 
     document: dict[str, Any] = {"sets": []}
     with one_document(document, as_json=json_), progress(f"looking for {set_id}") as say:
         check_set_id(set_id)
-        ec2 = connect_to(region, profile)
-        found = find_set(ec2, set_id, retry=Retry.from_environment(say))
-        document["sets"] = [found.record(region=str(ec2.settings.region))]
+        ec2 = connect_to(region, profile, say=say)
+        document["sets"] = [find_set(ec2, set_id).record(region=str(ec2.settings.region))]
     if not json_:
         print_sets(document["sets"])

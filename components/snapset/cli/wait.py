@@ -7,11 +7,6 @@ from typing import TYPE_CHECKING, Any
 from snapset.cli.options import Json, Profile, Region, SetId, Timeout, check_set_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from snapset.aws.ec2 import Ec2
-    from snapset.aws.records import Snapshot
-    from snapset.retry import Retry
     from snapset.sets.model import SnapshotSet
 
 EXIT_CODES = (
@@ -31,36 +26,23 @@ def wait(
 
     from snapset.cli.context import connect_to, one_document
     from snapset.cli.output import print_sets, progress
-    from snapset.retry import Retry, parse_duration
+    from snapset.durations import parse_duration
     from snapset.sets.find import find_set
+    from snapset.sets.wait import wait_for_set
 
     document: dict[str, Any] = {"sets": []}
     with one_document(document, as_json=json_), progress(f"looking for {set_id}") as say:
         check_set_id(set_id)
         seconds = parse_duration(timeout, name="--timeout")
-        ec2, retry = connect_to(region, profile), Retry.from_environment(say)
-        found = find_set(ec2, set_id, retry=retry, wait=seconds)
+        ec2 = connect_to(region, profile, say=say)
 
-        def keep(seen: SnapshotSet) -> None:
-            document["sets"] = [seen.record(region=str(ec2.settings.region))]
+        def record(seen: SnapshotSet) -> None:
+            # An answer may leave all of its snapshots out.
+            if seen.snapshots:
+                document["sets"] = [seen.record(region=str(ec2.settings.region))]
 
-        keep(found)
-        asyncio.run(_wait(ec2, found, keep=keep, timeout=seconds, retry=retry))
+        found = find_set(ec2, set_id, wait=seconds)
+        record(found)
+        asyncio.run(wait_for_set(ec2, found, timeout=seconds, seen=found, report=record))
     if not json_:
         print_sets(document["sets"])
-
-
-async def _wait(
-    ec2: Ec2, found: SnapshotSet, *, keep: Callable[[SnapshotSet], None], timeout: float, retry: Retry
-) -> None:
-    from snapset.sets.wait import poller_for, wait_for_set
-
-    poller = poller_for(ec2)
-
-    async def look(snapshot_ids: Sequence[str]) -> list[Snapshot]:
-        snapshots = await poller.look(snapshot_ids)
-        if snapshots:
-            keep(found.as_seen(snapshots))
-        return snapshots
-
-    await wait_for_set(look, found, seen=found, timeout=timeout, retry=retry)

@@ -11,12 +11,10 @@ import re
 import shlex
 import shutil
 import tempfile
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -24,19 +22,23 @@ from typing import TypeVar
 from pulumi import automation
 
 from snapset import errors
-from snapset.aws.ec2 import connect
-from snapset.aws.records import Snapshot
-from snapset.aws.session import find_region
+from snapset.aws.ec2 import Ec2, connect
 from snapset.pipeline.engine import EngineCommand, Stack, Workspace, environment, leave_outer_program
+from snapset.pipeline.look import Look
 from snapset.pipeline.request import BackupRequest
 from snapset.pipeline.stack_lock import is_unreadable, locks_in, wait_for_lock
-from snapset.pipeline.state import PROJECT, Recorded, last_error, read_recorded
-from snapset.resources.claim_and_wait import Finished, finish_sets
-from snapset.resources.fleet_set import CUT_OFF, TYPE, FleetSet, known_of
+from snapset.pipeline.state import PROJECT, last_error, was_cut_off
+from snapset.resources.fleet_set import TYPE, FleetSet, await_outputs, current_sets
 from snapset.resources.provider_process import find_starter
-from snapset.retry import Retry, Say
+from snapset.resources.set_state import status_from_state
+from snapset.retry import Say
+from snapset.sets.attempts import CUT_OFF
+from snapset.sets.claims import complete_claim
+from snapset.sets.finish import SetStatus, finish_sets, wait_for_sets
+from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SetRecord
-from snapset.sets.wait import poller_for, wait_for_set
+from snapset.sets.preflight import error_of
+from snapset.sets.served import find_all_fitting
 from snapset.text import redact
 
 _T = TypeVar("_T")
@@ -46,42 +48,58 @@ _OLD_FOLDER_SECONDS = 24 * 3600
 
 
 class Backup:
-    """One backup: the sets are taken and recorded under the stack's lock, and waited for without it.
+    """One backup: what a set serves already needs no engine; the rest is taken and recorded under the stack's lock.
 
     `interrupt` may be called from another thread, or from a signal handler.
     """
 
-    def __init__(self, request: BackupRequest) -> None:
+    def __init__(self, request: BackupRequest, look: Look, *, say: Say) -> None:
+        """Prepare the run.
+
+        Args:
+            request: what to back up.
+            look: the look in EC2 for what the change has already, as it was begun before.
+            say: shows one line to the user.
+        """
         self.request = request
-        # What failed, by instance, and the sets that are taken, as they were last seen; filled while the run goes on.
+        self._look = look
+        # How the set of each instance stands, and what failed, by instance; filled while the run goes on.
+        self.statuses: dict[str, SetStatus] = {}
         self.failures: dict[str, errors.SnapsetError] = {}
-        self._taken: dict[str, Finished] = {}
-        # What the state had before: the run that took such a set was an earlier one, even if it could not claim it.
-        self._before = Recorded()
+        # Other sets of the same change, which runs at the same time have taken, by instance.
+        self._surplus: dict[str, list[str]] = {}
+        # The volumes that a set of each instance would hold now, as far as they are known.
+        self._volumes: Mapping[str, Mapping[str, str]] = {}
+        self._say = say
         # What the engine reported as errors.
         self._diagnostics: list[str] = []
         self._command = EngineCommand()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self, say: Say) -> None:
+    def run(self) -> None:
         """Take the sets, and wait for them. What is known of them is in `sets`, also after a failure.
 
         Raises:
             LockedError: another run holds the stack.
             SnapsetError: the first failure, as its own class; all are in `failures`.
         """
-        self._record(say)
+        leave_outer_program()
+        if missing := self._find_missing():
+            self._record(missing)
+        ec2, wanted = connect(self.request.settings, say=self._say), self.request.set_inputs()
         if self.request.wait and not self._is_interrupted:
-            asyncio.run(self._wait_for_all(say))
-        for instance_id in self.request.instance_ids:
-            if instance_id in self.failures:
-                raise self.failures[instance_id]
+            self._wait(ec2)
+            if lost := self._drop_lost():
+                self._record(lost)
+                self._wait(ec2)
+            self._find_surplus(ec2, wanted)
+        if not self._is_interrupted:
+            self._refuse_gaps()
 
     @property
     def sets(self) -> dict[str, SetRecord]:
-        """The sets that are taken, as they were last seen, by instance."""
-        taken = self._taken.items()
-        return {key: one.set.record(region=one.region, outcome=one.outcome) for key, one in taken}
+        """The sets, as they were last seen, by instance."""
+        return {key: self._record_of(status) for key, status in self.statuses.items()}
 
     def interrupt(self) -> None:
         """End the run in order; a set that was taken is in the state."""
@@ -91,44 +109,126 @@ class Backup:
     def _is_interrupted(self) -> bool:
         return self._command.interrupted.is_set()
 
-    def _prepare_ec2(self) -> None:
-        settings = self.request.settings
-        try:
-            connect(settings.in_region(self.request.inputs.get("region") or find_region(settings))).prepare()
-        except errors.SnapsetError:
-            # The engine meets the same error, and reports it.
+    def _keep(self, status: SetStatus) -> None:
+        self.statuses[status.instance_id] = status
+        if status.failure:
+            self.failures[status.instance_id] = status.failure
+
+    def _record_of(self, status: SetStatus) -> SetRecord:
+        record = status.set.record(region=self.request.region, outcome=status.outcome)
+        expected = self._volumes.get(status.instance_id, {})
+        record["missing_volume_ids"] = sorted(expected.keys() - status.set.volume_ids)
+        record["surplus_set_ids"] = self._surplus.get(status.instance_id, [])
+        return record
+
+    def _refuse_gaps(self) -> None:
+        """Raise the first failure, or that an instance has no set: nothing rests on "no failure was noted"."""
+        for instance_id in self.request.instance_ids:
+            status = self.statuses.get(instance_id)
+            if instance_id in self.failures:
+                raise self.failures[instance_id]
+            if not status or (self.request.wait and not status.completed):
+                reason = "the run ended without a set of it that was seen. Run it again"
+                self.failures[instance_id] = errors.SnapsetError(f"backing up {instance_id}: {reason}.")
+                raise self.failures[instance_id]
+
+    # Before the engine, and without it.
+
+    def _find_missing(self) -> list[str]:
+        """Return the instances that no set serves, and that a set can be taken of."""
+        served, inspection = self._look.result()
+        self._volumes = inspection.volumes
+        ec2 = connect(self.request.settings, say=self._say)
+        for found in served.values():
+            volumes = inspection.volumes.get(found.instance_id, {})
+            self._keep(SetStatus(set=complete_claim(ec2, found, volumes=volumes), outcome="unchanged"))
+        refused = {key: error_of(key, some) for key, some in inspection.problems.items() if key not in served}
+        self.failures |= refused
+        return [key for key in self.request.instance_ids if key not in served and key not in refused]
+
+    def _wait(self, ec2: Ec2) -> None:
+        waited_for = [status for key, status in self.statuses.items() if key not in self.failures]
+        timeout = self.request.timeout
+
+        async def wait() -> None:
+            waiting = asyncio.ensure_future(
+                wait_for_sets(ec2, waited_for, until="completed", timeout=timeout, report=self._keep)
+            )
+            while not waiting.done():
+                await asyncio.wait([waiting], timeout=0.2)
+                if self._is_interrupted:
+                    waiting.cancel()
+                    return
+            for status in waiting.result():
+                self._keep(status)
+
+        asyncio.run(wait())
+
+    def _drop_lost(self) -> list[str]:
+        """Return the instances whose set an earlier run took, and that failed since: a new one takes its place."""
+        lost = [
+            key
+            for key, error in self.failures.items()
+            if isinstance(error, errors.SetFailedError) and self.statuses[key].outcome == "unchanged"
+        ]
+        for instance_id in lost:
+            self._say(f"{self.failures.pop(instance_id)} Taking a new set of {instance_id}.")
+            del self.statuses[instance_id]
+        return lost
+
+    def _find_surplus(self, ec2: Ec2, wanted: Sequence[SetInputs]) -> None:
+        """Look for sets that other runs have taken for the same change meanwhile: of several, the oldest counts."""
+        done = [inputs for inputs in wanted if inputs.instance_id not in self.failures]
+        if self._is_interrupted or not done:
             return
+        try:
+            fitting = find_all_fitting(ec2, done, within=self.request.served_within)
+        except errors.SnapsetError as error:
+            self._say(f"warning: whether another run took sets at the same time is not known: {error}")
+            return
+        replaced = False
+        for instance_id, found in fitting.items():
+            whole = [one for one in found if one.is_whole]
+            own = self.statuses[instance_id].set
+            if whole and whole[0].start_time < own.start_time:
+                self._keep(SetStatus(set=whole[0], outcome="unchanged"))
+                replaced = True
+            first = self.statuses[instance_id].set.set_id
+            self._surplus[instance_id] = [one.set_id for one in whole if one.set_id != first]
+        if replaced:
+            self._wait(ec2)
+        for instance_id, surplus in self._surplus.items():
+            for set_id in surplus:
+                first = self.statuses[instance_id].set.set_id
+                self._say(f"warning: {set_id} of {instance_id} is surplus: {first} was taken for the same change")
 
     # Under the lock.
 
-    def _record(self, say: Say) -> None:
-        leave_outer_program()
+    def _record(self, missing: Sequence[str]) -> None:
+        """Have the engine take the sets of these instances, and record them."""
         with _work_folder() as folder:
-            variables = {**environment(), "PULUMI_PYTHON_CMD": find_starter()}
+            # What the look has waited out, the provider need not wait out again.
+            variables = {**environment(), "PULUMI_PYTHON_CMD": find_starter(), CUT_OFF: ""}
             workspace = Workspace(
                 work_dir=folder,
-                program=self._program,
+                program=partial(self._program, missing),
                 env_vars=variables,
                 project_settings=automation.ProjectSettings(name=PROJECT, runtime="python"),
                 pulumi_command=self._command,
             )
-            if self.request.profile:
-                # A profile in the environment would lose to keys that are there, too.
-                config = {"aws:profile": self.request.profile}
-                workspace.save_stack_settings(self.request.stack_name, automation.StackSettings(config=config))
+            # A profile in the environment would lose to keys that are there, too.
+            config = {"aws:profile": self.request.profile} if self.request.profile else {}
+            workspace.save_stack_settings(self.request.stack_name, automation.StackSettings(config=config))
             # A killed engine is reported in one line, below.
             warnings.filterwarnings("ignore", message="Error in event stream")
-            # While the engine is at its first command, this process has nothing else to do.
-            threading.Thread(target=self._prepare_ec2, daemon=True).start()
             try:
-                stack = self._locking(lambda: self._open_stack(workspace), say)
-                if workspace.existed:
-                    self._before = read_recorded(workspace, self.request.stack_name, self._target)
-                if self._before.was_cut_off:
+                stack = self._locking(lambda: self._open_stack(workspace))
+                if workspace.existed and was_cut_off(workspace, self.request.stack_name, self._target):
                     variables[CUT_OFF] = "1"
-                self._up(stack, say)
-                if lost := self._lost():
-                    self._take_again(stack, lost, say)
+                self._diagnostics.clear()
+                watch = partial(self._on_event, missing)
+                # Other changes may share the stack: this run must not touch their sets.
+                self._locking(lambda: stack.up(on_event=watch, target=[self._target]))
             except automation.CommandError as error:
                 # Too old an engine explains the failure better: then this raises.
                 self._command.find_version()
@@ -139,9 +239,9 @@ class Backup:
             finally:
                 self._end_program()
 
-    def _locking(self, attempt: Callable[[], _T], say: Say) -> _T:
+    def _locking(self, attempt: Callable[[], _T]) -> _T:
         return wait_for_lock(
-            attempt, timeout=self.request.lock_timeout, interrupted=self._command.interrupted, say=say
+            attempt, timeout=self.request.lock_timeout, interrupted=self._command.interrupted, say=self._say
         )
 
     def _open_stack(self, workspace: Workspace) -> Stack:
@@ -150,64 +250,41 @@ class Backup:
             return Stack(self.request.stack_name, workspace)
         return Stack(self.request.stack_name, workspace)
 
-    def _up(self, stack: Stack, say: Say, *, refresh: bool = False) -> None:
-        """Run the engine. What failed of single instances is in `failures`.
-
-        Args:
-            stack: the stack.
-            say: shows one line.
-            refresh: read from EC2 what is left of each set; one in error, or not whole, is taken anew.
-
-        Raises:
-            CommandError: the run failed as a whole.
-        """
-        self._diagnostics.clear()
-        watch = partial(self._on_event, say)
-        # Other changes may share the stack: this run must not touch their sets.
-        self._locking(lambda: stack.up(on_event=watch, target=[self._target], refresh=refresh), say)
-
-    def _lost(self) -> list[str]:
-        """Return the instances whose set an earlier run has taken, and is no backup any more."""
-        return [
-            instance_id
-            for instance_id, error in self.failures.items()
-            if isinstance(error, errors.SetFailedError) and self._taken[instance_id].outcome == "unchanged"
-        ]
-
-    def _take_again(self, stack: Stack, lost: list[str], say: Say) -> None:
-        for instance_id in lost:
-            say(f"{self.failures.pop(instance_id)} Taking a new set of {instance_id}.")
-            del self._taken[instance_id]
-        self._up(stack, say, refresh=True)
-
-    async def _program(self) -> None:
+    async def _program(self, missing: Sequence[str]) -> None:
         self._loop = asyncio.get_running_loop()
         request = self.request
         # Without the component around it, the engine has half as much to record.
         taken = FleetSet(
             request.resource_name,
-            instance_ids=list(request.instance_ids),
+            instance_ids=list(missing),
+            region=request.region,
             change_id=request.change_id,
-            # A run for some of the instances leaves the sets of the others alone.
-            keep_left=True,
+            served_within=request.served_within,
             **request.inputs,
         )
-        recorded, known = await taken.sets.future() or {}, await known_of(taken)
+        sets, known = await taken.sets.future(), await await_outputs(taken)
         if not known["claim"]:
             # It failed: the engine says why.
             return
-        # Sets of other instances, which an earlier run took for the same change, are in the state, too.
-        records = {key: recorded[key] for key in request.instance_ids if key in recorded}
-        for instance_id, text in known["failures"].items():
-            self.failures[instance_id] = errors.parse_shown(text) or errors.SnapsetError(text)
-        where = {"region": known["region"], "claim": known["claim"]}
-        done, failures = await finish_sets(
-            taken, records, **where, wait=False, timeout=request.timeout, report=self._keep
+        failed = {key: errors.from_record(failure) for key, failure in known["failures"].items()}
+        self.failures |= failed
+        # What an earlier run recorded, of these and of other instances, is in the state, too.
+        taken_now = set(missing) - failed.keys()
+        states = [state for key, state in current_sets({**known, "sets": sets}).items() if key in taken_now]
+        done = await finish_sets(
+            connect(request.settings, say=self._say),
+            [status_from_state(state, trusts_answer=True) for state in states],
+            claim=known["claim"],
+            until="seen",
+            timeout=request.timeout,
+            serves_anyone=True,
+            attributes={key: text for state in states for key, text in (state.get("volumes") or {}).items()},
+            tell=self._say,
+            report=self._keep,
         )
-        for finished in done.values():
-            self._keep(finished)
         # One instance's failure must not end the program, and with it the claims of the others.
-        self.failures |= failures
+        for status in done:
+            self._keep(status)
 
     def _end_program(self) -> None:
         # After an interrupt the engine is gone, and the program would still wait for a set.
@@ -220,63 +297,23 @@ class Backup:
             # The loop was closed meanwhile: the program has ended by itself.
             return
 
-    def _keep(self, finished: Finished) -> None:
-        instance_id = finished.set.instance_id
-        if finished.set.set_id in self._before.set_ids:
-            finished = replace(finished, outcome="unchanged")
-        self._taken[instance_id] = finished
-
     @property
     def _target(self) -> str:
         stack = self.request.stack_name.rsplit("/", 1)[-1]
         return f"urn:pulumi:{stack}::{PROJECT}::{TYPE}::{self.request.resource_name}"
 
-    # Without the lock.
-
-    async def _wait_for_all(self, say: Say) -> None:
-        retry = Retry.from_environment(say)
-        waited_for = [finished for key, finished in self._taken.items() if key not in self.failures]
-        # How far each of many is would fill the screen.
-        of_each = retry if len(waited_for) == 1 else retry.saying(lambda text: None)
-        tasks = {asyncio.create_task(self._wait_for(finished, retry=of_each)) for finished in waited_for}
-        while tasks:
-            _, still = await asyncio.wait(tasks, timeout=0.2)
-            if len(waited_for) > 1 and len(still) < len(tasks):
-                failed = sum(one.set.instance_id in self.failures for one in waited_for)
-                say(f"{len(waited_for) - len(still) - failed} of {len(waited_for)} sets completed")
-            tasks = still
-            if self._is_interrupted:
-                for task in tasks:
-                    task.cancel()
-                return
-
-    async def _wait_for(self, taken: Finished, *, retry: Retry) -> None:
-        ec2 = connect(self.request.settings.in_region(taken.region))
-        poller = poller_for(ec2)
-
-        async def look(snapshot_ids: Sequence[str]) -> list[Snapshot]:
-            found = await poller.look(snapshot_ids)
-            if (seen := taken.set.as_seen(found)).is_whole:
-                self._keep(replace(taken, set=seen))
-            return found
-
-        try:
-            await wait_for_set(look, taken.set, seen=taken.set, timeout=self.request.timeout, retry=retry)
-        except errors.SnapsetError as error:
-            self.failures[taken.set.instance_id] = error
-
     # What the engine says.
 
-    def _on_event(self, say: Say, event: automation.EngineEvent) -> None:
+    def _on_event(self, missing: Sequence[str], event: automation.EngineEvent) -> None:
         step = event.resource_pre_event.metadata if event.resource_pre_event else None
         if step and step.type == TYPE and step.op in (automation.OpType.CREATE, automation.OpType.UPDATE):
-            say(f"taking {_number_of_sets(self.request.instance_ids)}")
+            self._say(f"taking {_number_of_sets(missing)}")
         if diagnostic := event.diagnostic_event:
             text = redact(re.sub(r"<\{%.*?%\}>", "", diagnostic.message).strip())
             if diagnostic.severity == "error":
                 self._diagnostics.append(text)
             elif diagnostic.severity in ("info", "info#err", "warning") and text:
-                say(text)
+                self._say(text)
 
     def _failure(self, error: automation.CommandError) -> errors.SnapsetError:
         """Return why the run failed as a whole."""
@@ -307,7 +344,8 @@ class Backup:
 
     def _unlock_command(self) -> str:
         request = self.request
-        which = ["--stack", request.stack] if request.stack else ["--change-id", request.change_id]
+        by_change = ["--change-id", request.change_id, "--region", request.region]
+        which = ["--stack", request.stack] if request.stack else by_change
         return shlex.join(["snapset", "unlock", *which])
 
 

@@ -15,13 +15,14 @@ from snapset.aws.session import find_caller, find_region
 from snapset.aws.settings import AwsSettings
 from snapset.pipeline.engine import EngineCommand
 from snapset.pipeline.state import check_writable, find_backend, open_state
+from snapset.retry import Say, silent
 from snapset.sets.inputs import parse
 from snapset.sets.tags import new_set_id
 from snapset.text import redact
 
 _PLUGINS = ("pulumi-language-python", "pulumi-resource-pulumi-python")
 
-# Ids that nothing has. assumption: AWS holds a caller's permission against the policies before it looks an id up.
+# Ids that nothing has. assumption: AWS checks a caller's permission before it looks for the id.
 _NO_INSTANCE = "i-00000000000000000"
 _NO_VOLUME = "vol-00000000000000000"
 _NO_SNAPSHOT = "snap-00000000000000000"
@@ -36,13 +37,14 @@ class Finding:
     message: str
 
 
-def examine(settings: AwsSettings, *, instance_id: str | None) -> Iterator[Finding]:
+def examine(settings: AwsSettings, *, instance_id: str | None, say: Say = silent) -> Iterator[Finding]:
     """Check what a backup needs; what can't be checked before something else is mended is left out.
 
     Args:
         settings: where calls go and as whom.
         instance_id: the instance that the permissions are asked for; without one, policies that allow only some
             instances may be found too strict.
+        say: shows one line to the user, such as that AWS throttles a call.
     """
     engine = _find("engine", _check_engine)
     yield engine
@@ -57,12 +59,12 @@ def examine(settings: AwsSettings, *, instance_id: str | None) -> Iterator[Findi
     credentials = _find("credentials", partial(find_caller, settings))
     yield credentials
     if credentials.ok:
-        yield from _permissions(connect(settings), instance_id)
+        yield from _permissions(connect(settings, say=say), instance_id)
 
 
-def _find(check: str, look: Callable[[], str]) -> Finding:
+def _find(check: str, probe: Callable[[], str]) -> Finding:
     try:
-        return Finding(check=check, ok=True, message=look())
+        return Finding(check=check, ok=True, message=probe())
     except errors.SnapsetError as error:
         return Finding(check=check, ok=False, message=redact(str(error)))
 
@@ -97,21 +99,21 @@ def _check_state() -> str:
 def _permissions(ec2: Ec2, instance_id: str | None) -> Iterator[Finding]:
     region = ec2.settings.region
     inputs = parse({"scope": "snapset doctor", "instance_id": instance_id or _NO_INSTANCE, "region": region})
-    asked: dict[str, Callable[[], object]] = {
+    probes: dict[str, Callable[[], object]] = {
         "ec2:DescribeInstances": partial(ec2.describe_instance, inputs.instance_id),
         "ec2:DescribeSnapshots": partial(ec2.describe_snapshots, [_NO_SNAPSHOT]),
         "ec2:DescribeVolumes": partial(ec2.describe_volumes, [_NO_VOLUME]),
-        "ec2:CreateSnapshots": partial(ec2.check_create_snapshots, inputs.request(set_id=new_set_id())),
-        "ec2:CreateTags": partial(ec2.check_add_tags, [_NO_SNAPSHOT], {"snapset:doctor": "dry run"}),
+        "ec2:CreateSnapshots": partial(ec2.dry_run().create_snapshots, inputs.request(set_id=new_set_id())),
+        "ec2:CreateTags": partial(ec2.dry_run().add_tags, [_NO_SNAPSHOT], {"snapset:doctor": "dry run"}),
     }
 
-    def ask(action: str) -> str:
+    def probe(action: str) -> str:
         try:
-            asked[action]()
+            probes[action]()
         except errors.NotFoundError:
             if instance_id and action != "ec2:CreateTags":
                 raise
         return "allowed"
 
-    for action in asked:
-        yield _find(action, partial(ask, action))
+    for action in probes:
+        yield _find(action, partial(probe, action))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from pulumi import automation
@@ -34,13 +35,21 @@ class EngineCommand(automation.PulumiCommand):
     """The `pulumi` command, which can be interrupted while it runs, as Ctrl-C in a terminal does."""
 
     def __init__(self) -> None:
-        folder = engine_folder()
-        self.command = os.path.join(folder, "pulumi") if folder else "pulumi"
         # The Automation API asks for it to know what the engine can do. The oldest will do: asking the engine itself
         # takes another process, and `find_version` does so once something failed.
         self.version = OLDEST
         self.interrupted = threading.Event()
         self._running: subprocess.Popen[str] | None = None
+
+    @cached_property
+    def command(self) -> str:  # type: ignore[override]
+        """The path of the engine; looked for when it is needed first: what is served already needs none.
+
+        Raises:
+            SnapsetError: there is no engine.
+        """
+        folder = engine_folder()
+        return os.path.join(folder, "pulumi") if folder else "pulumi"
 
     def run(
         self,

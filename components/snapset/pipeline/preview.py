@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from typing_extensions import TypedDict
 
 from snapset import errors
-from snapset.aws.ec2 import Ec2, connect
-from snapset.aws.session import find_region
+from snapset.aws.ec2 import connect
 from snapset.pipeline.request import BackupRequest
-from snapset.retry import Retry
-from snapset.sets import preflight
-from snapset.sets.find import find_sets_of
-from snapset.sets.inputs import SetInputs, parse
+from snapset.retry import Say
+from snapset.sets.model import BOOT_DEVICES
+from snapset.sets.preflight import error_of, preview_sets
+from snapset.sets.served import find_served
 
 
 class PlannedVolume(TypedDict):
@@ -42,56 +41,34 @@ class Preview:
     failures: dict[str, errors.SnapsetError]
 
 
-def preview(request: BackupRequest, *, retry: Retry) -> Preview:
+def preview(request: BackupRequest, *, say: Say) -> Preview:
     """Find out what a backup would do. Creates nothing, and leaves no stack behind.
 
     Raises:
-        InputError: no Region is set anywhere.
+        SnapsetError: the answer of AWS.
     """
-    settings = request.settings
-    region = request.inputs.get("region") or find_region(settings)
-    ec2 = connect(settings.in_region(region))
-    found = Preview(planned=[], failures={})
-    for instance_id in request.instance_ids:
-        try:
-            given: dict[str, Any] = {**request.inputs, "region": region, "scope": "", "instance_id": instance_id}
-            inputs = parse({**given, "change_id": request.change_id})
-            found.planned.append(_plan(ec2, inputs, retry=retry))
-        except errors.SnapsetError as error:
-            found.failures[instance_id] = error
-    return found
+    ec2, wanted = connect(request.settings, say=say), request.set_inputs()
+    served, _ = find_served(ec2, wanted, within=request.served_within)
+    inspection = preview_sets(ec2, wanted)
+    failures = {key: error_of(key, problems) for key, problems in inspection.problems.items() if key not in served}
+    sizes = {volume.volume_id: volume.size_gib for some in inspection.attached.values() for volume in some}
+    planned = [
+        PlannedSet(
+            instance_id=key,
+            region=request.region,
+            set_id=served[key].set_id if key in served else None,
+            volumes=_volumes_in(inspection.volumes.get(key, {}), sizes),
+        )
+        for key in request.instance_ids
+        if key not in failures
+    ]
+    return Preview(planned=planned, failures=failures)
 
 
-def _plan(ec2: Ec2, inputs: SetInputs, *, retry: Retry) -> PlannedSet:
-    for problem in preflight.find_problems(ec2, inputs, dry_run=True, retry=retry):
-        known = errors.parse_shown(problem.reason)
-        raise known or errors.InputError(f"reading {problem.property}: {problem.reason}.")
-    doing = f"describing instance {inputs.instance_id}"
-    instance = retry.while_throttled(lambda: ec2.describe_instance(inputs.instance_id), doing=doing)
-    volumes = preflight.volumes_of(preflight.resolve(inputs, instance, describe=ec2.describe_volumes), instance)
-    sizes = _find_sizes(ec2, list(volumes), retry=retry)
-    return PlannedSet(
-        instance_id=inputs.instance_id,
-        region=inputs.region,
-        set_id=_find_served(ec2, inputs, retry=retry),
-        volumes=[
-            PlannedVolume(volume_id=volume_id, device_name=device, size_gib=sizes.get(volume_id))
-            for volume_id, device in sorted(
-                volumes.items(), key=lambda item: (item[0] != instance.root_volume_id, item[1])
-            )
-        ],
-    )
-
-
-def _find_sizes(ec2: Ec2, volume_ids: list[str], *, retry: Retry) -> dict[str, int]:
-    try:
-        found = retry.while_throttled(lambda: ec2.describe_volumes(volume_ids), doing="describing the volumes")
-        return {volume.volume_id: volume.size_gib for volume in found}
-    except errors.SnapsetError as error:
-        retry.say(f"warning: the volumes' sizes are not known: {error}")
-        return {}
-
-
-def _find_served(ec2: Ec2, inputs: SetInputs, *, retry: Retry) -> str | None:
-    sets = find_sets_of(ec2, instance_id=inputs.instance_id, change_id=inputs.change_id, retry=retry)
-    return next((found.set_id for found in sets if found.is_whole and found.claims), None)
+def _volumes_in(devices: Mapping[str, str], sizes: Mapping[str, int]) -> list[PlannedVolume]:
+    """Return the volumes, the root volume first, then by device."""
+    in_order = sorted(devices.items(), key=lambda item: (item[1] not in BOOT_DEVICES, item[1]))
+    return [
+        PlannedVolume(volume_id=volume_id, device_name=device, size_gib=sizes.get(volume_id))
+        for volume_id, device in in_order
+    ]

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from snapset.aws.settings import AwsSettings
+from snapset.sets.inputs import SetInputs, parse
 
+# A day: a change that is deployed again later gets a set of its own.
+SERVED_WITHIN = 24 * 3600.0
 _NAME_LENGTH = 60
 
 
@@ -21,18 +24,22 @@ class BackupRequest:
 
     Attributes:
         instance_ids: one set is taken of each.
+        region: where the instances are.
         inputs: the inputs of `SnapshotSet` that all sets share.
         change_id: the change that the backup is for; a change that was served gets no second set.
+        served_within: how old a set of the change may be to serve, in seconds.
         wait: wait until the sets have completed.
         timeout: for how many seconds.
-        stack: the Pulumi stack that keeps the record; one of its own for each change if None.
+        stack: the Pulumi stack that keeps the record; one of its own for each change and Region if None.
         profile: the AWS profile whose credentials are used, whatever the environment has; if None, the environment's.
         lock_timeout: for how many seconds to wait for another run that holds the stack.
     """
 
     instance_ids: tuple[str, ...]
+    region: str
     change_id: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    served_within: float = SERVED_WITHIN
     wait: bool = True
     timeout: float = 7200.0
     stack: str | None = None
@@ -41,8 +48,17 @@ class BackupRequest:
 
     @property
     def settings(self) -> AwsSettings:
-        """Where calls go and as whom, but for the Region."""
-        return AwsSettings(profile=self.profile)
+        """Where calls go and as whom."""
+        return AwsSettings(region=self.region, profile=self.profile)
+
+    def set_inputs(self) -> list[SetInputs]:
+        """Return what is asked for, one for each instance; the tokens name no resource.
+
+        Raises:
+            InputError: an input is refused.
+        """
+        shared = {**self.inputs, "region": self.region, "change_id": self.change_id}
+        return [parse({**shared, "instance_id": instance_id}) for instance_id in self.instance_ids]
 
     @property
     def slug(self) -> str:
@@ -56,12 +72,12 @@ class BackupRequest:
     @property
     def stack_name(self) -> str:
         """The name of the stack."""
-        return self.stack or self.slug
+        return self.stack or f"{self.slug}.{self.region}"
 
     @property
     def resource_name(self) -> str:
         """The name in the stack of the resource that holds the sets of the change."""
-        return f"sets-{self.slug}"
+        return f"sets-{self.slug}.{self.region}"
 
 
 def new_change_id() -> str:

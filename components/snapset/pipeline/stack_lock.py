@@ -64,7 +64,7 @@ def wait_for_lock(attempt: Callable[[], _T], *, timeout: float, interrupted: Eve
     """Make an attempt at a stack, again while another run holds it, for as long as the time-out allows.
 
     With files and buckets, each of two runs that start at once sees the other's lock and withdraws its own, so both
-    would fail: such a tie is settled whatever the time-out. A lock that is seen twice belongs to a run that is at
+    would fail: such a tie is tried again whatever the time-out. A lock that is seen twice belongs to a run that is at
     work, or was killed.
 
     Raises:
@@ -72,7 +72,7 @@ def wait_for_lock(attempt: Callable[[], _T], *, timeout: float, interrupted: Eve
     """
     deadline = time.monotonic() + timeout
     seen: set[Lock] = set()
-    said: set[Lock] | None = None
+    shown: set[Lock] | None = None
     for attempts in itertools.count(1):
         try:
             return attempt()
@@ -81,9 +81,9 @@ def wait_for_lock(attempt: Callable[[], _T], *, timeout: float, interrupted: Eve
             is_tie = bool(locks) and not locks & seen and attempts <= _TIES
             if not is_tie and time.monotonic() >= deadline:
                 raise
-            if not is_tie and locks != said:
+            if not is_tie and locks != shown:
                 say(f"waiting for the stack's lock: {'; '.join(map(str, locks)) or 'another run holds it'}")
-                said = locks
+                shown = locks
             seen |= locks
             if interrupted.wait(random.uniform(0.1, 1.5)):
                 raise

@@ -1,4 +1,4 @@
-"""The state that backups are recorded in: where it is, what it has, and whether it can be written.
+"""The state that backups are recorded in: where it is, whether a run was cut off, and whether it can be written.
 
 https://www.pulumi.com/docs/iac/concepts/state-and-backends/
 """
@@ -10,7 +10,6 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from pulumi import automation
 
@@ -19,14 +18,6 @@ from snapset.pipeline.engine import EngineCommand, environment
 from snapset.text import redact
 
 PROJECT = "snapset"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """What a stack has of a change before a run: the sets, and whether a run was cut off while it took some."""
-
-    set_ids: frozenset[str] = frozenset()
-    was_cut_off: bool = False
 
 
 @contextmanager
@@ -55,18 +46,15 @@ def find_backend(state: automation.LocalWorkspace) -> str:
     return redact(state.who_am_i().url or "")
 
 
-def read_recorded(state: automation.LocalWorkspace, stack: str, urn: str) -> Recorded:
-    """Return what the stack has of the resource with the sets of a change."""
+def was_cut_off(state: automation.LocalWorkspace, stack: str, urn: str) -> bool:
+    """Tell whether a run was killed while the engine made or changed the resource: the stack has it as pending.
+
+    Raises:
+        CommandError: the engine can't read the stack.
+    """
     shown = state.pulumi_command.run(["stack", "export", "--stack", stack], state.work_dir, state.env_vars)
     deployment = json.loads(shown.stdout).get("deployment") or {}
-    records = [
-        record
-        for resource in deployment.get("resources") or []
-        if resource["urn"] == urn
-        for record in resource.get("outputs", {}).get("sets", {}).values()
-    ]
-    pending = [operation["resource"]["urn"] for operation in deployment.get("pending_operations") or []]
-    return Recorded(set_ids=frozenset(record["set_id"] for record in records), was_cut_off=urn in pending)
+    return urn in [operation["resource"]["urn"] for operation in deployment.get("pending_operations") or []]
 
 
 def check_writable(state: automation.LocalWorkspace) -> None:

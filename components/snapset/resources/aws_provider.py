@@ -49,11 +49,11 @@ def inputs_of(provider: pulumi.ProviderResource | None) -> dict[str, pulumi.Outp
     """
     if provider is None:
         return None
-    looked = look_up(provider)
+    settings = read_provider(provider)
 
     def input_of(key: str) -> pulumi.Output[Any]:
         async def read() -> tuple[Any, bool]:
-            seen = await looked.future(with_unknowns=True) or {}
+            seen = await settings.future(with_unknowns=True) or {}
             if key == UNKNOWN_KEYS:
                 return _unknown_in(seen), False
             value = seen.get(key)
@@ -71,14 +71,14 @@ def inputs_of(provider: pulumi.ProviderResource | None) -> dict[str, pulumi.Outp
     return {key: input_of(key) for key in (*PROVIDER_KEYS, *CREDENTIALS, UNKNOWN_KEYS)}
 
 
-def look_up(provider: pulumi.ProviderResource) -> pulumi.Output[dict[str, Any]]:
+def read_provider(provider: pulumi.ProviderResource) -> pulumi.Output[dict[str, Any]]:
     """Return the provider's settings as the engine has them; it is asked while the program runs, and not later.
 
     Once the program has ended, and the engine deletes what has left it, the engine answers no such question.
     """
     # From the URN, so that what comes of it depends on the provider.
-    looked: pulumi.Output[dict[str, Any]] = provider.urn.apply(lambda _: _look(provider))
-    return looked
+    settings: pulumi.Output[dict[str, Any]] = provider.urn.apply(lambda _: _ask_engine(provider))
+    return settings
 
 
 async def settings_of(provider: pulumi.ProviderResource | None) -> AwsSettings:
@@ -87,18 +87,18 @@ async def settings_of(provider: pulumi.ProviderResource | None) -> AwsSettings:
     Raises:
         InputError: the provider holds credentials, or a setting can't be read.
     """
-    return await settings_in(look_up(provider) if provider else None)
+    return await settings_in(read_provider(provider) if provider else None)
 
 
-async def settings_in(looked: pulumi.Output[dict[str, Any]] | None) -> AwsSettings:
-    """Return the settings that `look_up` has found, else those of the stack's config.
+async def settings_in(settings: pulumi.Output[dict[str, Any]] | None) -> AwsSettings:
+    """Return the settings that `read_provider` has found, else those of the stack's config.
 
     Raises:
         InputError: the provider holds credentials, or a setting can't be read.
     """
-    if looked is None:
+    if settings is None:
         return AwsSettings.from_config(lambda key: pulumi.runtime.get_config(f"aws:{key}"))
-    seen = await looked.future(with_unknowns=True) or {}
+    seen = await settings.future(with_unknowns=True) or {}
     known = {key: rpc.unwrap_rpc_secret(value) for key, value in seen.items()}
     return AwsSettings.from_provider({**known, UNKNOWN_KEYS: _unknown_in(seen)})
 
@@ -109,7 +109,7 @@ def _unknown_in(seen: Mapping[str, Any]) -> str | None:
     return ", ".join(sorted(given - KNOWN_KEYS - {"version", "pluginDownloadURL"})) or None
 
 
-async def _look(provider: pulumi.ProviderResource) -> dict[str, Any]:
+async def _ask_engine(provider: pulumi.ProviderResource) -> dict[str, Any]:
     urn = await provider.urn.future()
     request = resource_pb2.ResourceInvokeRequest(
         tok="pulumi:pulumi:getResource", args=await rpc.serialize_properties({"urn": urn}, {})

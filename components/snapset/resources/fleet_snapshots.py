@@ -9,13 +9,13 @@ import pulumi
 from typing_extensions import Required, Unpack
 
 from snapset import errors
+from snapset.resources.arguments import bad_call_as_error, gather_inputs, ignored_of, take_wait
 from snapset.resources.aws_provider import find_provider
-from snapset.resources.claim_and_wait import finish_sets
-from snapset.resources.context import gather_inputs, ignored_of, in_one_line, is_mocked
-from snapset.resources.fleet_set import FleetSet, known_of
-from snapset.resources.instance_snapshots import DEFAULT_TIMEOUT
-from snapset.resources.sets_provider import SetArgs, set_of
-from snapset.retry import parse_duration
+from snapset.resources.claim_and_wait import finish_in_program
+from snapset.resources.fleet_set import FleetSet, await_outputs, current_sets
+from snapset.resources.program import is_mocked
+from snapset.resources.set_args import SetArgs
+from snapset.resources.set_state import set_from_state, status_from_state
 from snapset.sets.model import SetRecord
 
 _SHOWN_FAILURES = 20
@@ -35,9 +35,8 @@ class FleetSnapshotsArgs(SetArgs, total=False):
 class FleetSnapshots(pulumi.ComponentResource):
     """A crash-consistent set of snapshots of each of many instances: all in one run, at AWS's own speed.
 
-    An instance that joins gets a set, and one that leaves loses none unless `on_delete` is `delete`. One that can't
-    be snapshotted keeps none of the others from theirs: `pulumi up` records what was taken, names what was not, and
-    fails; the next `up` takes what is missing.
+    An instance that joins gets a set, and one that leaves loses none. One failure does not affect the others:
+    `pulumi up` records what was taken, names what was not, and fails; the next `up` takes what is missing.
     """
 
     sets: pulumi.Output[dict[str, SetRecord]]
@@ -47,7 +46,7 @@ class FleetSnapshots(pulumi.ComponentResource):
     region: pulumi.Output[str]
     """Where they are."""
 
-    @in_one_line
+    @bad_call_as_error
     def __init__(
         self,
         name: str,
@@ -67,14 +66,9 @@ class FleetSnapshots(pulumi.ComponentResource):
             RunError: an input is unknown or missing, or has a value that none of its kind can have.
         """
         super().__init__("snapset:index:FleetSnapshots", name, {}, opts)
-        given = gather_inputs(args, inputs, FleetSnapshotsArgs, of=type(self).__name__, needs="instances")
-        instances, wait = given.pop("instances"), given.pop("wait", None)
-        if wait not in (None, True, False):
-            raise pulumi.RunError("InputError: reading wait: it is neither True nor False.")
-        try:
-            timeout = parse_duration(given.pop("wait_timeout", None) or DEFAULT_TIMEOUT, name="wait_timeout")
-        except errors.InputError as error:
-            raise pulumi.RunError(errors.show(error)) from None
+        of = f"{type(self).__name__} {name}"
+        given = gather_inputs(args, inputs, FleetSnapshotsArgs, of=of, needs="instances")
+        instances, (wait, timeout) = given.pop("instances"), take_wait(given, of=of)
         resources = instances if isinstance(instances, (list, tuple)) else []
         self.set: FleetSet = FleetSet(
             name,
@@ -86,8 +80,9 @@ class FleetSnapshots(pulumi.ComponentResource):
                 ignore_changes=ignored_of(opts, instances="instance_ids"),
             ),
         )
-        self.region, self.failures = self.set.region, self.set.failures
-        self.sets = _finish(self.set, wait=wait is not False, timeout=timeout)
+        self.region = self.set.region
+        self.failures = self.set.failures.apply(_as_texts)
+        self.sets = _finish(self.set, wait=wait, timeout=timeout)
         self.register_outputs({name: getattr(self, name) for name in ("sets", "failures", "region")})
 
 
@@ -100,23 +95,29 @@ def _ids_of(instances: Any) -> Any:
 def _finish(taken: FleetSet, *, wait: bool, timeout: float) -> pulumi.Output[dict[str, SetRecord]]:
     """Claim the sets that the state holds, wait for them, and fail if an instance has none."""
 
-    async def finish(records: dict[str, Any] | None) -> dict[str, SetRecord]:
-        known = await known_of(taken)
+    async def finish(states: dict[str, Any] | None) -> dict[str, SetRecord]:
+        known = await await_outputs(taken)
+        current = current_sets({**known, "sets": states})
         # Those of instances that have left the fleet are in the state, too.
-        listed = {key: record for key, record in (records or {}).items() if key in known["instance_ids"]}
+        listed = {key: current[key] for key in known["instance_ids"] or [] if key in current}
         if pulumi.runtime.is_dry_run() or is_mocked():
-            return {key: set_of(record).record(region=known["region"]) for key, record in listed.items()}
-        where = {"region": known["region"], "claim": known["claim"]}
-        try:
-            done, failures = await finish_sets(taken, listed, **where, wait=wait, timeout=timeout)
-        except errors.SnapsetError as error:
-            raise pulumi.RunError(errors.show(error)) from None
-        texts = {**(known["failures"] or {}), **{key: errors.show(error) for key, error in failures.items()}}
-        if texts:
-            raise pulumi.RunError(_failure(texts, wanted=len(known["instance_ids"])))
-        return {key: one.set.record(region=one.region, outcome=one.outcome) for key, one in sorted(done.items())}
+            return {key: set_from_state(state).record(region=known["region"]) for key, state in listed.items()}
+        recorded = [status_from_state(state) for state in listed.values()]
+        attributes = {key: text for state in listed.values() for key, text in (state.get("volumes") or {}).items()}
+        done = await finish_in_program(taken, recorded, known, wait=wait, timeout=timeout, attributes=attributes)
+        texts = {one.instance_id: errors.show(one.failure) for one in done if one.failure}
+        # An instance without a set and without a reason has no backup either.
+        missing = dict.fromkeys(known["instance_ids"] - listed.keys(), "there is no set of it")
+        if failures := {**missing, **_as_texts(known["failures"]), **texts}:
+            raise pulumi.RunError(_failure(failures, wanted=len(known["instance_ids"])))
+        by_instance = sorted(done, key=lambda one: one.instance_id)
+        return {one.instance_id: one.set.record(region=known["region"], outcome=one.outcome) for one in by_instance}
 
     return taken.sets.apply(finish)
+
+
+def _as_texts(failures: Mapping[str, Any] | None) -> dict[str, str]:
+    return {key: errors.show(errors.from_record(record)) for key, record in (failures or {}).items()}
 
 
 def _failure(failures: Mapping[str, str], *, wanted: int) -> str:

@@ -15,10 +15,10 @@ from snapset.aws.ec2 import connect
 from snapset.aws.records import COMPLETED
 from snapset.aws.session import find_region
 from snapset.aws.settings import AwsSettings
+from snapset.resources.arguments import bad_call_as_error
 from snapset.resources.aws_provider import find_provider, settings_of
-from snapset.resources.context import in_one_line, is_mocked, note_use
+from snapset.resources.program import is_mocked
 from snapset.resources.provider_base import hide, texts_in
-from snapset.retry import Retry
 from snapset.sets import tags
 from snapset.sets.find import find_latest, find_set
 from snapset.sets.model import SnapshotRecord, SnapshotSet
@@ -83,7 +83,7 @@ class _ByDevice(dict[str, str]):
         raise pulumi.RunError(errors.show(errors.InputError(f"reading get_snapshots: {reason}. Choose another set.")))
 
 
-@in_one_line
+@bad_call_as_error
 def get_snapshots(
     *,
     set_id: str | None = None,
@@ -106,12 +106,10 @@ def get_snapshots(
     """
     settings = AwsSettings.from_config(lambda key: pulumi.runtime.get_config(f"aws:{key}"))
     wanted = {"set_id": set_id, "instance": instance, "change_id": change_id, "latest": latest, "region": region}
-    found = _find(settings, wanted)
-    note_use(found.set_id)
-    return found
+    return _find(settings, wanted)
 
 
-@in_one_line
+@bad_call_as_error
 def get_snapshots_output(
     *,
     set_id: pulumi.Input[str] | None = None,
@@ -128,8 +126,6 @@ def get_snapshots_output(
         region = region or getattr(instance, "region", None)
         instance = instance.id
     wanted = {"set_id": set_id, "instance": instance, "change_id": change_id, "latest": latest, "region": region}
-    if isinstance(set_id, str):
-        note_use(set_id)
 
     given_as = pulumi.Output.from_input(wanted)
 
@@ -167,15 +163,15 @@ def _refuse_problems(wanted: Mapping[str, Any]) -> None:
 
 
 def _look(settings: AwsSettings, wanted: Mapping[str, Any], *, region: str) -> GetSnapshotsResult:
-    ec2, retry = connect(settings), Retry.from_environment()
+    ec2 = connect(settings)
     if wanted["set_id"]:
-        found = find_set(ec2, wanted["set_id"], retry=retry)
+        found = find_set(ec2, wanted["set_id"])
         if not found.is_whole or found.state != COMPLETED:
             raise errors.InputError(
                 f"looking for {found.set_id}: it is {found.state}. Wait for it, or choose another."
             )
     else:
-        found = find_latest(ec2, instance_id=wanted["instance"], change_id=wanted["change_id"], retry=retry)
+        found = find_latest(ec2, instance_id=wanted["instance"], change_id=wanted["change_id"])
     return _result_of(found, region=region)
 
 

@@ -16,23 +16,26 @@ from weakref import WeakKeyDictionary
 import pulumi
 
 from snapset import errors
-from snapset.aws.ec2 import Ec2, connect
+from snapset.aws.ec2 import Ec2
 from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND
 from snapset.aws.records import Instance
 from snapset.aws.session import find_caller, find_region
-from snapset.resources.aws_provider import look_up, settings_in
-from snapset.resources.context import end_quietly_on_interrupt, in_one_line, is_mocked, say_in_program, waiting
+from snapset.durations import parse_duration
+from snapset.limits import Limits
+from snapset.resources.arguments import bad_call_as_error
+from snapset.resources.aws_provider import read_provider, settings_in
+from snapset.resources.program import end_quietly_on_interrupt, is_mocked, say_in_program, waiting
 from snapset.resources.provider_base import DEBUG
-from snapset.retry import Retry, parse_duration
+from snapset.retry import Say
 from snapset.rules import UNKNOWN
 from snapset.sets import preflight
 from snapset.sets import tags as tag_rules
-from snapset.sets.claim import claim_set
-from snapset.sets.create import create_set
-from snapset.sets.inputs import SetInputs, find_problems, parse
+from snapset.sets.claims import claim_set
+from snapset.sets.inputs import SetInputs, check_inputs, parse
 from snapset.sets.model import SnapshotSet
+from snapset.sets.take import take_set
 from snapset.sets.threads import run_in_thread
-from snapset.sets.wait import poller_for, wait_for_set
+from snapset.sets.wait import wait_for_set
 
 Change = Literal["update", "delete"]
 
@@ -48,7 +51,7 @@ _guards: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, tuple[Mapping[st
 )
 
 
-@in_one_line
+@bad_call_as_error
 def backup_before_change(
     name: str = "backup-before-change",
     *,
@@ -83,7 +86,7 @@ def backup_before_change(
         exclude_data_volume_ids: data volumes to leave out, at most 40.
         exclude_data_volume_tags: leave out the data volumes that have one of these tags by then.
         description: for every snapshot, at most 255 characters; the change if left out.
-        tags: for every snapshot, at most 35.
+        tags: for every snapshot, at most 25.
         copy_tags_from_source: `volume` copies each volume's own tags to its snapshot.
         copy_tags_from_instance: put the instance's tags on every snapshot; `tags` win.
         provider: the instance's `aws.Provider`, if it has one of its own; the options give it to the instance, too.
@@ -105,7 +108,7 @@ def backup_before_change(
     try:
         _refuse_problems(shape, on=on, on_failure=on_failure, wait=wait)
         timeout = parse_duration(wait_timeout, name="backup_before_change: wait_timeout")
-        retry = Retry.from_environment()
+        limits = Limits.from_environment()
     except errors.InputError as error:
         raise pulumi.RunError(errors.show(error)) from None
     if is_mocked():
@@ -123,8 +126,9 @@ def backup_before_change(
             blocks=on_failure == "block",
             # A set of an earlier run is never adopted: the instance may have changed since.
             scope=f"{stack}/{name}/{tag_rules.new_claim()}",
-            looked=look_up(provider) if provider else None,
-            retry=retry.saying(say_in_program()),
+            provider_settings=read_provider(provider) if provider else None,
+            limits=limits,
+            say=say_in_program(),
         )
         end_quietly_on_interrupt()
         before = pulumi.ResourceHook(f"{name}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
@@ -174,8 +178,9 @@ class _Guard:
     timeout: float | None
     blocks: bool
     scope: str
-    looked: pulumi.Output[dict[str, Any]] | None
-    retry: Retry
+    provider_settings: pulumi.Output[dict[str, Any]] | None
+    limits: Limits
+    say: Say
     # By instance: its set, or why there is nothing to take one of.
     taken: dict[str, asyncio.Task[SnapshotSet | str]] = field(default_factory=dict)
 
@@ -187,7 +192,7 @@ class _Guard:
             raise pulumi.RunError(errors.show(error)) from None
         act = self._check if pulumi.runtime.is_dry_run() else self._back_up
         try:
-            await _in_one_line(act, step)
+            await _fault_as_error(act, step)
         except errors.SnapsetError as error:
             if self.blocks:
                 raise pulumi.RunError(f"{step.instance_id} is not changed: {errors.show(error)}") from None
@@ -198,14 +203,11 @@ class _Guard:
     async def _check(self, step: _Step) -> None:
         """Say what would be taken, and find what would stand in the way. Creates nothing."""
         ec2, inputs = await self._connect(step)
-        found = await run_in_thread(lambda: self._look(ec2, inputs, step))
-        if isinstance(found, str):
-            _say_nothing_left(step, found)
+        if reason := await run_in_thread(lambda: self._find_nothing_to_lose(ec2, inputs, step)):
+            _say_nothing_left(step, reason)
             return
-        problems = await run_in_thread(lambda: preflight.find_problems(ec2, inputs, dry_run=True, retry=self.retry))
-        for problem in problems:
-            known = errors.parse_shown(problem.reason)
-            raise known or errors.InputError(f"checking the backup before {step}: {problem.reason}.")
+        for problem in await run_in_thread(lambda: preflight.check_against_ec2(ec2, inputs)):
+            raise problem.error or errors.InputError(f"checking the backup before {step}: {problem.reason}.")
         pulumi.log.info(f"would take a snapshot set of {step.instance_id} before {step}")
 
     async def _back_up(self, step: _Step) -> None:
@@ -223,11 +225,7 @@ class _Guard:
         ec2, inputs = await self._connect(step)
 
         def take() -> SnapshotSet | str:
-            found = self._look(ec2, inputs, step)
-            if isinstance(found, str):
-                return found
-            resolved, volumes = found
-            return create_set(ec2, resolved, volumes=volumes, retry=self.retry).set
+            return self._find_nothing_to_lose(ec2, inputs, step) or take_set(ec2, inputs).set
 
         taken = await run_in_thread(take)
         if isinstance(taken, str):
@@ -241,25 +239,22 @@ class _Guard:
         """Claim the set at once, whatever becomes of the change: it can be restored, and nobody adopts it."""
         claim = tag_rules.new_claim()
         try:
-            await run_in_thread(lambda: claim_set(ec2, taken, claim=claim, retry=self.retry))
+            await run_in_thread(lambda: claim_set(ec2, taken, claim=claim))
         except errors.SnapsetError as error:
             pulumi.log.warn(f"{taken.set_id} is taken, but its snapshots could not be tagged: {error}")
 
     async def _wait(self, ec2: Ec2, taken: SnapshotSet, *, timeout: float) -> None:
-        retry = self.retry.saying(say_in_program(ephemeral=True))
         try:
             with waiting():
-                await wait_for_set(poller_for(ec2).look, taken, seen=taken, timeout=timeout, retry=retry)
+                await wait_for_set(ec2.saying(say_in_program(ephemeral=True)), taken, timeout=timeout)
         except errors.WaitTimeoutError as error:
             raise errors.WaitTimeoutError(
                 f"{error} This change takes a set of its own in every run: give a longer wait_timeout, or leave wait "
                 "out, since the content of a set is fixed once it is taken."
             ) from error
 
-    def _look(self, ec2: Ec2, inputs: SetInputs, step: _Step) -> tuple[SetInputs, dict[str, str]] | str:
-        """Return the inputs with what the instance adds, and the volumes of the set, each with its device.
-
-        Or the reason why there is nothing to lose, and no set is needed.
+    def _find_nothing_to_lose(self, ec2: Ec2, inputs: SetInputs, step: _Step) -> str | None:
+        """Return why no set is needed, if so.
 
         Raises:
             SnapsetError: the answer of AWS; or the instance can't be found, and need not be gone.
@@ -267,22 +262,17 @@ class _Guard:
         instance = self._find(ec2, step)
         if instance is None or instance.is_gone:
             return "is gone"
-        doing = f"describing instance {step.instance_id}"
-        inputs = self.retry.while_throttled(
-            lambda: preflight.resolve(inputs, instance, describe=ec2.describe_volumes), doing=doing
-        )
-        volumes = preflight.volumes_of(inputs, instance)
-        if not volumes and step.change == "delete":
+        if step.change == "delete" and not preflight.resolve_volumes(ec2, inputs, instance):
             # A run that was cut off may have detached the data volumes, and has taken its set.
             return "has no volume left" if not instance.devices else "has no volume left that is not excluded"
-        return inputs, volumes
+        return None
 
     def _find(self, ec2: Ec2, step: _Step) -> Instance | None:
         """Return the instance, or None if there is none any more, which only a delete can bear."""
-        doing, give_up = f"describing instance {step.instance_id}", time.monotonic() + _LOOK_AGAIN_SECONDS
+        give_up = time.monotonic() + _LOOK_AGAIN_SECONDS
         while True:
             try:
-                return self.retry.while_throttled(lambda: ec2.describe_instance(step.instance_id), doing=doing)
+                return ec2.describe_instance(step.instance_id)
             except errors.NotFoundError as error:
                 if error.code != INVALID_INSTANCE_NOT_FOUND:
                     raise
@@ -302,7 +292,7 @@ class _Guard:
             raise errors.NotFoundError(f"describing instance {step.instance_id}: {reason}", code=error.code)
 
     async def _connect(self, step: _Step) -> tuple[Ec2, SetInputs]:
-        settings = await settings_in(self.looked)
+        settings = await settings_in(self.provider_settings)
         region = step.region or find_region(settings)
         inputs = parse(
             {
@@ -314,11 +304,12 @@ class _Guard:
                 "change_id": f"{step.change} of {step.name}",
             }
         )
-        return connect(settings.in_region(region)), replace(inputs, default_tags=settings.default_tags)
+        ec2 = Ec2(settings.in_region(region), self.limits, self.say)
+        return ec2, replace(inputs, default_tags=settings.default_tags)
 
 
-async def _in_one_line(act: Callable[[_Step], Awaitable[None]], step: _Step) -> None:
-    """Make a fault of snapset's own a line, where Pulumi would show its traceback."""
+async def _fault_as_error(act: Callable[[_Step], Awaitable[None]], step: _Step) -> None:
+    """Report a fault of snapset's own as one line, where Pulumi would show its traceback."""
     try:
         await act(step)
     except errors.SnapsetError:
@@ -355,7 +346,7 @@ def _refuse_problems(shape: Mapping[str, Any], *, on: Sequence[str], on_failure:
         raise errors.InputError(
             f"{doing}: {outputs}: an Output is not known when the change begins. Give plain values."
         )
-    for problem in find_problems({**shape, "instance_id": UNKNOWN}):
+    for problem in check_inputs({**shape, "instance_id": UNKNOWN}):
         raise errors.InputError(f"{doing}: {problem.property}: {problem.reason}.")
 
 

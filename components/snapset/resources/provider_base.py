@@ -3,6 +3,8 @@
 Pulumi stores a provider by its module and class name (about forty bytes), so each provider class is importable,
 captures nothing and is built without arguments. The names of these classes are in users' states: they stay.
 https://www.pulumi.com/docs/iac/concepts/resources/dynamic-providers/
+
+Nothing that Pulumi does deletes a snapshot. A resource that is replaced, removed or destroyed says which sets stay.
 """
 
 from __future__ import annotations
@@ -14,27 +16,35 @@ import threading
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from pulumi.dynamic import CheckFailure, CheckResult, ConfigureRequest, ResourceProvider
 from pulumi.output import Unknown
 
 from snapset import errors
-from snapset.aws.ec2 import Ec2, connect
+from snapset.aws.ec2 import Ec2
+from snapset.aws.records import ERROR
 from snapset.aws.session import find_region
 from snapset.aws.settings import AwsSettings
 from snapset.end import end_now
+from snapset.limits import Limits
 from snapset.resources.engine_watch import end_with_engine
-from snapset.retry import Retry
+from snapset.resources.set_state import set_from_state
 from snapset.rules import UNKNOWN, Problem, has_unknown
+from snapset.sets import inputs as set_inputs
+from snapset.sets.claims import find_other_claims
+from snapset.sets.inputs import SetInputs
 
 DEBUG = "SNAPSET_DEBUG"
 
 
-class SnapsetProvider(ResourceProvider):
-    """What snapset's dynamic providers share. All resources of a run share one process with four threads."""
+class SetsProvider(ResourceProvider):
+    """What the providers of one set and of many have in common. All resources of a run share one process."""
 
     serialize_as_secret_always = False
+    # What check() learns. Before a delete-first replacement the engine calls diff() of what depends on it without it.
+    _is_preview = False
 
     def configure(self, req: ConfigureRequest) -> None:
         """Read the stack's `aws` config. Runs once, in the provider's own process only."""
@@ -47,31 +57,80 @@ class SnapsetProvider(ResourceProvider):
             # Pulumi shows a handler's exception with its traceback; this leaves the message.
             sys.tracebacklimit = 0
         self._preflight = str(req.config.get("snapset:preflight")).lower() != "false"
-        with one_line_errors():
-            self._retry = Retry.from_environment(say)
+        with for_engine():
+            self._limits = Limits.from_environment()
             self._settings = AwsSettings.from_config(lambda key: req.config.get(f"aws:{key}"))
 
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        """Refuse bad inputs, and inputs that do not fit what EC2 has now."""
+        """Refuse bad inputs; in a preview, also inputs that do not fit what EC2 has now."""
         olds, news = with_sentinels(olds), with_sentinels(news)
         hidden = [text for name in news.pop("secrets", None) or [] for text in texts_in(news.get(name))]
+        self._is_preview = news.pop("is_preview") is True
         failures = self._follow_provider(news)
-        problems = [] if failures else self._find_problems(news)
-        if not failures and not problems and self._preflight and not has_unknown(news):
-            problems = self._find_obstacles(olds, news)
+        problems = [] if failures else self._check_inputs(news)
+        if not failures and not problems and self._looks_ahead and not has_unknown(news):
+            problems = self._check_against_ec2(olds, news)
         failures += [CheckFailure(problem.property, hide(problem.reason, hidden)) for problem in problems]
         return CheckResult(news, failures)
 
-    @abstractmethod
-    def _find_problems(self, news: Mapping[str, Any]) -> list[Problem]:
+    @property
+    def _looks_ahead(self) -> bool:
+        """Whether EC2 is asked what stands in the way. Without a preview, the call itself follows, and tells."""
+        return self._preflight and self._is_preview
+
+    def _check_inputs(self, news: Mapping[str, Any]) -> list[Problem]:
         """Return what is wrong with the inputs as far as they are known."""
+        given = news.get("tags") or {}
+        if isinstance(given, Mapping):
+            # All of them have to fit on a snapshot.
+            news = {**news, "tags": {**self._settings_of(news).default_tags, **given}}
+        return set_inputs.check_inputs(news)
 
     @abstractmethod
-    def _find_obstacles(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[Problem]:
-        """Return what in EC2 stands in the way of a change from the old inputs to the new, if there is one."""
+    def _check_against_ec2(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[Problem]:
+        """Return what in EC2 stands in the way of a change from the old inputs to the new."""
+
+    def _inputs_of(self, props: Mapping[str, Any]) -> SetInputs:
+        return replace(set_inputs.parse(props), default_tags=self._settings_of(props).default_tags)
+
+    def _find_shared(self, states: Sequence[Mapping[str, Any]], olds: Mapping[str, Any]) -> list[str]:
+        """Return the adopted sets that another resource has claimed, too; as far as that can be seen now."""
+        adopted = [state for state in states if state["outcome"] == "adopted"]
+        if not adopted:
+            return []
+        try:
+            ids = [snapshot_id for state in adopted for snapshot_id in state["snapshot_ids"]]
+            others = set(find_other_claims(self._ec2(olds), ids, claim=olds["claim"]))
+        except errors.SnapsetError as error:
+            say(f"warning: whether other resources have claimed the adopted sets is not known: {error}")
+            return []
+        shared = [state["set_id"] for state in adopted if others & set(state["snapshot_ids"])]
+        for set_id in shared:
+            say(f"{set_id}: another resource has claimed this set, too: a new one takes its place")
+        return shared
+
+    def _refresh(self, states: Sequence[Mapping[str, Any]], props: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return the sets as they are now, by id; what no longer exists is left out, unless it may be invisible."""
+        recorded = [set_from_state(state) for state in states]
+        there = self._ec2(props).describe_snapshots([key for one in recorded for key in one.snapshot_ids])
+        by_id = {snapshot.snapshot_id: snapshot for snapshot in there}
+        refreshed: dict[str, dict[str, Any]] = {}
+        for state, one in zip(states, recorded, strict=True):
+            found = one.as_seen([by_id[key] for key in one.snapshot_ids if key in by_id])
+            gone = sorted(set(one.snapshot_ids) - set(found.snapshot_ids))
+            if gone and self._limits.may_be_invisible(one.age):
+                refreshed[one.set_id] = dict(state)
+                continue
+            if gone:
+                verb = "exists" if len(gone) == 1 else "exist"
+                say(f"{one.set_id} of {one.instance_id}: {', '.join(gone)} no longer {verb}")
+            if found.snapshots:
+                changes = {"snapshots": found.records(), "snapshot_ids": found.snapshot_ids}
+                refreshed[one.set_id] = {**state, **changes}
+        return refreshed
 
     def _ec2(self, props: Mapping[str, Any]) -> Ec2:
-        return connect(self._settings_of(props).in_region(props["region"]))
+        return Ec2(self._settings_of(props).in_region(props["region"]), self._limits, say)
 
     def _settings_of(self, props: Mapping[str, Any]) -> AwsSettings:
         """Return the settings of the `aws.Provider` in the inputs, as far as they are known, else the stack's."""
@@ -90,14 +149,19 @@ class SnapsetProvider(ResourceProvider):
         except errors.SnapsetError as error:
             # Name no property: the engine would print its value, secrets included.
             return [CheckFailure("", errors.show(error))]
-        unknown = {key for key, value in (given or {}).items() if has_unknown(value)}
-        if not news.get("region") and "region" in unknown:
+        if not news.get("region") and given and has_unknown(given.get("region")):
             news["region"] = UNKNOWN
         try:
             news["region"] = news.get("region") or find_region(settings)
         except errors.SnapsetError as error:
             return [CheckFailure("region", errors.show(error))]
         return []
+
+
+def is_sound(state: Mapping[str, Any]) -> bool:
+    """Tell whether the set in a state is whole and not in error, as far as the state knows."""
+    recorded = set_from_state(state)
+    return recorded.state != ERROR and recorded.is_whole
 
 
 def hide(reason: str, secrets: Sequence[str]) -> str:
@@ -146,7 +210,7 @@ class _Shown(Exception):  # noqa: N818
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
+def for_engine() -> Iterator[None]:
     """Show an error of snapset's as `Name: message`, without the module path and the chain behind it."""
     try:
         yield

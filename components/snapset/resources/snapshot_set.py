@@ -10,17 +10,14 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Updat
 from typing_extensions import Required, Unpack
 
 from snapset import errors
-from snapset.aws.ec2 import Ec2
-from snapset.aws.records import ERROR
 from snapset.resources.engine_watch import engine_is_there
-from snapset.resources.provider_base import one_line_errors, say, with_sentinels
-from snapset.resources.sets_provider import BEHAVIOUR, SetArgs, SetsProvider, declared, record_of, set_of
+from snapset.resources.provider_base import SetsProvider, for_engine, is_sound, say, with_sentinels
+from snapset.resources.set_args import SetArgs, resource_properties
+from snapset.resources.set_state import state_of
 from snapset.rules import Problem
 from snapset.sets import inputs as set_inputs
 from snapset.sets import preflight, tags
-from snapset.sets.claim import announce_claim, find_other_claims
-from snapset.sets.create import create_set
-from snapset.sets.inputs import SetInputs
+from snapset.sets.take import take_set
 
 TYPE = "pulumi-python:dynamic/snapset:SnapshotSet"
 
@@ -43,96 +40,46 @@ class SnapshotSetProvider(SetsProvider):
     def diff(self, id_: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Replace the set if anything that shaped it changed, or if the resource has no whole set of its own."""
         olds, news = with_sentinels(olds), with_sentinels(news)
-        self._on_delete[id_] = news["on_delete"]
         replaces = set_inputs.find_changes(olds, news)
         if ignored := not replaces and set_inputs.find_differences(olds, news):
             say(f"change {news['change_id']} was served with another {', '.join(ignored)}: {id_} stays as it is")
-        recorded = set_of(olds)
-        if recorded.state == ERROR or not recorded.is_whole:
+        if not is_sound(olds):
             replaces.append("snapshots")
-        if olds["outcome"] == "adopted" and self._is_shared(olds):
-            say(f"{id_}: another resource has claimed this set, too: a new one takes its place")
+        if self._find_shared([olds], olds):
             replaces.append("claim")
-        changed = any(olds.get(name) != news.get(name) for name in BEHAVIOUR)
+        changed = olds.get("aws") != news.get("aws")
         return DiffResult(changes=bool(replaces) or changed, replaces=replaces, delete_before_replace=False)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         """Adopt or create the set: one short transaction."""
-        claim = tags.new_claim()
-        with one_line_errors():
-            ec2 = self._ec2(props)
-            inputs, volumes = self._look(ec2, self._inputs_of(props))
-            taken = create_set(ec2, inputs, volumes=volumes, retry=self._retry, still_wanted=engine_is_there)
-            if taken.outcome == "adopted":
-                self._adopted.add(taken.set.set_id)
-                announce_claim(ec2, [taken.set], claim=claim, retry=self._retry)
-        return CreateResult(taken.set.set_id, {**props, **record_of(taken), "claim": claim})
+        with for_engine():
+            taken = take_set(self._ec2(props), self._inputs_of(props), still_wanted=engine_is_there)
+        return CreateResult(taken.set.set_id, {**props, **state_of(taken), "claim": tags.new_claim()})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         """Refresh the states; snapshots that no longer exist are left out, and without any the set is gone."""
-        with one_line_errors():
+        with for_engine():
             if not props.get("set_id"):
                 raise errors.InputError(
                     f"importing {id_}: a set can't be imported, it is taken. `get_snapshots` and `snapset restore` "
                     "take the id of any set."
                 )
-            recorded = set_of(props)
-            found = recorded.as_seen(self._ec2(props).describe_snapshots(recorded.snapshot_ids))
-        gone = [snapshot_id for snapshot_id in recorded.snapshot_ids if snapshot_id not in found.snapshot_ids]
-        if gone and self._retry.may_be_invisible(recorded.age):
-            return ReadResult(id_, props)
-        if gone:
-            say(f"{id_}: {', '.join(gone)} no longer exist{'s' if len(gone) == 1 else ''}")
-        if not found.snapshots:
-            return ReadResult("", {})
-        return ReadResult(id_, {**props, "snapshots": found.records(), "snapshot_ids": found.snapshot_ids})
+            refreshed = self._refresh([props], props)
+        return ReadResult(id_, refreshed[id_]) if id_ in refreshed else ReadResult("", {})
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
-        """Take over a changed behaviour input. Calls nothing."""
-        kept = {name: value for name, value in olds.items() if name not in BEHAVIOUR}
-        return UpdateResult({**kept, **{name: news[name] for name in BEHAVIOUR if name in news}})
+        """Take over a changed provider. Calls nothing."""
+        return UpdateResult({**olds, "aws": news.get("aws")})
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
-        """Delete the snapshots if `on_delete` says so; else say which set stays."""
-        with one_line_errors():
-            self._let_go(props, props, why_retained=self._why_retained(id_, props))
+        """Say that the set stays. Calls nothing, and deletes nothing."""
+        command = f"snapset delete {id_} --region {props['region']}"
+        say(f"{id_} of {props['instance_id']} stays in AWS. To delete it: {command}")
 
-    def _is_shared(self, olds: Mapping[str, Any]) -> bool:
-        """Tell whether another resource holds the adopted set, too; as far as that can be seen now."""
-        try:
-            return bool(find_other_claims(self._ec2(olds), olds["snapshot_ids"], claim=olds["claim"]))
-        except errors.SnapsetError as error:
-            say(f"warning: {olds['set_id']}: whether another resource has claimed it is not known: {error}")
-            return False
-
-    def _find_obstacles(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[Problem]:
+    def _check_against_ec2(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[Problem]:
         if not set_inputs.find_changes(olds, news):
             return []
-        # A dry run counts against the rate limit of CreateSnapshots; without a preview the call itself follows.
-        return preflight.find_problems(
-            self._ec2(news), set_inputs.parse(news), dry_run=self._is_preview, retry=self._retry
-        )
-
-    def _look(self, ec2: Ec2, inputs: SetInputs) -> tuple[SetInputs, dict[str, str] | None]:
-        """Return the inputs with what the instance adds, and the volumes of the set, each with its device.
-
-        The volumes are None if they can't be known.
-        """
-        instance_id = inputs.instance_id
-        try:
-            instance = ec2.recall_instance(instance_id) or self._retry.while_throttled(
-                lambda: ec2.describe_instance(instance_id), doing=f"describing instance {instance_id}"
-            )
-            inputs = self._retry.while_throttled(
-                lambda: preflight.resolve(inputs, instance, describe=ec2.describe_volumes),
-                doing=f"describing the volumes of {instance_id}",
-            )
-            return inputs, preflight.volumes_of(inputs, instance) or None
-        except errors.NotPermittedError as error:
-            if inputs.needs_instance:
-                raise
-            say(f"warning: {instance_id}: the snapshots' devices are not recorded: {error}")
-            return inputs, None
+        return preflight.check_against_ec2(self._ec2(news), self._inputs_of(news))
 
 
 class SnapshotSetArgs(SetArgs, total=False):
@@ -184,7 +131,7 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
         Raises:
             RunError: an input's name is unknown.
         """
-        props = declared(
+        props = resource_properties(
             inputs, SnapshotSetArgs, outputs=_OUTPUTS, of=type(self).__name__, name=name, type_=TYPE, opts=opts
         )
         super().__init__(SnapshotSetProvider(), name, props, opts)

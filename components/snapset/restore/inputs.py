@@ -22,15 +22,12 @@ from snapset.sets.volume_tag import VOLUME_TYPES, VolumeAttributes
 
 # Applied atomically by CreateVolume itself. None is a key of a set: CopyTagsFromSource copies them to snapshots.
 RESTORED_FROM = "snapset:restored-from"
-RESTORED_FOR = "snapset:restored-for"
 RESTORE = "snapset:restored-by"
 SNAPSHOT = "snapset:restored-snapshot"
 DEVICE = "snapset:restored-device"
-# When the restore was finished, in AWS's time; of a volume that was handed out nobody knows what was done with it.
+# When the restore was finished, in AWS's time: from then on, anybody may have used the volume.
 FINISHED = "snapset:restored-at"
-OWN_KEYS = (RESTORED_FROM, RESTORED_FOR, RESTORE, SNAPSHOT, DEVICE, FINISHED)
-# Of AWS's 50, beside the user's own.
-RESERVED_TAGS = 10
+OWN_KEYS = (RESTORED_FROM, tag_rules.RESTORED_FOR, RESTORE, SNAPSHOT, DEVICE, FINISHED)
 
 # A restore with other values of these is another restore.
 _IN_TOKEN = (
@@ -45,9 +42,12 @@ _IN_TOKEN = (
     "kms_key_id",
 )
 
-_IOPS = {"gp3": (3000, 80_000), "io1": (100, 64_000), "io2": (100, 256_000)}
+# What messages call each, its unit, and the least and the most of it by volume type.
+_LIMITS = {
+    "iops": ("IOPS", "IOPS", {"gp3": (3000, 80_000), "io1": (100, 64_000), "io2": (100, 256_000)}),
+    "throughput": ("throughput", "MiB/s", {"gp3": (125, 2000)}),
+}
 _NEEDS_IOPS = ("io1", "io2")
-_THROUGHPUT = {"gp3": (125, 2000)}
 _INITIALIZATION_RATE = (100, 300)
 
 # Availability Zones, Local Zones and Wavelength Zones.
@@ -111,7 +111,7 @@ class RestoreInputs:
         }
         own = {
             RESTORED_FROM: self.set_id,
-            RESTORED_FOR: self.restored_for,
+            tag_rules.RESTORED_FOR: self.restored_for,
             RESTORE: self.token,
             SNAPSHOT: source.snapshot.snapshot_id,
         }
@@ -176,17 +176,21 @@ def client_token(request: Mapping[str, Any], *, salt: str) -> str:
     return f"snapset-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
 
 
-def parse(props: Mapping[str, Any]) -> RestoreInputs:
+def parse(props: Mapping[str, Any], *, names: Mapping[str, str] | None = None) -> RestoreInputs:
     """Return the inputs as a value.
 
+    Args:
+        props: the inputs.
+        names: what they are called where they were given, such as `--tag`.
+
     Raises:
-        InputError: the first problem that `find_problems` finds.
+        InputError: the first problem that `check_inputs` finds.
     """
-    rules.refuse(find_problems(props))
+    rules.refuse(check_inputs(props), names=names)
     return RestoreInputs(**props)
 
 
-def find_problems(props: Mapping[str, Any]) -> list[Problem]:
+def check_inputs(props: Mapping[str, Any]) -> list[Problem]:
     """Return everything that is wrong with the inputs, by property."""
     found: list[Problem] = []
     for name, rule in _RULES.items():
@@ -200,7 +204,7 @@ def _target_problems(props: Mapping[str, Any]) -> list[Problem]:
     instance, zone, region = (props.get(name) for name in ("instance_id", "availability_zone", "region"))
     if bool(instance) == bool(zone):
         given = "both are given" if zone else "neither is given"
-        reason = f"{given}: give instance_id, to attach the volumes to it, or the zone to make them in"
+        reason = f"{given}: give the instance to attach the volumes to, or the zone to make them in"
         return [Problem(property="availability_zone", reason=reason)]
     if zone and region and not zone.startswith(region):
         reason = f"{zone} is not in {region}, where the set is; copy the snapshots there, or choose another zone"
@@ -212,33 +216,29 @@ def _kind_problems(props: Mapping[str, Any], *, of: str) -> list[Problem]:
     """Return what is wrong with type, IOPS and throughput together, of a known snapshot's volume or of any."""
     kind = props.get("volume_type")
     if of and kind in _NEEDS_IOPS and props.get("iops") is None:
-        return [Problem(property="iops", reason=f"{kind} needs it, {_range_of(_IOPS[kind])}")]
-    return [
-        *_limit_problems("iops", props, of=of, limits=_IOPS),
-        *_limit_problems("throughput", props, of=of, limits=_THROUGHPUT),
-    ]
+        return [Problem(property="iops", reason=f"{kind} needs {_range_of('iops', kind)}")]
+    reasons = {name: _find_misfit(name, props.get(name), kind, of=of) for name in _LIMITS}
+    return [Problem(property=name, reason=reason) for name, reason in reasons.items() if reason]
 
 
-def _limit_problems(
-    name: str, props: Mapping[str, Any], *, of: str, limits: Mapping[str, tuple[int, int]]
-) -> list[Problem]:
-    value: Any = props.get(name)
-    kind: Any = props.get("volume_type") or ("gp2" if of else None)
-    # Without a type, each volume is of the type that it had.
+def _find_misfit(name: str, value: int | None, kind: str | None, *, of: str) -> str | None:
+    if kind is None and of:
+        kind = "gp2"
+    # Without a type and a snapshot, each volume is of the type that it had.
     if value is None or kind is None:
-        return []
+        return None
+    noun, _, limits = _LIMITS[name]
     if kind not in limits:
         whose = f"the volume of {of} is {kind}, which" if of else kind
-        reason = f"{whose} takes none; leave it out, or set volume_type to {' or '.join(limits)}"
-        return [Problem(property=name, reason=reason)]
+        return f"{whose} takes no {noun}; leave it out, or choose the type {' or '.join(limits)}"
     low, high = limits[kind]
-    if low <= value <= high:
-        return []
-    return [Problem(property=name, reason=f"{value} does not fit {kind}, which takes {_range_of(limits[kind])}")]
+    return None if low <= value <= high else f"{value} does not fit {kind}, which takes {_range_of(name, kind)}"
 
 
-def _range_of(limits: tuple[int, int]) -> str:
-    return f"{limits[0]} to {limits[1]}"
+def _range_of(name: str, kind: str) -> str:
+    _, unit, limits = _LIMITS[name]
+    low, high = limits[kind]
+    return f"{low} to {high} {unit}"
 
 
 def _initialization_rate(value: Any) -> str | None:
@@ -254,6 +254,6 @@ _RULES: Mapping[str, Rule] = {
     "availability_zone": rules.matches(_ZONE, "an Availability Zone", "us-east-1a"),
     "volume_type": rules.one_of(*VOLUME_TYPES),
     "volume_initialization_rate": _initialization_rate,
-    "tags": partial(tag_rules.tag_map, most=tag_rules.MAX_TAGS - RESERVED_TAGS, resource="volume"),
+    "tags": partial(tag_rules.tag_map, resource="volume"),
     "region": rules.region,
 }

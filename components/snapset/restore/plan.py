@@ -11,8 +11,6 @@ from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import COMPLETED, ERROR, Instance, Snapshot, Volume
 from snapset.restore.inputs import FINISHED, RESTORE, SNAPSHOT, RestoreInputs, Source
-from snapset.retry import Retry
-from snapset.rules import Problem
 from snapset.sets import tags
 from snapset.sets.find import find_set
 from snapset.sets.model import BOOT_DEVICES, SnapshotSet
@@ -21,9 +19,9 @@ from snapset.sets.volume_tag import parse as parse_attributes
 
 _ATTACHABLE = ("running", "stopped", "stopping")
 _GONE = ("deleting", "deleted", "error")
-# For so long after its restore, a volume that is attached nowhere is taken to be unused.
+# How long after its restore a volume that is attached nowhere is taken to be unused.
 _UNUSED_SECONDS = 600
-# For so long a volume that was made and never handed out is taken up by a rerun.
+# How long a rerun takes up a volume that was made and never handed out.
 _UNFINISHED_SECONDS = 3600
 
 
@@ -35,21 +33,19 @@ class Plan:
         zone: where the volumes will be.
         outpost_arn: the Outpost that they will be on; empty for none.
         sources: the snapshots to restore, the root volume's first, then by device.
-        missing_devices: the devices whose snapshots are missing from the set, as far as they are known.
         volumes: those that an earlier attempt made, by snapshot id.
         finished_at: when an earlier run finished this restore, ISO 8601; empty if none has.
         set_aside: the volumes that earlier restores made, and that may have been used since, by snapshot id.
-        problems: what stands in the way, by the property that is to blame.
+        obstacle: what stands in the way; empty if nothing does.
     """
 
     zone: str
     outpost_arn: str
     sources: tuple[Source, ...]
-    missing_devices: tuple[str, ...]
     volumes: Mapping[str, Volume]
     finished_at: str = ""
     set_aside: Mapping[str, tuple[str, ...]]
-    problems: tuple[Problem, ...] = ()
+    obstacle: str = ""
 
     @property
     def devices(self) -> dict[str, str]:
@@ -69,13 +65,12 @@ class Plan:
         )
 
 
-def make_plan(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, in_place: bool = False) -> Plan:
-    """Look at the set, at the target, and at what an earlier attempt at the same restore has made.
+def make_plan(ec2: Ec2, inputs: RestoreInputs, *, in_place: bool = False) -> Plan:
+    """Inspect the set, the target, and what an earlier attempt at the same restore has made.
 
     Args:
         ec2: where.
         inputs: what to restore.
-        retry: whom to tell.
         in_place: whatever is at the devices is taken away first.
 
     Raises:
@@ -83,8 +78,9 @@ def make_plan(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, in_place: bool =
         SetFailedError: AWS set the set to `error`.
         InputError: the set is not whole, or has not completed.
     """
-    advice = "Choose a set that is whole" if in_place else "Restore a set that is whole, or set allow_incomplete"
-    found = _find_set(ec2, inputs, advice, retry=retry)
+    found = _find_set(
+        ec2, inputs, "Choose a set that is whole" if in_place else "Restore a whole set, or add --allow-incomplete"
+    )
     instance = ec2.describe_instance(inputs.instance_id) if inputs.instance_id else None
     boot = (*BOOT_DEVICES, instance.root_device_name if instance else None)
     kept = [
@@ -92,27 +88,21 @@ def make_plan(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry, in_place: bool =
         for snapshot in found.snapshots
         if not (inputs.exclude_boot_volume and found.devices[snapshot.snapshot_id] in boot)
     ]
-    was = _find_attributes(ec2, kept, retry=retry)
+    was = _find_attributes(ec2, kept)
     plan = Plan(
         zone=instance.availability_zone if instance else inputs.availability_zone or "",
         outpost_arn=(instance.outpost_arn if instance else kept[0].outpost_arn if kept else "") or "",
         sources=tuple(
-            Source(
-                snapshot=snapshot,
-                device=found.devices[snapshot.snapshot_id],
-                was=was.get(snapshot.snapshot_id),
-            )
-            for snapshot in kept
+            Source(snapshot=one, device=found.devices[one.snapshot_id], was=was.get(one.snapshot_id)) for one in kept
         ),
-        missing_devices=tuple(found.missing_devices),
         volumes={},
         set_aside={},
     )
     plan = _with_earlier(plan, _find_made(ec2, inputs, kept), instance)
-    problems = _problems_of(ec2, inputs, plan, instance)
-    if instance and not problems and not in_place:
-        problems = _occupied(plan, instance)
-    return replace(plan, problems=tuple(problems))
+    obstacle = _find_obstacle(ec2, inputs, plan, instance)
+    if instance and not obstacle and not in_place:
+        obstacle = _find_occupied(plan, instance)
+    return replace(plan, obstacle=obstacle)
 
 
 def find_new(ec2: Ec2, inputs: RestoreInputs, plan: Plan, snapshot: Snapshot) -> Volume | None:
@@ -190,7 +180,7 @@ def _finish_order(volume: Volume) -> tuple[str, str, str]:
     return volume.tags[FINISHED], *_age_order(volume)
 
 
-def _find_attributes(ec2: Ec2, snapshots: Sequence[Snapshot], *, retry: Retry) -> dict[str, VolumeAttributes]:
+def _find_attributes(ec2: Ec2, snapshots: Sequence[Snapshot]) -> dict[str, VolumeAttributes]:
     """Return how each snapshot's volume was, by snapshot id: from its tag, else from a volume that still exists."""
     found = {
         snapshot.snapshot_id: attributes
@@ -206,20 +196,20 @@ def _find_attributes(ec2: Ec2, snapshots: Sequence[Snapshot], *, retry: Retry) -
             if snapshot.volume_id in volumes:
                 found[snapshot.snapshot_id] = VolumeAttributes.of(volumes[snapshot.volume_id])
     if lost := [snapshot.snapshot_id for snapshot in snapshots if snapshot.snapshot_id not in found]:
-        retry.say(f"warning: of what type the volume of {', '.join(lost)} was is not known: AWS's default is used")
+        ec2.say(f"warning: what type the volume of {', '.join(lost)} was is not known: AWS's default is used")
     return found
 
 
-def _find_set(ec2: Ec2, inputs: RestoreInputs, advice: str, *, retry: Retry) -> SnapshotSet:
+def _find_set(ec2: Ec2, inputs: RestoreInputs, advice: str) -> SnapshotSet:
     doing = f"restoring {inputs.set_id}"
-    found = find_set(ec2, inputs.set_id, retry=retry)
+    found = find_set(ec2, inputs.set_id)
     if not found.is_whole:
         what = f"{len(found.snapshots)} of its {found.count or 'unknown number of'} snapshots are left"
         if found.missing_devices:
             what += f"; {', '.join(found.missing_devices)} is missing"
         if not inputs.allow_incomplete:
             raise errors.InputError(f"{doing}: {what}. {advice}.")
-        retry.say(f"warning: {inputs.set_id} is not whole: {what}")
+        ec2.say(f"warning: {inputs.set_id} is not whole: {what}")
     for snapshot in found.snapshots:
         if snapshot.state == ERROR:
             cause = (snapshot.state_message or "AWS gives no reason").rstrip(".")
@@ -239,36 +229,35 @@ def _find_set(ec2: Ec2, inputs: RestoreInputs, advice: str, *, retry: Retry) -> 
     return found
 
 
-def _problems_of(ec2: Ec2, inputs: RestoreInputs, plan: Plan, instance: Instance | None) -> list[Problem]:
+def _find_obstacle(ec2: Ec2, inputs: RestoreInputs, plan: Plan, instance: Instance | None) -> str:
+    """Return what stands in the way, but for what is at the devices; or nothing."""
     if not plan.sources:
-        return [Problem(property="exclude_boot_volume", reason="nothing is left to restore")]
+        return "nothing is left to restore"
     for source in plan.sources:
-        snapshot = source.snapshot
-        if problem := inputs.find_kind_problem(source):
-            return [problem]
-        if (number := len(inputs.tags_of(source)) + 1) > tags.MAX_TAGS:
-            reason = (
-                f"the volume of {snapshot.snapshot_id} would have {number} tags; AWS takes at most {tags.MAX_TAGS}"
-            )
-            return [Problem(property="tags", reason=reason)]
-        if snapshot.outpost_arn and snapshot.outpost_arn != plan.outpost_arn:
-            where = f"{instance.instance_id} is not" if instance else "the other snapshots are not"
-            reason = f"{snapshot.snapshot_id} is stored on {snapshot.outpost_arn}, where {where}"
-            return [Problem(property="instance_id" if instance else "set_id", reason=reason)]
+        if obstacle := _find_misfit(inputs, plan, source, instance):
+            return obstacle
     if instance is None:
-        if ec2.describe_zone_type(plan.zone):
-            return []
-        return [Problem(property="availability_zone", reason=f"there is no zone {plan.zone} in {inputs.region}")]
+        return "" if ec2.describe_zone_type(plan.zone) else f"there is no zone {plan.zone} in {inputs.region}"
     if instance.state not in _ATTACHABLE:
-        reason = f"{instance.instance_id} is {instance.state}: no volume can be attached to it"
-        return [Problem(property="instance_id", reason=reason)]
+        return f"{instance.instance_id} is {instance.state}: no volume can be attached to it"
     if nameless := [snapshot_id for snapshot_id, device in plan.devices.items() if not device]:
-        reason = f"the device of {', '.join(nameless)} is not known; tag it with {tags.DEVICE}"
-        return [Problem(property="set_id", reason=reason)]
-    return []
+        return f"the device of {', '.join(nameless)} is not known; tag it with {tags.DEVICE}"
+    return ""
 
 
-def _occupied(plan: Plan, instance: Instance) -> list[Problem]:
+def _find_misfit(inputs: RestoreInputs, plan: Plan, source: Source, instance: Instance | None) -> str:
+    snapshot = source.snapshot
+    if problem := inputs.find_kind_problem(source):
+        return problem.reason
+    if (number := len(inputs.tags_of(source)) + 1) > tags.MAX_TAGS:
+        return f"the volume of {snapshot.snapshot_id} would have {number} tags; AWS takes at most {tags.MAX_TAGS}"
+    if snapshot.outpost_arn and snapshot.outpost_arn != plan.outpost_arn:
+        where = f"{instance.instance_id} is not" if instance else "the other snapshots are not"
+        return f"{snapshot.snapshot_id} is stored on {snapshot.outpost_arn}, where {where}"
+    return ""
+
+
+def _find_occupied(plan: Plan, instance: Instance) -> str:
     own = {volume.volume_id for volume in plan.volumes.values()}
     wanted = set(plan.devices.values())
     taken = {
@@ -277,12 +266,11 @@ def _occupied(plan: Plan, instance: Instance) -> list[Problem]:
         if device in wanted and volume_id not in own
     }
     if not taken:
-        return []
+        return ""
     named = ", ".join(f"{device} by {volume_id}" for device, volume_id in sorted(taken.items()))
     advice = "detach what is there"
     if instance.root_device_name in taken:
-        advice = f"{instance.root_device_name} is its root: exclude_boot_volume leaves it out" + (
-            f"; of the others, {advice}" if len(taken) > 1 else ""
+        advice = f"{instance.root_device_name} is its root: --exclude-boot leaves it out" + (
+            "; detach the others" if len(taken) > 1 else ""
         )
-    reason = f"devices of {instance.instance_id} are occupied: {named}; {advice}"
-    return [Problem(property="instance_id", reason=reason)]
+    return f"devices of {instance.instance_id} are occupied: {named}; {advice}"

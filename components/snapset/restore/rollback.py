@@ -1,7 +1,7 @@
 """Put an instance back on the volumes of a set, in place: new volumes, a safety set, stop, swap, start.
 
 Each step can be cut off and repeated: `rollback_plan` finds in the tags how far an earlier run got. The instance is
-looked at once more before each step that touches it, since somebody else may have.
+inspected before each step that touches it, since somebody else may have touched it.
 
 https://docs.aws.amazon.com/ebs/latest/userguide/ebs-restoring-volume.html
 """
@@ -10,44 +10,40 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
 
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR, RUNNING, STOPPED, Instance, Volume
-from snapset.restore.inputs import Source
 from snapset.restore.rollback_plan import (
     JOURNAL,
     RECENT_SECONDS,
     REPLACED,
     SAVED,
     Journal,
-    Rollback,
+    RollbackPlan,
     RollbackRecord,
+    Swap,
     note_of,
 )
 from snapset.restore.volumes import (
     attach,
     create_missing,
     delete_volumes,
-    describe,
     detach,
     set_delete_on_termination,
     wait_until_attached,
 )
-from snapset.retry import Retry
-from snapset.sets import attempts, preflight, tags
-from snapset.sets.claim import claim_set
-from snapset.sets.create import create_set
-from snapset.sets.find import find_set, find_sets
+from snapset.sets import attempts, tags
+from snapset.sets.claims import claim_set
+from snapset.sets.find import find_set, find_sets_by_token
+from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet, is_marked
-from snapset.sets.wait import poller_for, wait_for_set
-
-_T = TypeVar("_T")
+from snapset.sets.take import take_set
+from snapset.sets.wait import wait_for_set
 
 # A safety set shows what is there now: an older one is not used, unless volumes have been swapped since.
 _FRESH_SECONDS = 600
@@ -56,25 +52,20 @@ _TURNS = 3
 
 
 def roll_back(
-    ec2: Ec2,
-    rollback: Rollback,
-    *,
-    retry: Retry,
-    report: Callable[[RollbackRecord], None] = lambda so_far: None,
+    ec2: Ec2, plan: RollbackPlan, *, report: Callable[[RollbackRecord], None] = lambda so_far: None
 ) -> RollbackRecord:
     """Carry out the plan, step by step, and return how all stands at the end. Safe to repeat: it goes on.
 
     Args:
         ec2: where.
-        rollback: the plan.
-        retry: how long to go on trying, and whom to tell of each step.
+        plan: what to do.
         report: told how all stands after each step.
 
     Raises:
         WaitTimeoutError: the instance did not stop or start in time, or a volume was not made or attached in time.
         SnapsetError: the answer of AWS, and how far the rollback got.
     """
-    run = _Run(ec2=ec2, rollback=rollback, retry=retry, report=report)
+    run = _Run(ec2=ec2, plan=plan, report=report)
     with run.saying_how_far():
         run.carry_out()
     return run.record
@@ -85,31 +76,30 @@ class _Run:
     """One run of a rollback: its steps, and how far they got."""
 
     ec2: Ec2
-    rollback: Rollback
-    retry: Retry
+    plan: RollbackPlan
     report: Callable[[RollbackRecord], None]
     record: RollbackRecord = field(init=False)
-    # Whether the instance is marked, the new volumes by device, and the devices that have them.
+    # Whether the instance is marked, the ids of the new volumes by device, and the devices that have them.
     began: bool = False
-    new: dict[str, Volume] = field(default_factory=dict)
+    new: dict[str, str] = field(default_factory=dict)
     swapped: set[str] = field(default_factory=set)
     advice: str = "Run the same command again: it goes on from there."
 
     def __post_init__(self) -> None:
-        self.record = self.rollback.record(region=self.rollback.restore.region)
+        self.record = self.plan.record()
         self.report(self.record)
 
     @property
     def instance_id(self) -> str:
-        return self.rollback.instance.instance_id
+        return self.plan.instance.instance_id
 
     @property
     def _is_swapped(self) -> bool:
         return len(self.swapped) == len(self.new)
 
     def carry_out(self) -> None:
-        rollback, inputs = self.rollback, self.rollback.inputs
-        if not rollback.is_done:
+        plan, inputs = self.plan, self.plan.inputs
+        if not plan.is_done:
             self._begin()
             self._create_volumes()
             # The volumes that are replaced have what is written until the instance has stopped. If they are to be
@@ -123,14 +113,14 @@ class _Run:
             self._swap_all()
             if inputs.safety_set and inputs.delete_replaced:
                 self._mark_saved()
-            if rollback.was_running:
+            if plan.was_running:
                 self._reach(RUNNING)
             if inputs.delete_replaced:
                 self._delete_replaced()
-            self._look_again()
-            attempts.note(note_of(self.instance_id), rollback.rollback_id, seconds=RECENT_SECONDS)
-            self._call(lambda: self.ec2.remove_tags([self.instance_id], [JOURNAL]), doing="ending the rollback of")
-        attempts.forget(note_of(self.instance_id), rollback.rollback_id)
+            self._inspect_instance()
+            attempts.note(note_of(self.instance_id), plan.rollback_id, seconds=RECENT_SECONDS)
+            self.ec2.remove_tags([self.instance_id], [JOURNAL])
+        attempts.forget(note_of(self.instance_id), plan.rollback_id)
 
     @contextmanager
     def saying_how_far(self) -> Iterator[None]:
@@ -144,230 +134,205 @@ class _Run:
             raise kind(f"{error} {self._how_far()}", code=error.code) from error
         except KeyboardInterrupt:
             if self.began:
-                self.retry.say(f"cut off: {self._how_far()}")
+                self.ec2.say(f"cut off: {self._how_far()}")
             raise
 
     def _how_far(self) -> str:
-        number = f"{len(self.swapped)} of {len(self.record['devices'])} volumes are swapped"
+        number = f"{len(self.swapped)} of {len(self.plan.swaps)} volumes are swapped"
         return f"{self.instance_id} is {self.record['state']}, {number}. {self.advice}"
 
-    def _call(self, call: Callable[[], _T], *, doing: str) -> _T:
-        return self.retry.while_throttled(call, doing=f"{doing} {self.instance_id}")
-
-    def _describe(self) -> Instance:
-        return self._call(lambda: self.ec2.describe_instance(self.instance_id), doing="describing instance")
-
-    def _look_again(self) -> Instance:
+    def _inspect_instance(self) -> Instance:
         """Return the instance as it is now. Another run of the same rollback may have swapped more.
 
         Raises:
             SnapsetError: it is gone, or another rollback of it has begun.
         """
-        instance = self._describe()
+        instance = self.ec2.describe_instance(self.instance_id)
         self.record["state"] = instance.state
-        self.swapped |= {device for device, new in self.new.items() if instance.devices.get(new.volume_id) == device}
+        self.swapped |= {device for device, new_id in self.new.items() if instance.devices.get(new_id) == device}
         self.report(self.record)
         doing = f"rolling back {self.instance_id}"
         if instance.is_gone:
             self.advice = "The volumes that were swapped out, and those that were not swapped in yet, stay."
             raise errors.SnapsetError(f"{doing}: it was terminated meanwhile.")
-        journal, earlier = Journal.of(instance), Journal.of(self.rollback.instance)
-        if journal and journal.rollback_id not in (self.rollback.rollback_id, earlier and earlier.rollback_id):
+        journal, earlier = Journal.of(instance), Journal.of(self.plan.instance)
+        if journal and journal.rollback_id not in (self.plan.rollback_id, earlier and earlier.rollback_id):
             self.advice = "This one ends here. What the other one does is shown with --preview."
             raise errors.SnapsetError(f"{doing}: another rollback, to {journal.set_id}, has begun meanwhile.")
         return instance
 
     def _begin(self) -> None:
-        rollback, journal = self.rollback, Journal.of(self.rollback.instance)
-        now = self._describe()
-        if (now.devices, Journal.of(now)) != (rollback.instance.devices, journal):
+        plan, now = self.plan, self.ec2.describe_instance(self.instance_id)
+        if (now.devices, Journal.of(now)) != (plan.instance.devices, Journal.of(plan.instance)):
             # While somebody was asked, or by another run.
             raise errors.SnapsetError(
                 f"rolling back {self.instance_id}: its volumes have changed since the plan was made, or another run "
                 "has begun a rollback. Run it again to see the new plan."
             )
-        if rollback.begun:
-            what = f"the rollback to {rollback.found.set_id} that began at {rollback.begun}"
-            self.retry.say(f"{self.instance_id}: going on with {what}")
-            self.began = True
+        self.began = True
+        if plan.begun:
+            what = f"the rollback to {plan.found.set_id} that began at {plan.begun}"
+            self.ec2.say(f"{self.instance_id}: going on with {what}")
             return
-        new = Journal(
-            rollback_id=rollback.rollback_id,
-            set_id=rollback.found.set_id,
-            was_running=rollback.was_running,
+        journal = Journal(
+            rollback_id=plan.rollback_id,
+            set_id=plan.found.set_id,
+            was_running=plan.was_running,
             begun=clock.stamp(),
         )
-        self.began = True
-        self._call(lambda: self.ec2.add_tags([self.instance_id], {JOURNAL: new.text()}), doing="tagging")
+        self.ec2.add_tags([self.instance_id], {JOURNAL: journal.text()})
 
     def _create_volumes(self) -> None:
-        rollback = self.rollback
-        self.retry.say(f"making {len(rollback.sources)} volumes from {rollback.found.set_id}")
-        made = create_missing(self.ec2, rollback.restore, rollback.plan, retry=self.retry)
-        self.new = {source.device: made[source.snapshot.snapshot_id] for source in rollback.sources}
-        for device in self.record["devices"]:
-            device["new_volume_id"] = self.new[device["device_name"]].volume_id
-        self.swapped = {device for device, volume in self.new.items() if volume.instance_id == self.instance_id}
+        plan = self.plan
+        self.ec2.say(f"making {len(plan.swaps)} volumes from {plan.found.set_id}")
+        made = create_missing(self.ec2, plan.restore_inputs, plan.restore_plan)
+        new = {swap.device: made[swap.source.snapshot.snapshot_id] for swap in plan.swaps}
+        self.record["devices"] = [replace(swap, new=new[swap.device]).record() for swap in plan.swaps]
+        self.new = {device: volume.volume_id for device, volume in new.items()}
+        self.swapped = {device for device, volume in new.items() if volume.instance_id == self.instance_id}
         self.report(self.record)
 
     def _take_safety_set(self) -> None:
         """Take a set of what is there now, unless an earlier run has, or has begun to swap."""
-        known = self._find_safety_sets(launch_time="")
-        known = [found for found in known if self.swapped or found.age < _FRESH_SECONDS]
+        inputs = self.plan.safety_inputs()
+        known = [found for found in self._find_safety_sets(inputs) if self.swapped or found.age < _FRESH_SECONDS]
         if not known and self.swapped:
-            self.retry.say(f"warning: no safety set of {self.instance_id}: an earlier run has begun to swap volumes")
+            self.ec2.say(f"warning: no safety set of {self.instance_id}: an earlier run has begun to swap volumes")
             return
-        self._keep_safety_set(known, launch_time="")
+        self._keep_safety_set(inputs, known)
 
     def _take_safety_set_of_stopped(self) -> None:
         """Take a set of all that was written until the instance stopped, unless an earlier run has."""
-        launch_time = self._look_again().launch_time
-        known = self._find_safety_sets(launch_time=launch_time)
+        inputs = self.plan.safety_inputs(launch_time=self._inspect_instance().launch_time)
+        known = self._find_safety_sets(inputs)
         if known or not self._is_swapped:
-            self._keep_safety_set(known, launch_time=launch_time)
+            self._keep_safety_set(inputs, known)
 
-    def _find_safety_sets(self, *, launch_time: str) -> list[SnapshotSet]:
-        token = self.rollback.safety_inputs(launch_time=launch_time).token
-        found = find_sets(self.ec2, {f"tag:{tags.TOKEN}": [token]}, retry=self.retry)
+    def _find_safety_sets(self, inputs: SetInputs) -> list[SnapshotSet]:
+        found = find_sets_by_token(self.ec2, [inputs.token]).get(inputs.token, [])
         return [one for one in found if one.state != ERROR]
 
-    def _keep_safety_set(self, known: list[SnapshotSet], *, launch_time: str) -> None:
+    def _keep_safety_set(self, inputs: SetInputs, known: Sequence[SnapshotSet]) -> None:
         if known:
             safety = known[0]
         else:
-            self.retry.say(f"taking a safety set of {self.instance_id}")
-            inputs = self.rollback.safety_inputs(launch_time=launch_time)
-            volumes = preflight.volumes_of(inputs, self._describe())
-            safety = create_set(self.ec2, inputs, volumes=volumes, retry=self.retry).set
+            self.ec2.say(f"taking a safety set of {self.instance_id}")
+            safety = take_set(self.ec2, inputs, adopt_within=_FRESH_SECONDS).set
         if not all(map(is_marked, safety.snapshots)):
-            claim = next(iter(safety.claims), None) or tags.new_claim()
-            claim_set(self.ec2, safety, claim=claim, retry=self.retry)
+            claim_set(self.ec2, safety, claim=next(iter(safety.claims), None) or tags.new_claim())
         self.record["safety_set_id"] = safety.set_id
         self.report(self.record)
 
     def _reach(self, wanted: str) -> None:
-        """Stop or start the instance, and wait until it has. What is swapped already need not stop for it.
+        """Stop or start the instance, and wait until it has. Don't stop it if all volumes are swapped.
 
         Raises:
             SnapsetError: it goes back each time, by itself or by somebody else.
             WaitTimeoutError: the time is up.
         """
         change = self.ec2.stop_instance if wanted == STOPPED else self.ec2.start_instance
-        doing = "stopping" if wanted == STOPPED else "starting"
+        doing = f"{'stopping' if wanted == STOPPED else 'starting'} {self.instance_id}"
         unwanted = RUNNING if wanted == STOPPED else STOPPED
-        give_up, pause = time.monotonic() + self.rollback.inputs.timeout, 0.5
+        timeout = self.plan.inputs.timeout
+        give_up, pause = time.monotonic() + timeout, 0.5
         # When it was started last, each time that it was found as it should not be.
         turns: set[str] = set()
         said = False
         while True:
-            instance = self._look_again()
+            instance = self._inspect_instance()
             if instance.state == wanted or (wanted == STOPPED and self._is_swapped):
                 return
             if not said:
-                self.retry.say(f"{doing} {self.instance_id}")
+                self.ec2.say(doing)
                 said = True
             if instance.state == unwanted:
                 turns.add(instance.launch_time)
                 if len(turns) > _TURNS:
                     why = f" ({instance.state_reason})" if instance.state_reason else ""
-                    raise errors.SnapsetError(f"{doing} {self.instance_id}: each time it is {unwanted} again{why}.")
-                self._call(lambda: change(self.instance_id), doing=doing)
+                    raise errors.SnapsetError(f"{doing}: each time it is {unwanted} again{why}.")
+                change(self.instance_id)
             if time.monotonic() + pause > give_up:
-                raise errors.WaitTimeoutError(
-                    f"{doing} {self.instance_id}: it is still {instance.state} after "
-                    f"{self.rollback.inputs.timeout:.0f} s."
-                )
+                raise errors.WaitTimeoutError(f"{doing}: it is still {instance.state} after {timeout:.0f} s.")
             time.sleep(pause)
             pause = min(pause * 1.5, 5.0)
 
     def _swap_all(self) -> None:
-        for device, new in self.new.items():
-            if device not in self.swapped:
-                self._swap(device, new)
-        seen = wait_until_attached(
-            self.ec2, [volume.volume_id for volume in self.new.values()], self.instance_id, retry=self.retry
-        )
-        deleted = {source.device for source in self.rollback.sources if self._was_deleted_with_it(source)}
-        set_delete_on_termination(self.ec2, seen.values(), deleted, instance_id=self.instance_id, retry=self.retry)
+        plan = self.plan
+        # The root last: until then, the instance could be started again as it was.
+        for swap in sorted(plan.swaps, key=lambda swap: swap.device == plan.instance.root_device_name):
+            if swap.device not in self.swapped:
+                self._swap(swap)
+        seen = wait_until_attached(self.ec2, list(self.new.values()), self.instance_id)
+        deleted = {swap.device for swap in plan.swaps if swap.deleted_with_instance}
+        set_delete_on_termination(self.ec2, seen.values(), deleted, instance_id=self.instance_id)
 
-    def _was_deleted_with_it(self, source: Source) -> bool:
-        if source.was:
-            return source.was.delete_on_termination
-        old = self.rollback.old.get(source.device)
-        return bool(old and old.deleted_with_instance)
-
-    def _swap(self, device: str, new: Volume) -> None:
-        instance, old = self._look_again(), self.rollback.old.get(device)
-        if device in self.swapped:
+    def _swap(self, swap: Swap) -> None:
+        instance, old, new_id = self._inspect_instance(), swap.old, self.new[swap.device]
+        if swap.device in self.swapped:
             return
-        there = {at: volume_id for volume_id, at in instance.devices.items()}.get(device, new.volume_id)
+        where = f"{swap.device} of {self.instance_id}"
+        there = {at: volume_id for volume_id, at in instance.devices.items()}.get(swap.device, new_id)
         if instance.state != STOPPED:
-            raise errors.SnapsetError(f"swapping {device} of {self.instance_id}: it was started meanwhile.")
-        if there != new.volume_id:
+            raise errors.SnapsetError(f"swapping {where}: it was started meanwhile.")
+        if there != new_id:
             if not old or there != old.volume_id:
-                raise errors.SnapsetError(
-                    f"swapping {device} of {self.instance_id}: {there} was attached there meanwhile."
-                )
-            self.retry.say(f"{device} of {self.instance_id}: {new.volume_id} in place of {there}")
-            mark = {REPLACED: f"{self.rollback.rollback_id} {self.instance_id} {device}"}
+                raise errors.SnapsetError(f"swapping {where}: {there} was attached there meanwhile.")
+            self.ec2.say(f"{where}: {new_id} in place of {there}")
+            mark = {REPLACED: f"{self.plan.rollback_id} {self.instance_id} {swap.device}"}
             if SAVED in old.tags:
                 # It was put back, and used again.
                 mark[SAVED] = ""
-            self._call(lambda: self.ec2.add_tags([there], mark), doing=f"tagging {there} of")
-            detach(self.ec2, there, instance_id=self.instance_id, retry=self.retry)
-        attach(self.ec2, new.volume_id, instance_id=self.instance_id, device=device, retry=self.retry)
-        wait_until_attached(self.ec2, [new.volume_id], self.instance_id, retry=self.retry)
-        self.swapped.add(device)
+            self.ec2.add_tags([there], mark)
+            detach(self.ec2, there, instance_id=self.instance_id)
+        attach(self.ec2, new_id, instance_id=self.instance_id, device=swap.device)
+        wait_until_attached(self.ec2, [new_id], self.instance_id)
+        self.swapped.add(swap.device)
 
     def _mark_saved(self) -> None:
-        """Mark the replaced volumes of which the safety set has everything: it began after they were used last."""
-        instance, set_id = self._look_again(), self.record["safety_set_id"]
+        """Mark the replaced volumes that are wholly in the safety set: it began after they were used last."""
+        instance, set_id = self._inspect_instance(), self.record["safety_set_id"]
         if not set_id or instance.state != STOPPED:
             return
-        safety = find_set(self.ec2, set_id, retry=self.retry, wait=self.retry.consistency)
+        safety = find_set(self.ec2, set_id, wait=self.ec2.limits.consistency)
         if not safety.began_after(instance.launch_time):
             return
         saved = [
             volume.volume_id
-            for volume in describe(self.ec2, self._old_volume_ids, retry=self.retry)
+            for volume in self._describe_old_volumes()
             if volume.volume_id in safety.volume_ids and not volume.instance_id
         ]
         if saved:
-            mark = {SAVED: f"{self.rollback.rollback_id} {set_id}"}
-            self._call(lambda: self.ec2.add_tags(saved, mark), doing=f"tagging {', '.join(saved)} of")
+            self.ec2.add_tags(saved, {SAVED: f"{self.plan.rollback_id} {set_id}"})
 
-    @property
-    def _old_volume_ids(self) -> list[str]:
-        return [volume.volume_id for volume in self.rollback.old.values()]
+    def _describe_old_volumes(self) -> list[Volume]:
+        return self.ec2.describe_volumes([volume.volume_id for volume in self.plan.old_volumes])
 
     def _delete_replaced(self) -> None:
-        """Delete the replaced volumes that a safety set has everything of, or all of them if none was wanted."""
-        volumes = describe(self.ec2, self._old_volume_ids, retry=self.retry)
-        saved_in = {volume.volume_id: self._saved_in(volume) for volume in volumes}
+        """Delete the replaced volumes that are wholly in a safety set, or all of them if none was wanted."""
+        saved_in = {volume.volume_id: self._saved_in(volume) for volume in self._describe_old_volumes()}
         for set_id in sorted(set(saved_in.values()) - {""}):
             try:
-                safety = find_set(self.ec2, set_id, retry=self.retry, wait=self.retry.consistency)
-                asyncio.run(self._wait_for(safety))
+                self._wait_for_set(set_id)
                 self.record["safety_set_id"] = set_id
             except (errors.SetFailedError, errors.NotFoundError) as error:
-                # To run it again would not mend the set.
-                self.retry.say(f"warning: {error}")
+                # A rerun would not mend the set.
+                self.ec2.say(f"warning: {error}")
                 saved_in = {key: "" if value == set_id else value for key, value in saved_in.items()}
-        wanted = self.rollback.inputs.safety_set
+        wanted = self.plan.inputs.safety_set
         deletable = [volume_id for volume_id, set_id in saved_in.items() if set_id or not wanted]
         if kept := sorted(saved_in.keys() - set(deletable)):
-            self.retry.say(f"warning: {', '.join(kept)} stays: no set has all that is on it")
+            self.ec2.say(f"warning: {', '.join(kept)} stays: no set has all that is on it")
         if deletable:
-            self.retry.say(f"deleting {', '.join(deletable)}")
-            delete_volumes(self.ec2, deletable, retry=self.retry)
+            self.ec2.say(f"deleting {', '.join(deletable)}")
+            delete_volumes(self.ec2, deletable)
         self.record["deleted_volume_ids"] = deletable
         self.report(self.record)
 
     def _saved_in(self, volume: Volume) -> str:
         """Return the safety set that has all that is on the volume, or nothing."""
         rollback_id, _, set_id = volume.tags.get(SAVED, "").partition(" ")
-        return set_id if rollback_id == self.rollback.rollback_id else ""
+        return set_id if rollback_id == self.plan.rollback_id else ""
 
-    async def _wait_for(self, safety: SnapshotSet) -> None:
-        timeout = self.rollback.inputs.timeout
-        await wait_for_set(poller_for(self.ec2).look, safety, seen=safety, timeout=timeout, retry=self.retry)
+    def _wait_for_set(self, set_id: str) -> None:
+        safety = find_set(self.ec2, set_id, wait=self.ec2.limits.consistency)
+        asyncio.run(wait_for_set(self.ec2, safety, timeout=self.plan.inputs.timeout))

@@ -10,16 +10,16 @@ import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from typing_extensions import TypedDict
 
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
-from snapset.aws.records import RUNNING, STOPPED, STOPPING, Instance, Volume
-from snapset.restore.inputs import RestoreInputs, Source
+from snapset.aws.records import COMPLETED, RUNNING, STOPPED, STOPPING, Instance, Volume
+from snapset.restore.inputs import RestoreInputs, Source, client_token
 from snapset.restore.plan import Plan, make_plan
-from snapset.retry import Retry
 from snapset.sets import attempts, tags
 from snapset.sets.find import find_latest, find_set, find_sets_of
 from snapset.sets.inputs import SetInputs
@@ -32,9 +32,9 @@ REPLACED = "snapset:replaced"
 # On a replaced volume that is to be deleted: the rollback's id, and the safety set that has all that is on it.
 SAVED = "snapset:saved-in"
 
-# For so long a rollback that was cut off after its last step is known to be done, and is not done again.
+# How long a rollback that was cut off after its last step is known to be done, and is not done again.
 RECENT_SECONDS = 600
-# For so long a rollback that was cut off is the one that is meant where no set is named.
+# How long a rollback that was cut off is the one that is meant where no set is named.
 _UNDER_WAY_SECONDS = 3600
 _JOURNAL = re.compile(r"(rb-[0-9a-f]{17}) (set-[0-9a-f]{17}) (running|stopped) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _AUTO_SCALING_GROUP = "aws:autoscaling:groupName"
@@ -78,53 +78,98 @@ class RollbackInputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rollback:
+class Swap:
+    """One device of the instance that gets another volume.
+
+    Attributes:
+        source: the snapshot that the new volume is made of.
+        old: the volume that is, or was, at the device before, if there was one.
+        new: the new volume, once it is made.
+    """
+
+    source: Source
+    old: Volume | None
+    new: Volume | None
+
+    @property
+    def device(self) -> str:
+        """Where the volumes are attached."""
+        return self.source.device
+
+    @property
+    def deleted_with_instance(self) -> bool:
+        """Whether the volume at the device was deleted with the instance, as far as that is known."""
+        if self.source.was:
+            return self.source.was.delete_on_termination
+        return bool(self.old and self.old.deleted_with_instance)
+
+    def record(self) -> SwapRecord:
+        """Return the swap as JSON documents have it."""
+        return SwapRecord(
+            device_name=self.device,
+            snapshot_id=self.source.snapshot.snapshot_id,
+            start_time=self.source.snapshot.start_time,
+            old_volume_id=self.old.volume_id if self.old else None,
+            new_volume_id=self.new.volume_id if self.new else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollbackPlan:
     """What a rollback will do.
 
     Attributes:
         rollback_id: `rb-` and 17 hex digits; that of an earlier run that was cut off, if there was one.
         instance: as it is now.
         found: the set.
-        sources: the snapshots whose volumes are swapped in, the root's last.
-        old: the volumes that are, or were, at these devices before.
+        restore_inputs: what the new volumes are made with.
+        restore_plan: which of them exist, and which are to be made.
+        swaps: the devices that get other volumes.
+        stays: the devices that keep their volumes, with those.
         was_running: whether the instance ran before the rollback.
         begun: when the earlier run that was cut off began; empty if there was none.
         is_done: whether that run had nothing left to do.
-        stays: the devices that keep their volumes, with those.
+        obstacles: what stands in the way.
     """
 
     inputs: RollbackInputs
     rollback_id: str
     instance: Instance
     found: SnapshotSet
-    restore: RestoreInputs
-    plan: Plan
-    sources: tuple[Source, ...]
-    old: Mapping[str, Volume]
+    restore_inputs: RestoreInputs
+    restore_plan: Plan
+    swaps: tuple[Swap, ...]
     stays: Mapping[str, str]
     was_running: bool = False
     begun: str = ""
     is_done: bool = False
     obstacles: tuple[str, ...] = ()
 
-    def record(self, *, region: str) -> RollbackRecord:
+    @property
+    def old_volumes(self) -> list[Volume]:
+        """The volumes that are, or were, at the devices before."""
+        return [swap.old for swap in self.swaps if swap.old]
+
+    @property
+    def new_volumes(self) -> list[Volume]:
+        """The new volumes that are made already."""
+        return [swap.new for swap in self.swaps if swap.new]
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether each of the devices has its new volume."""
+        there = {(volume.instance_id, volume.device_name) for volume in self.new_volumes}
+        return bool(self.swaps) and there == {(self.instance.instance_id, swap.device) for swap in self.swaps}
+
+    def record(self) -> RollbackRecord:
         """Return what is planned, as JSON documents have it."""
         return RollbackRecord(
             instance_id=self.instance.instance_id,
-            region=region,
+            region=self.restore_inputs.region,
             set_id=self.found.set_id,
             safety_set_id=None,
             state=self.instance.state,
-            devices=[
-                SwapRecord(
-                    device_name=source.device,
-                    snapshot_id=source.snapshot.snapshot_id,
-                    start_time=source.snapshot.start_time,
-                    old_volume_id=self.old[source.device].volume_id if source.device in self.old else None,
-                    new_volume_id=self._new_volume_id(source),
-                )
-                for source in self.plan.sources
-            ],
+            devices=[swap.record() for swap in self.swaps],
             deleted_volume_ids=[],
         )
 
@@ -136,22 +181,12 @@ class Rollback:
         """
         return SetInputs(
             instance_id=self.instance.instance_id,
-            scope=f"{self.restore.scope} {launch_time}".rstrip(),
-            region=self.restore.region,
+            scope=f"{self.restore_inputs.scope} {launch_time}".rstrip(),
+            region=self.restore_inputs.region,
             outpost_arn=self.found.snapshots[0].outpost_arn or None,
             description=f"before the rollback to {self.found.set_id}",
             change_id=f"{tags.SAFETY_CHANGE}{self.found.set_id}",
         )
-
-    @property
-    def is_in_place(self) -> bool:
-        """Whether each of the devices has its new volume."""
-        there = {(volume.instance_id, volume.device_name) for volume in self.plan.volumes.values()}
-        return bool(self.sources) and there == {(self.instance.instance_id, source.device) for source in self.sources}
-
-    def _new_volume_id(self, source: Source) -> str | None:
-        made = self.plan.volumes.get(source.snapshot.snapshot_id)
-        return made.volume_id if made else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,14 +216,13 @@ class Journal:
         return f"{self.rollback_id} {self.set_id} {RUNNING if self.was_running else STOPPED} {self.begun}"
 
 
-def find_sets_in_use(ec2: Ec2, *, retry: Retry) -> set[str]:
+def find_sets_in_use(ec2: Ec2) -> set[str]:
     """Return the ids of the sets that instances are just being rolled back to.
 
     Raises:
         SnapsetError: the answer of AWS.
     """
-    doing = "looking for rollbacks that are under way"
-    marked = retry.while_throttled(lambda: ec2.describe_matching({"tag-key": [JOURNAL]}), doing=doing)
+    marked = ec2.describe_matching({"tag-key": [JOURNAL]})
     return {journal.set_id for journal in map(Journal.of, marked) if journal}
 
 
@@ -197,7 +231,7 @@ def note_of(instance_id: str) -> str:
     return f"rollback-{instance_id}"
 
 
-def plan_rollback(ec2: Ec2, inputs: RollbackInputs, *, retry: Retry) -> Rollback:
+def plan_rollback(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
     """Find out what a rollback will do. Changes nothing.
 
     Raises:
@@ -206,35 +240,34 @@ def plan_rollback(ec2: Ec2, inputs: RollbackInputs, *, retry: Retry) -> Rollback
         NotPermittedError: a permission that the rollback needs is missing.
         SnapsetError: the answer of AWS.
     """
-    once, doing = replace(retry, throttle=0), f"rolling back {inputs.instance_id}"
-    rollback = retry.while_throttled(lambda: _look(ec2, inputs, retry=once), doing=doing)
-    if rollback.obstacles:
-        raise errors.InputError(f"{doing}: {'; '.join(rollback.obstacles)}.")
-    if not rollback.is_done:
-        retry.while_throttled(lambda: _check_permissions(ec2, rollback), doing=doing)
-    return rollback
+    plan = _inspect(ec2, inputs)
+    if plan.obstacles:
+        raise errors.InputError(f"rolling back {inputs.instance_id}: {'; '.join(plan.obstacles)}.")
+    if not plan.is_done:
+        _check_permissions(ec2, plan)
+    return plan
 
 
-def _look(ec2: Ec2, inputs: RollbackInputs, *, retry: Retry) -> Rollback:
+def _inspect(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
     instance = ec2.describe_instance(inputs.instance_id)
     journal = Journal.of(instance)
-    found = _choose_set(ec2, inputs, journal, retry=retry)
+    found = _choose_set(ec2, inputs, journal)
     attached = _find_attached(ec2, instance)
     # Somebody may have started it since an earlier run was cut off.
     was_running = instance.state in (RUNNING, _PENDING) or (journal is not None and journal.was_running)
-    rollback: Rollback | None = None
+    plan_as = partial(_plan, ec2, inputs, instance, found, attached)
+    plan: RollbackPlan | None = None
     for rollback_id in _earlier_ids(instance, journal, found):
-        earlier = _plan(ec2, inputs, instance, found, attached, rollback_id, retry=retry)
+        earlier = plan_as(rollback_id)
         is_over = earlier.is_in_place and was_running == (instance.state == RUNNING)
-        if is_over and _was_used_since(ec2, earlier, retry=retry):
+        if is_over and _was_used_since(ec2, earlier):
             continue
         if journal:
-            rollback = replace(earlier, begun=journal.begun)
+            plan = replace(earlier, begun=journal.begun)
         elif is_over:
             return replace(earlier, is_done=True)
-    rollback = rollback or _plan(ec2, inputs, instance, found, attached, _new_id(), retry=retry)
-    obstacles = _find_obstacles(ec2, rollback, attached, retry=retry)
-    return replace(rollback, was_running=was_running, obstacles=tuple(obstacles))
+    plan = plan or plan_as(_new_id())
+    return replace(plan, was_running=was_running, obstacles=tuple(_find_obstacles(ec2, plan, attached)))
 
 
 def _new_id() -> str:
@@ -242,34 +275,36 @@ def _new_id() -> str:
 
 
 def _earlier_ids(instance: Instance, journal: Journal | None, found: SnapshotSet) -> list[str]:
-    """Return the rollbacks to this set that may have been cut off; without a journal, just before they said so."""
+    """Return the rollbacks to this set that may have been cut off; without a journal, those that are noted here."""
     if journal:
         return [journal.rollback_id] if journal.set_id == found.set_id else []
     return sorted(attempts.awaited([note_of(instance.instance_id)]))
 
 
-def _was_used_since(ec2: Ec2, earlier: Rollback, *, retry: Retry) -> bool:
+def _was_used_since(ec2: Ec2, earlier: RollbackPlan) -> bool:
     """Tell whether the instance has been used since the rollback was in place, so that another one is meant."""
-    in_place = max(volume.create_time for volume in earlier.plan.volumes.values())
-    sets = find_sets_of(ec2, instance_id=earlier.instance.instance_id, retry=retry)
+    in_place = max(volume.create_time for volume in earlier.new_volumes)
+    sets = find_sets_of(ec2, instance_id=earlier.instance.instance_id)
     if any(found.began_after(in_place) and not found.is_safety_set for found in sets):
         return True
-    if earlier.inputs.delete_replaced and earlier.old:
+    if earlier.inputs.delete_replaced and earlier.old_volumes:
         return False
     launched = earlier.instance.launch_time
     return launched > in_place and clock.age_of(launched) > RECENT_SECONDS
 
 
-def _choose_set(ec2: Ec2, inputs: RollbackInputs, journal: Journal | None, *, retry: Retry) -> SnapshotSet:
+def _choose_set(ec2: Ec2, inputs: RollbackInputs, journal: Journal | None) -> SnapshotSet:
     instance_id, doing = inputs.instance_id, f"rolling back {inputs.instance_id}"
-    set_id = inputs.set_id or (journal.set_id if journal and not inputs.change_id else None)
+    set_id = inputs.set_id or (journal.set_id if journal else None)
     under_way = f"a rollback to {journal.set_id} that began at {journal.begun} was not ended" if journal else ""
     if journal and not inputs.set_id and not inputs.change_id and clock.age_of(journal.begun) > _UNDER_WAY_SECONDS:
         raise errors.InputError(f"{doing}: {under_way}. Say which set is meant: --set or --change-id.")
+    if inputs.change_id:
+        return _choose_set_of_change(ec2, instance_id, inputs.change_id, journal)
     if not set_id:
-        return find_latest(ec2, instance_id=instance_id, change_id=inputs.change_id, retry=retry)
+        return find_latest(ec2, instance_id=instance_id)
     try:
-        found = find_set(ec2, set_id, retry=retry)
+        found = find_set(ec2, set_id)
     except errors.NotFoundError as error:
         if not journal or journal.set_id != set_id:
             raise
@@ -281,6 +316,24 @@ def _choose_set(ec2: Ec2, inputs: RollbackInputs, journal: Journal | None, *, re
             "or make volumes of this one with snapset restore."
         )
     return found
+
+
+def _choose_set_of_change(ec2: Ec2, instance_id: str, change_id: str, journal: Journal | None) -> SnapshotSet:
+    """Return the set of the change; if there are several, the one to which a rollback is under way.
+
+    Raises:
+        InputError: there are several.
+        NotFoundError: there is none.
+    """
+    sets = find_sets_of(ec2, instance_id=instance_id, change_id=change_id)
+    done = [found for found in sets if found.state == COMPLETED and not found.is_safety_set]
+    under_way = [found for found in done if journal and found.set_id == journal.set_id]
+    if len(done) > 1 and not under_way:
+        listed = ", ".join(f"{found.set_id} (taken {found.start_time[:19]}Z)" for found in done)
+        reason = f"change {change_id} has {len(done)} sets: {listed}. Choose one with --set"
+        raise errors.InputError(f"rolling back {instance_id}: {reason}.")
+    # If there is none, this says why.
+    return under_way[0] if under_way else find_latest(ec2, instance_id=instance_id, change_id=change_id)
 
 
 def _find_attached(ec2: Ec2, instance: Instance) -> dict[str, Volume]:
@@ -305,17 +358,15 @@ def _plan(
     found: SnapshotSet,
     attached: Mapping[str, Volume],
     rollback_id: str,
-    *,
-    retry: Retry,
-) -> Rollback:
-    restore = RestoreInputs(
+) -> RollbackPlan:
+    restore_inputs = RestoreInputs(
         set_id=found.set_id,
-        scope=f"rollback {rollback_id}",
+        scope=f"{tags.ROLLBACK_SCOPE}{rollback_id}",
         region=str(ec2.settings.region),
         instance_id=inputs.instance_id,
         exclude_boot_volume=inputs.exclude_boot_volume,
     )
-    plan = make_plan(ec2, restore, retry=retry, in_place=True)
+    plan = make_plan(ec2, restore_inputs, in_place=True)
     # Somebody has started the instance since, perhaps with this volume, and put it aside again.
     used = [
         volume
@@ -323,31 +374,29 @@ def _plan(
         if not volume.instance_id and instance.launch_time > volume.create_time
     ]
     plan = plan.setting_aside(used)
-    sources = [source for source in plan.sources if not _is_excluded(source, attached, inputs)]
+    sources = tuple(source for source in plan.sources if not _is_excluded(source, attached, inputs))
     kept = {source.snapshot.snapshot_id for source in sources}
-    plan = replace(
-        plan,
-        sources=tuple(sources),
-        volumes={key: volume for key, volume in plan.volumes.items() if key in kept},
-    )
-    # The root last: until then, the instance could be started again as it was.
-    sources.sort(key=lambda source: source.device == instance.root_device_name)
-    devices = {source.device for source in sources}
-    new = {volume.volume_id for volume in plan.volumes.values()}
+    volumes = {key: volume for key, volume in plan.volumes.items() if key in kept}
+    new = {volume.volume_id for volume in volumes.values()}
     replaced = {
         volume.tags[REPLACED].split()[-1]: volume
         for volume in ec2.find_volumes({f"tag:{REPLACED}": [f"{rollback_id} {instance.instance_id} *"]})
     }
     now = {device: volume for device, volume in attached.items() if volume.volume_id not in new}
-    return Rollback(
+    old = {**replaced, **now}
+    swaps = tuple(
+        Swap(source=source, old=old.get(source.device), new=volumes.get(source.snapshot.snapshot_id))
+        for source in sources
+    )
+    devices = {swap.device for swap in swaps}
+    return RollbackPlan(
         inputs=inputs,
         rollback_id=rollback_id,
         instance=instance,
         found=found,
-        restore=restore,
-        plan=plan,
-        sources=tuple(sources),
-        old={device: volume for device, volume in {**replaced, **now}.items() if device in devices},
+        restore_inputs=restore_inputs,
+        restore_plan=replace(plan, sources=sources, volumes=volumes),
+        swaps=swaps,
         stays={device: volume.volume_id for device, volume in sorted(attached.items()) if device not in devices},
     )
 
@@ -357,45 +406,46 @@ def _is_excluded(source: Source, attached: Mapping[str, Volume], inputs: Rollbac
     return bool({source.snapshot.volume_id, now} & set(inputs.exclude_volume_ids))
 
 
-def _find_obstacles(ec2: Ec2, rollback: Rollback, attached: Mapping[str, Volume], *, retry: Retry) -> list[str]:
+def _find_obstacles(ec2: Ec2, plan: RollbackPlan, attached: Mapping[str, Volume]) -> list[str]:
     """Return everything that stands in the way."""
-    instance, instance_id = rollback.instance, rollback.instance.instance_id
+    instance, instance_id = plan.instance, plan.instance.instance_id
     if instance.state not in (RUNNING, STOPPED, STOPPING, _PENDING):
         return [f"it is {instance.state}"]
-    found = [problem.reason for problem in rollback.plan.problems]
-    if not rollback.sources and not found:
+    found: list[str] = []
+    if plan.restore_plan.obstacle:
+        found.append(plan.restore_plan.obstacle)
+    elif not plan.swaps:
         found.append("no volume is left to roll back")
     if group := instance.tags.get(_AUTO_SCALING_GROUP):
         advice = f"aws autoscaling detach-instances --instance-ids {instance_id} --auto-scaling-group-name {group}"
         found.append(f"its Auto Scaling group {group} would replace it while it is stopped; take it out: {advice}")
-    known = {source.snapshot.volume_id for source in rollback.plan.sources} | rollback.found.volume_ids
-    known |= {volume.volume_id for volume in attached.values()}
+    known = plan.found.volume_ids | {volume.volume_id for volume in attached.values()}
     found += [
         f"{volume_id} is neither attached to it nor in the set, so it can't be left out"
-        for volume_id in rollback.inputs.exclude_volume_ids
+        for volume_id in plan.inputs.exclude_volume_ids
         if volume_id not in known
     ]
-    for device, volume in rollback.old.items():
-        if volume.multi_attach:
-            found.append(
-                f"{volume.volume_id} at {device} can be attached to several instances at once; leave it out "
-                f"(--exclude-volume {volume.volume_id})"
-            )
-    found += _find_full(rollback)
-    return found + (_find_stop_obstacles(ec2, instance, retry=retry) if instance.state != STOPPED else [])
+    found += [
+        f"{swap.old.volume_id} at {swap.device} can be attached to several instances at once; leave it out "
+        f"(--exclude-volume {swap.old.volume_id})"
+        for swap in plan.swaps
+        if swap.old and swap.old.multi_attach
+    ]
+    found += _find_full(plan)
+    return found + (_find_stop_obstacles(ec2, instance) if instance.state != STOPPED else [])
 
 
-def _find_full(rollback: Rollback) -> Iterator[str]:
+def _find_full(plan: RollbackPlan) -> Iterator[str]:
     """Return what has no room for the tags that a rollback sets."""
-    instance, keys = rollback.instance, {REPLACED, SAVED} if rollback.inputs.delete_replaced else {REPLACED}
-    volumes = [(volume.volume_id, volume.tags, keys) for volume in rollback.old.values()]
+    instance, keys = plan.instance, {REPLACED, SAVED} if plan.inputs.delete_replaced else {REPLACED}
+    volumes = [(volume.volume_id, volume.tags, keys) for volume in plan.old_volumes]
     for resource_id, theirs, own in [(instance.instance_id, instance.tags, {JOURNAL}), *volumes]:
         others = [key for key in theirs if key not in own and not key.startswith("aws:")]
         if len(others) + len(own) > tags.MAX_TAGS:
             yield f"{resource_id} has {len(others)} tags: there is no room for {' and '.join(sorted(own))}"
 
 
-def _find_stop_obstacles(ec2: Ec2, instance: Instance, *, retry: Retry) -> list[str]:
+def _find_stop_obstacles(ec2: Ec2, instance: Instance) -> list[str]:
     instance_id = instance.instance_id
     if instance.has_instance_store_root:
         return ["its root is an instance store, so it can't be stopped"]
@@ -407,27 +457,31 @@ def _find_stop_obstacles(ec2: Ec2, instance: Instance, *, retry: Retry) -> list[
             advice = f"aws ec2 modify-instance-attribute --instance-id {instance_id} --no-disable-api-stop"
             found.append(f"it is protected from being stopped; take that away: {advice}")
     except errors.NotPermittedError as error:
-        retry.say(f"warning: whether {instance_id} is protected from being stopped is not known: {error}")
+        ec2.say(f"warning: whether {instance_id} is protected from being stopped is not known: {error}")
     return found
 
 
-def _check_permissions(ec2: Ec2, rollback: Rollback) -> None:
+def _check_permissions(ec2: Ec2, plan: RollbackPlan) -> None:
     """Ask AWS, by dry runs, whether every call would be allowed: a refusal must not find the instance stopped.
 
     Raises:
         NotPermittedError: a permission is missing.
         SnapsetError: AWS would refuse a call for another reason.
     """
-    instance_id, source = rollback.instance.instance_id, rollback.sources[0]
-    ec2.check_add_tags([instance_id], {JOURNAL: "checked"})
-    ec2.check_remove_tags([instance_id], [JOURNAL])
-    ec2.check_create_volume(
-        rollback.restore.request(source, zone=rollback.plan.zone, outpost_arn=rollback.plan.outpost_arn)
+    instance_id, restore_plan, dry_run = plan.instance.instance_id, plan.restore_plan, ec2.dry_run()
+    dry_run.add_tags([instance_id], {JOURNAL: "checked"})
+    dry_run.remove_tags([instance_id], [JOURNAL])
+    request = plan.restore_inputs.request(
+        restore_plan.sources[0], zone=restore_plan.zone, outpost_arn=restore_plan.outpost_arn
     )
-    if rollback.inputs.safety_set:
-        ec2.check_create_snapshots(rollback.safety_inputs().request(set_id=tags.new_set_id()))
-    ec2.check_stop_and_start(instance_id)
-    for device, volume in list(rollback.old.items())[:1]:
-        ec2.check_swap(volume.volume_id, instance_id=instance_id, device=device)
-        if rollback.inputs.delete_replaced:
-            ec2.check_delete_volume(volume.volume_id)
+    dry_run.create_volume(request, client_token=client_token(request, salt="dry run"))
+    if plan.inputs.safety_set:
+        dry_run.create_snapshots(plan.safety_inputs().request(set_id=tags.new_set_id()))
+    dry_run.stop_instance(instance_id)
+    dry_run.start_instance(instance_id)
+    for device, old in [(swap.device, swap.old) for swap in plan.swaps if swap.old][:1]:
+        volume_id = old.volume_id
+        dry_run.detach_volume(volume_id, instance_id=instance_id)
+        dry_run.attach_volume(volume_id, instance_id=instance_id, device=device)
+        if plan.inputs.delete_replaced:
+            dry_run.delete_volume(volume_id)

@@ -7,8 +7,6 @@ looks for the volumes of its token first, and goes on from there: it makes what 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 
 from typing_extensions import TypedDict
 
@@ -18,14 +16,14 @@ from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ATTACHED, AVAILABLE, CREATING, IN_USE, Volume
 from snapset.restore.inputs import FINISHED, RestoreInputs, Source, client_token
 from snapset.restore.plan import Plan, find_new, make_plan
-from snapset.retry import Retry, looks
+from snapset.retry import polls
 
 # How often CreateVolume is tried where AWS gives no answer, and how often a volume that vanished is made again.
 _ATTEMPTS = 4
 # AWS hands out a volume's id for its token again even after that volume was deleted, for about a day; so the token of
 # a restore that is done over and over, as in a drill, changes after these seconds.
 _TOKEN_SECONDS = 600
-# For so long after a change the token from before is tried first: a run that was cut off may have used it.
+# How long after a change the token from before is tried first: a run that was cut off may have used it.
 _OVERLAP_SECONDS = 120
 
 
@@ -40,7 +38,7 @@ class VolumeRecord(TypedDict):
     state: str
 
 
-def restore_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[VolumeRecord]:
+def restore_set(ec2: Ec2, inputs: RestoreInputs) -> list[VolumeRecord]:
     """Make one volume of each snapshot of the set, and attach each to the instance, if the inputs name one.
 
     Safe to repeat: the volumes that an earlier attempt made are taken up.
@@ -51,44 +49,42 @@ def restore_set(ec2: Ec2, inputs: RestoreInputs, *, retry: Retry) -> list[Volume
         WaitTimeoutError: the volumes are made, but not available or attached in time.
         SnapsetError: the answer of AWS. The volumes made so far stay, and a rerun goes on from there.
     """
-    doing = f"restoring {inputs.set_id}"
-    # The whole plan is made again where AWS throttles it, so that its own calls need not be.
-    once = replace(retry, throttle=0)
-    plan = retry.while_throttled(lambda: make_plan(ec2, inputs, retry=once), doing=doing)
-    for problem in plan.problems:
-        raise errors.InputError(f"{doing}: {problem.reason}.")
-    _say_what_was_found(inputs, plan, retry=retry)
+    plan = make_plan(ec2, inputs)
+    if plan.obstacle:
+        raise errors.InputError(f"restoring {inputs.set_id}: {plan.obstacle}.")
+    _show_earlier(ec2, inputs, plan)
     for source in plan.sources:
         found = plan.volumes.get(source.snapshot.snapshot_id)
         if found and not (wanted := inputs.tags_of(source)).items() <= found.tags.items():
-            tag(ec2, [found.volume_id], wanted, retry=retry)
-    made = create_missing(ec2, inputs, plan, retry=retry)
+            ec2.add_tags([found.volume_id], wanted)
+    made = create_missing(ec2, inputs, plan)
     try:
         if inputs.instance_id:
-            made = _attach_all(ec2, made, plan, instance_id=inputs.instance_id, retry=retry)
+            made = _attach_all(ec2, made, plan, instance_id=inputs.instance_id)
         # What was handed out once keeps the time of that.
         if new := [volume.volume_id for volume in made.values() if FINISHED not in volume.tags]:
-            tag(ec2, new, {FINISHED: clock.stamp("milliseconds")}, retry=retry)
+            ec2.add_tags(new, {FINISHED: clock.stamp("milliseconds")})
     except errors.InputError as error:
-        # Not bad input any more: something was made.
+        # The input is not what is wrong any more: something was made.
         volume_ids = ", ".join(volume.volume_id for volume in made.values())
         text = f"{error} The volumes stay: {volume_ids}. Run it again to go on."
         raise errors.SnapsetError(text, code=error.code) from error
     return [_record(source, made[source.snapshot.snapshot_id]) for source in plan.sources]
 
 
-def _say_what_was_found(inputs: RestoreInputs, plan: Plan, *, retry: Retry) -> None:
+def _show_earlier(ec2: Ec2, inputs: RestoreInputs, plan: Plan) -> None:
+    """Say which volumes of earlier runs are taken up, and which are not."""
     volume_ids = ", ".join(volume.volume_id for volume in plan.volumes.values())
     if plan.finished_at:
-        retry.say(f"{inputs.set_id}: restored at {plan.finished_at} as {volume_ids}, which an earlier run made")
+        ec2.say(f"{inputs.set_id}: restored at {plan.finished_at} as {volume_ids}, which an earlier run made")
     elif volume_ids:
-        retry.say(f"{inputs.set_id}: going on with {volume_ids}, which an earlier run made")
+        ec2.say(f"{inputs.set_id}: going on with {volume_ids}, which an earlier run made")
     if plan.set_aside:
         used = ", ".join(sorted(volume_id for volume_ids in plan.set_aside.values() for volume_id in volume_ids))
-        retry.say(f"{inputs.set_id}: an earlier restore made {used}, which may have been used since: making new ones")
+        ec2.say(f"{inputs.set_id}: an earlier restore made {used}, which may have been used since: making new ones")
 
 
-def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, retry: Retry) -> None:
+def delete_volumes(ec2: Ec2, volume_ids: Sequence[str]) -> None:
     """Delete the volumes that a rollback replaced. Safe to repeat.
 
     A volume that is gone already counts as deleted; all are tried.
@@ -97,10 +93,9 @@ def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, retry: Retry) -> None
         SnapsetError: some could not be deleted; it names each with the reason.
     """
     kept: list[errors.SnapsetError] = []
-    for volume in describe(ec2, volume_ids, retry=retry):
+    for volume in ec2.describe_volumes(volume_ids):
         try:
-            delete = partial(ec2.delete_volume, volume.volume_id)
-            retry.while_throttled(delete, doing=f"deleting {volume.volume_id}")
+            ec2.delete_volume(volume.volume_id)
         except errors.NotFoundError:
             continue
         except errors.SnapsetError as error:
@@ -114,23 +109,22 @@ def delete_volumes(ec2: Ec2, volume_ids: Sequence[str], *, retry: Retry) -> None
         )
 
 
-def create_missing(ec2: Ec2, inputs: RestoreInputs, plan: Plan, *, retry: Retry) -> dict[str, Volume]:
+def create_missing(ec2: Ec2, inputs: RestoreInputs, plan: Plan) -> dict[str, Volume]:
     """Make the volumes that no earlier attempt has made, and return all, by snapshot id, once they are there."""
-    salts = _salts(clock.now().timestamp())
     volume_ids = {snapshot_id: volume.volume_id for snapshot_id, volume in plan.volumes.items()}
     gone: list[str] = []
-    for salt in salts:
+    for salt in _salts(clock.now().timestamp()):
         for source in plan.sources:
             if source.snapshot.snapshot_id not in volume_ids:
-                volume_ids[source.snapshot.snapshot_id] = _create(ec2, inputs, plan, source, salt=salt, retry=retry)
-        there = _wait_until_available(ec2, list(volume_ids.values()), retry=retry)
+                volume_ids[source.snapshot.snapshot_id] = _create(ec2, inputs, plan, source, salt=salt)
+        there = _wait_until_available(ec2, list(volume_ids.values()))
         gone = [volume_id for volume_id in volume_ids.values() if volume_id not in there]
         if not gone:
             return {snapshot_id: there[volume_id] for snapshot_id, volume_id in volume_ids.items()}
         volume_ids = {key: volume_id for key, volume_id in volume_ids.items() if volume_id in there}
     raise errors.SnapsetError(
         f"restoring {inputs.set_id}: {', '.join(gone)} vanished soon after CreateVolume, as volumes do whose KMS key "
-        "may not be used. Check kms_key_id, and the permission to use the key."
+        "may not be used. Check the key, and the permission to use it."
     )
 
 
@@ -145,19 +139,17 @@ def _salts(now: float) -> list[str]:
     return [f"{first}.0", *(f"{period}.{attempt}" for attempt in range(1, _ATTEMPTS))]
 
 
-def _create(ec2: Ec2, inputs: RestoreInputs, plan: Plan, source: Source, *, salt: str, retry: Retry) -> str:
+def _create(ec2: Ec2, inputs: RestoreInputs, plan: Plan, source: Source, *, salt: str) -> str:
     snapshot = source.snapshot
-    doing, old = f"creating the volume of {snapshot.snapshot_id}", plan.set_aside.get(snapshot.snapshot_id, ())
     request = inputs.request(source, zone=plan.zone, outpost_arn=plan.outpost_arn)
     # AWS would hand out a volume that was set aside again for the token that it was made with.
-    token = client_token(request, salt="".join([salt, *old]))
-    create = partial(ec2.create_volume, request, client_token=token)
+    token = client_token(request, salt="".join([salt, *plan.set_aside.get(snapshot.snapshot_id, ())]))
     for unanswered in range(1, _ATTEMPTS + 1):
         try:
-            return retry.while_throttled(create, doing=doing)
+            return ec2.create_volume(request, client_token=token)
         except errors.NoAnswerError as error:
-            # The token makes another call safe; the look is for an endpoint that does not know tokens.
-            retry.say(f"{doing}: no answer from AWS: looking whether it was made")
+            # The token makes another call safe; some endpoints do not know tokens, so look for the volume first.
+            ec2.say(f"creating the volume of {snapshot.snapshot_id}: no answer from AWS: looking whether it was made")
             if found := find_new(ec2, inputs, plan, snapshot):
                 return found.volume_id
             if unanswered == _ATTEMPTS:
@@ -166,123 +158,100 @@ def _create(ec2: Ec2, inputs: RestoreInputs, plan: Plan, source: Source, *, salt
     raise AssertionError
 
 
-def _wait_until_available(ec2: Ec2, volume_ids: list[str], *, retry: Retry) -> dict[str, Volume]:
+def _wait_until_available(ec2: Ec2, volume_ids: list[str]) -> dict[str, Volume]:
     """Return those of the volumes that are there, once none of them is still being created."""
-    look_until(ec2, volume_ids, lambda seen: len(seen) == len(volume_ids), seconds=retry.consistency, retry=retry)
+    poll_until(ec2, volume_ids, lambda seen: len(seen) == len(volume_ids), seconds=ec2.limits.consistency)
 
     def none_is_creating(seen: Mapping[str, Volume]) -> bool:
         return all(volume.state != CREATING for volume in seen.values())
 
-    seen = look_until(ec2, volume_ids, none_is_creating, seconds=retry.volume, retry=retry)
+    seen = poll_until(ec2, volume_ids, none_is_creating, seconds=ec2.limits.volume)
     if late := [volume.volume_id for volume in seen.values() if volume.state == CREATING]:
         raise too_late(late, "being created")
     return {key: volume for key, volume in seen.items() if volume.state in (AVAILABLE, IN_USE)}
 
 
-def _attach_all(
-    ec2: Ec2, made: Mapping[str, Volume], plan: Plan, *, instance_id: str, retry: Retry
-) -> dict[str, Volume]:
+def _attach_all(ec2: Ec2, made: Mapping[str, Volume], plan: Plan, *, instance_id: str) -> dict[str, Volume]:
     """Attach each volume as it was attached, wait until all are, and return them as they are then."""
     devices = plan.devices
     for key, volume in made.items():
         if not volume.instance_id:
-            attach(ec2, volume.volume_id, instance_id=instance_id, device=devices[key], retry=retry)
-    seen = wait_until_attached(ec2, [volume.volume_id for volume in made.values()], instance_id, retry=retry)
+            attach(ec2, volume.volume_id, instance_id=instance_id, device=devices[key])
+    seen = wait_until_attached(ec2, [volume.volume_id for volume in made.values()], instance_id)
     attached = {key: seen[volume.volume_id] for key, volume in made.items()}
     was_deleted = {source.device for source in plan.sources if source.was and source.was.delete_on_termination}
-    set_delete_on_termination(ec2, attached.values(), was_deleted, instance_id=instance_id, retry=retry)
+    set_delete_on_termination(ec2, attached.values(), was_deleted, instance_id=instance_id)
     return attached
 
 
-def wait_until_attached(ec2: Ec2, volume_ids: Sequence[str], instance_id: str, *, retry: Retry) -> dict[str, Volume]:
+def wait_until_attached(ec2: Ec2, volume_ids: Sequence[str], instance_id: str) -> dict[str, Volume]:
     """Wait until the volumes are attached, and return them, by id."""
 
     def all_attached(seen: Mapping[str, Volume]) -> bool:
         return len(seen) == len(volume_ids) and all(volume.attachment == ATTACHED for volume in seen.values())
 
-    seen = look_until(ec2, volume_ids, all_attached, seconds=retry.volume, retry=retry)
+    seen = poll_until(ec2, volume_ids, all_attached, seconds=ec2.limits.volume)
     if late := [key for key in volume_ids if key not in seen or seen[key].attachment != ATTACHED]:
         raise too_late(late, f"being attached to {instance_id}")
     return seen
 
 
 def set_delete_on_termination(
-    ec2: Ec2, attached: Iterable[Volume], devices: Collection[str], *, instance_id: str, retry: Retry
+    ec2: Ec2, attached: Iterable[Volume], devices: Collection[str], *, instance_id: str
 ) -> None:
     """Let the volumes at these devices be deleted with the instance, as before: a volume that is attached is not.
 
-    A refusal is said: the volumes are attached, and at worst one stays after the instance.
+    If AWS refuses, warn: the volumes are attached, and at worst one stays after the instance.
     """
     to_set = [volume for volume in attached if volume.device_name in devices and not volume.deleted_with_instance]
     if not to_set:
         return
-    names = [volume.device_name for volume in to_set]
-    doing = f"setting DeleteOnTermination of {', '.join(names)} of {instance_id}"
     try:
-        retry.while_throttled(lambda: ec2.set_delete_on_termination(instance_id, names), doing=doing)
+        ec2.set_delete_on_termination(instance_id, [volume.device_name for volume in to_set])
     except errors.UnreachableError:
         raise
     except (errors.NotPermittedError, errors.InputError) as error:
         volume_ids = ", ".join(volume.volume_id for volume in to_set)
-        retry.say(f"warning: {volume_ids} will stay when {instance_id} is terminated: {error}")
+        ec2.say(f"warning: {volume_ids} will stay when {instance_id} is terminated: {error}")
 
 
-def attach(ec2: Ec2, volume_id: str, *, instance_id: str, device: str, retry: Retry) -> None:
+def attach(ec2: Ec2, volume_id: str, *, instance_id: str, device: str) -> None:
     """Begin to attach the volume, unless it is attached there already."""
-    call = partial(ec2.attach_volume, volume_id, instance_id=instance_id, device=device)
     try:
-        retry.while_throttled(call, doing=f"attaching {volume_id}")
+        ec2.attach_volume(volume_id, instance_id=instance_id, device=device)
     except (errors.NotPermittedError, errors.UnreachableError):
         raise
     except errors.SnapsetError:
         # AWS refuses to attach an attached volume: the answer may have been lost, or another run was quicker.
-        where = {(volume.instance_id, volume.device_name) for volume in describe(ec2, [volume_id], retry=retry)}
+        where = {(volume.instance_id, volume.device_name) for volume in ec2.describe_volumes([volume_id])}
         if where != {(instance_id, device)}:
             raise
 
 
-def detach(ec2: Ec2, volume_id: str, *, instance_id: str, retry: Retry) -> None:
+def detach(ec2: Ec2, volume_id: str, *, instance_id: str) -> None:
     """Detach the volume from the instance, and wait until it is."""
-    call = partial(ec2.detach_volume, volume_id, instance_id=instance_id)
 
     def all_detached(seen: Mapping[str, Volume]) -> bool:
         return not any(volume.instance_id for volume in seen.values())
 
     try:
-        retry.while_throttled(call, doing=f"detaching {volume_id}")
+        ec2.detach_volume(volume_id, instance_id=instance_id)
     except (errors.NotPermittedError, errors.NotFoundError, errors.UnreachableError):
         raise
     except errors.SnapsetError:
-        if any(found.instance_id for found in describe(ec2, [volume_id], retry=retry)):
+        if any(found.instance_id for found in ec2.describe_volumes([volume_id])):
             raise
-    seen = look_until(ec2, [volume_id], all_detached, seconds=retry.volume, retry=retry)
-    if not all_detached(seen):
+    if not all_detached(poll_until(ec2, [volume_id], all_detached, seconds=ec2.limits.volume)):
         raise too_late([volume_id], f"being detached from {instance_id} (unmount it there)")
 
 
-def describe(ec2: Ec2, volume_ids: Sequence[str], *, retry: Retry) -> list[Volume]:
-    """Return the volumes that EC2 can see."""
-    look = partial(ec2.describe_volumes, volume_ids)
-    return retry.while_throttled(look, doing=f"describing {', '.join(volume_ids)}")
-
-
-def tag(ec2: Ec2, volume_ids: Sequence[str], wanted: Mapping[str, str], *, retry: Retry) -> None:
-    """Tag the volumes."""
-    retry.while_throttled(partial(ec2.add_tags, volume_ids, wanted), doing=f"tagging {', '.join(volume_ids)}")
-
-
-def look_until(
-    ec2: Ec2,
-    volume_ids: Sequence[str],
-    done: Callable[[Mapping[str, Volume]], bool],
-    *,
-    seconds: float,
-    retry: Retry,
+def poll_until(
+    ec2: Ec2, volume_ids: Sequence[str], done: Callable[[Mapping[str, Volume]], bool], *, seconds: float
 ) -> dict[str, Volume]:
-    """Return the volumes that EC2 can see, once `done` says so of them, or once the time is up."""
+    """Return the volumes that EC2 can see, by id, once they are `done`, or once the time is up."""
     seen: dict[str, Volume] = {}
-    for _ in looks(seconds):
-        seen = {volume.volume_id: volume for volume in describe(ec2, volume_ids, retry=retry)}
+    for _ in polls(seconds):
+        seen = {volume.volume_id: volume for volume in ec2.describe_volumes(volume_ids)}
         if done(seen):
             break
     return seen

@@ -12,6 +12,14 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+# Set where a run on another machine is known to have been cut off while it took sets.
+CUT_OFF = "SNAPSET_CUT_OFF"
+
+
+def cut_off_elsewhere() -> bool:
+    """Tell whether a run on another machine was cut off, so that what it took may not be visible yet."""
+    return bool(os.environ.get(CUT_OFF))
+
 
 def note(token: str, set_id: str, *, seconds: float) -> None:
     """Note that the set may show up within these seconds; a second note of the same set replaces the first."""

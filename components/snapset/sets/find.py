@@ -2,30 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 
-from snapset.aws.ec2 import Ec2, literal
+from snapset.aws.ec2 import FILTER_VALUES, Ec2, literal
 from snapset.aws.records import COMPLETED
 from snapset.errors import InputError, NotFoundError
-from snapset.retry import Retry, looks
-from snapset.sets import tags
+from snapset.retry import polls
+from snapset.sets import attempts, tags
 from snapset.sets.model import INCOMPLETE, SnapshotSet, group
 
 
-def find_sets(ec2: Ec2, filters: Mapping[str, Iterable[str]], *, retry: Retry) -> list[SnapshotSet]:
+def find_sets(ec2: Ec2, filters: Mapping[str, Iterable[str]]) -> list[SnapshotSet]:
     """Return the account's sets that match all filters of DescribeSnapshots, the newest first.
 
     Raises:
         SnapsetError: the answer of AWS.
     """
-    wanted = {"tag-key": [tags.SET], **filters}
-    doing = f"describing snapshots in {ec2.settings.region}"
-    return group(retry.while_throttled(lambda: ec2.find_snapshots(wanted), doing=doing))
+    return group(ec2.find_snapshots({"tag-key": [tags.SET], **filters}))
 
 
-def find_sets_of(
-    ec2: Ec2, *, instance_id: str | None = None, change_id: str | None = None, retry: Retry
-) -> list[SnapshotSet]:
+def find_sets_by_token(ec2: Ec2, tokens: Sequence[str]) -> dict[str, list[SnapshotSet]]:
+    """Return the sets of these intents, the newest first, by token; two hundred tokens with each call.
+
+    Raises:
+        SnapsetError: the answer of AWS.
+    """
+    found: defaultdict[str, list[SnapshotSet]] = defaultdict(list)
+    for start in range(0, len(tokens), FILTER_VALUES):
+        for one in find_sets(ec2, {f"tag:{tags.TOKEN}": tokens[start : start + FILTER_VALUES]}):
+            found[one.snapshots[0].tags[tags.TOKEN]].append(one)
+    return found
+
+
+def find_earlier(ec2: Ec2, tokens: Sequence[str], *, cut_off: bool) -> dict[str, list[SnapshotSet]]:
+    """Return the sets that earlier attempts at these intents have left, by token.
+
+    Where a run was cut off as it took some, they may not be visible yet, and are waited for.
+
+    Args:
+        ec2: where.
+        tokens: the intents.
+        cut_off: a run on another machine was cut off; those of this machine are noted.
+    """
+    awaited = attempts.awaited(tokens)
+    seconds = max([*awaited.values(), ec2.limits.consistency if cut_off else 0.0])
+    found: dict[str, list[SnapshotSet]] = {}
+    said = False
+    for goes_on in polls(seconds):
+        found = find_sets_by_token(ec2, tokens)
+        missing = awaited.keys() - {one.set_id for sets in found.values() for one in sets}
+        all_there = found.keys() == set(tokens) if cut_off else not missing
+        if all_there:
+            break
+        if goes_on and not said:
+            ec2.say(f"an earlier run was cut off: looking for what it has taken for up to {seconds:.0f} s")
+            said = True
+    return found
+
+
+def find_sets_of(ec2: Ec2, *, instance_id: str | None = None, change_id: str | None = None) -> list[SnapshotSet]:
     """Return the sets of an instance, or for a change, or both, the newest first.
 
     Raises:
@@ -33,7 +69,7 @@ def find_sets_of(
     """
     change = None if change_id is None else literal(tags.fit(change_id))
     filters = {tags.INSTANCE: instance_id, tags.CHANGE: change}
-    return find_sets(ec2, {f"tag:{key}": [value] for key, value in filters.items() if value is not None}, retry=retry)
+    return find_sets(ec2, {f"tag:{key}": [value] for key, value in filters.items() if value is not None})
 
 
 def find_latest(
@@ -42,12 +78,11 @@ def find_latest(
     instance_id: str | None = None,
     change_id: str | None = None,
     allow_incomplete: bool = False,
-    retry: Retry,
 ) -> SnapshotSet:
     """Return the newest whole and completed set of an instance, or for a change, or both.
 
-    A set that a rollback took of what it replaced is passed over. With `allow_incomplete`, one counts too of which
-    snapshots are missing, if the others have completed.
+    Safety sets are passed over. With `allow_incomplete`, a set with missing snapshots also qualifies, if the others
+    have completed.
 
     Raises:
         InputError: sets of several instances were taken for the change.
@@ -56,11 +91,7 @@ def find_latest(
     """
     of = f" of {instance_id}" if instance_id else ""
     doing = f"looking for a set{of}" + (f" for change {change_id}" if change_id else "")
-    found = [
-        one
-        for one in find_sets_of(ec2, instance_id=instance_id, change_id=change_id, retry=retry)
-        if not one.is_safety_set
-    ]
+    found = [one for one in find_sets_of(ec2, instance_id=instance_id, change_id=change_id) if not one.is_safety_set]
     if len(instance_ids := sorted({one.instance_id for one in found})) > 1:
         raise InputError(f"{doing}: there are sets of {', '.join(instance_ids)}. Name the instance.")
     done = (COMPLETED, INCOMPLETE) if allow_incomplete else (COMPLETED,)
@@ -73,13 +104,12 @@ def find_latest(
     raise NotFoundError(f"{doing}: there is none in {ec2.settings.region}. Check the id, the Region and the account.")
 
 
-def find_set(ec2: Ec2, set_id: str, *, retry: Retry, wait: float = 0) -> SnapshotSet:
+def find_set(ec2: Ec2, set_id: str, *, wait: float = 0) -> SnapshotSet:
     """Return the set of this id.
 
     Args:
         ec2: where.
         set_id: `set-` and 17 hex digits.
-        retry: how long to go on trying.
         wait: for how many seconds to wait for a young set that is not visible yet, or not as a whole.
 
     Raises:
@@ -87,9 +117,9 @@ def find_set(ec2: Ec2, set_id: str, *, retry: Retry, wait: float = 0) -> Snapsho
         SnapsetError: the answer of AWS.
     """
     found: list[SnapshotSet] = []
-    for _ in looks(min(wait, retry.consistency)):
-        found = find_sets(ec2, {f"tag:{tags.SET}": [set_id]}, retry=retry)
-        if found and not (len(found[0].snapshots) != found[0].count and retry.may_be_invisible(found[0].age)):
+    for _ in polls(min(wait, ec2.limits.consistency)):
+        found = find_sets(ec2, {f"tag:{tags.SET}": [set_id]})
+        if found and not (len(found[0].snapshots) != found[0].count and ec2.limits.may_be_invisible(found[0].age)):
             break
     if not found:
         raise NotFoundError(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from snapset import rules
 from snapset.aws.ec2 import tag_list
@@ -29,9 +29,9 @@ _OUTPOST_ARN = re.compile(r"arn:aws[a-z-]*:outposts:[a-z0-9-]+:\d{12}:outpost/op
 class SetInputs:
     """The valid inputs of one snapshot set; `snapset.resources.snapshot_set.SnapshotSetArgs` says what each is.
 
-    `scope` is whom the set is for: organization and URN of the resource. Exclusions are sorted. `on_delete`
-    and the stack's `default_tags` shape nothing; nor do `tagged_volume_ids` and `instance_tags`, which are looked up
-    when a set is taken.
+    `scope` is whom the set is for: organization and URN of the resource; empty where any set of the change will do,
+    whoever took it. Exclusions are sorted. The stack's `default_tags` shape nothing; nor do `tagged_volume_ids` and
+    `instance_tags`, which are looked up when a set is taken.
     """
 
     instance_id: str
@@ -48,7 +48,6 @@ class SetInputs:
     location: str | None = None
     triggers: Any = None
     change_id: str | None = None
-    on_delete: str = "retain"
     default_tags: Mapping[str, str] = field(default_factory=dict)
     tagged_volume_ids: tuple[str, ...] = ()
     instance_tags: Mapping[str, str] = field(default_factory=dict)
@@ -68,6 +67,14 @@ class SetInputs:
     def all_exclusions(self) -> list[str]:
         """The data volumes to leave out: those that are named, and those that have one of the tags."""
         return sorted({*self.exclude_data_volume_ids, *self.tagged_volume_ids})
+
+    def leaves_out(self, excluded: Sequence[str]) -> bool:
+        """Tell whether all of these volumes are left out, too; they are as `tags.excluded_text` abbreviates them."""
+        ids = self.all_exclusions
+        return all(
+            self.exclude_boot_volume if word == tag_rules.ROOT else any(volume_id.endswith(word) for volume_id in ids)
+            for word in excluded
+        )
 
     @property
     def user_tags(self) -> dict[str, str]:
@@ -97,7 +104,7 @@ class SetInputs:
             instance_id=self.instance_id,
             change_id=self.change_id,
             count=count,
-            on_delete=self.on_delete,
+            excluded=tag_rules.excluded_text(self.all_exclusions, root=self.exclude_boot_volume),
             volumes_copied=self.copy_tags_from_source is not None,
         )
         instance: dict[str, Any] = {"InstanceId": self.instance_id}
@@ -121,39 +128,22 @@ class SetInputs:
 # What tells a change of an instance from others.
 _CHANGE = ("change_id", "instance_id", "region")
 
-# Every input whose change means a new set, with its default.
-_DEFAULTS: Mapping[str, Any] = {
-    "instance_id": None,
-    "exclude_boot_volume": False,
-    "exclude_data_volume_ids": [],
-    "exclude_data_volume_tags": {},
-    "description": None,
-    "tags": {},
-    "copy_tags_from_source": None,
-    "copy_tags_from_instance": False,
-    "outpost_arn": None,
-    "location": None,
-    "region": None,
-    "triggers": None,
-    "change_id": None,
-}
-
 
 def parse(props: Mapping[str, Any]) -> SetInputs:
     """Return the inputs as a value.
 
     Raises:
-        InputError: the first problem that `find_problems` finds.
+        InputError: the first problem that `check_inputs` finds.
     """
-    rules.refuse(find_problems(props))
+    rules.refuse(check_inputs(props))
     shape = shape_of(props)
     shape["exclude_data_volume_ids"] = tuple(shape["exclude_data_volume_ids"])
-    return SetInputs(**shape, scope=props.get("scope") or "", on_delete=props.get("on_delete") or "retain")
+    return SetInputs(**shape, scope=props.get("scope") or "")
 
 
 def shape_of(props: Mapping[str, Any]) -> dict[str, Any]:
     """Return every input whose change means a new set, with defaults filled in and lists in order."""
-    shape = {key: default if _is_left_out(key, props.get(key)) else props[key] for key, default in _DEFAULTS.items()}
+    shape = {key: one.default if _is_left_out(key, props.get(key)) else props[key] for key, one in INPUTS.items()}
     if isinstance(shape["exclude_data_volume_ids"], (list, tuple)):
         shape["exclude_data_volume_ids"] = sorted(shape["exclude_data_volume_ids"], key=str)
     shape["triggers"] = _as_written(shape["triggers"])
@@ -172,7 +162,7 @@ def find_differences(olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[s
     """Return the names of the shaping inputs that differ, or may differ since they are not yet known."""
     old, new = shape_of(olds), shape_of(news)
     # As JSON, since Python takes true for 1.
-    texts = {key: [json.dumps(shape[key], sort_keys=True, default=str) for shape in (old, new)] for key in _DEFAULTS}
+    texts = {key: [json.dumps(shape[key], sort_keys=True, default=str) for shape in (old, new)] for key in INPUTS}
     return [key for key, (before, after) in texts.items() if before != after or has_unknown(new[key])]
 
 
@@ -181,19 +171,19 @@ def is_same_change(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
     return bool(news.get("change_id")) and all(olds.get(name) == news.get(name) for name in _CHANGE)
 
 
-def find_problems(props: Mapping[str, Any]) -> list[Problem]:
+def check_inputs(props: Mapping[str, Any]) -> list[Problem]:
     """Return everything that is wrong with the inputs as far as they are known, by property."""
     found: list[Problem] = []
-    for name, rule in _RULES.items():
+    for name, one in INPUTS.items():
         value = props.get(name)
         not_known_yet = has_unknown(value) and not isinstance(value, (list, tuple))
         if not_known_yet or (_is_left_out(name, value) and name != "instance_id"):
             continue
-        if reason := rule(value):
+        if reason := one.rule(value):
             found.append(Problem(property=name, reason=reason))
     places = [props.get("outpost_arn"), props.get("location")]
     if all(places) and not has_unknown(places):
-        reason = "outpost_arn stores the set on an Outpost, location in a Region or Local Zone; give one of them"
+        reason = "the set is stored on an Outpost, or in a Region or a Local Zone: give one of the two"
         found.append(Problem(property="location", reason=reason))
     return found
 
@@ -240,20 +230,34 @@ def _exclusions(value: Any) -> str | None:
     return f"{twice} is listed twice" if twice else None
 
 
-_RULES: Mapping[str, Rule] = {
-    "instance_id": rules.instance_id,
-    "exclude_boot_volume": rules.boolean,
-    "exclude_data_volume_ids": _exclusions,
-    "exclude_data_volume_tags": _wanted_tags,
-    "description": _description,
-    "tags": tag_rules.tag_map,
-    "copy_tags_from_source": rules.one_of("volume"),
-    "copy_tags_from_instance": rules.boolean,
-    "outpost_arn": rules.matches(
-        _OUTPOST_ARN, "an Outpost ARN", "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+class Input(NamedTuple):
+    """An input whose change means a new set: its rule, its default, and what `snapset backup` calls it."""
+
+    rule: Rule
+    default: Any
+    option: str
+
+
+INPUTS: Mapping[str, Input] = {
+    "instance_id": Input(rules.instance_id, None, "INSTANCE"),
+    "exclude_boot_volume": Input(rules.boolean, False, "--exclude-boot"),
+    "exclude_data_volume_ids": Input(_exclusions, [], "--exclude-volume"),
+    "exclude_data_volume_tags": Input(_wanted_tags, {}, "--exclude-volume-tag"),
+    "description": Input(_description, None, "--description"),
+    "tags": Input(tag_rules.tag_map, {}, "--tag"),
+    "copy_tags_from_source": Input(rules.one_of("volume"), None, "--copy-tags"),
+    "copy_tags_from_instance": Input(rules.boolean, False, "--copy-instance-tags"),
+    "outpost_arn": Input(
+        rules.matches(
+            _OUTPOST_ARN, "an Outpost ARN", "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
+        ),
+        None,
+        "--outpost-arn",
     ),
-    "location": rules.one_of("regional", "local"),
-    "region": rules.region,
-    "on_delete": rules.one_of("retain", "delete"),
-    "change_id": rules.change_id,
+    "location": Input(rules.one_of("regional", "local"), None, "--location"),
+    "region": Input(rules.region, None, "--region"),
+    # Only stacks have triggers.
+    "triggers": Input(lambda _: None, None, ""),
+    "change_id": Input(rules.change_id, None, "--change-id"),
 }
+OPTIONS = {name: one.option for name, one in INPUTS.items()}

@@ -53,7 +53,9 @@ class SnapshotRecord(TypedDict):
 class SetRecord(TypedDict):
     """One set, in JSON documents.
 
-    `outcome` is `created`, `adopted` or `unchanged`, in the document of `snapset backup` only. `tags`, in the others'
+    In the document of `snapset backup` only: `outcome` is `created` by this run, `adopted` from an earlier run that
+    could not record it, or `unchanged`; `missing_volume_ids` are attached to the instance, and neither in the set nor
+    excluded; `surplus_set_ids` were taken for the same change by other runs at the same time. `tags`, in the others'
     documents, are the user's that all its snapshots have. `start_time` in ISO 8601 UTC.
     """
 
@@ -65,6 +67,8 @@ class SetRecord(TypedDict):
     change_id: NotRequired[str]
     tags: NotRequired[dict[str, str]]
     outcome: NotRequired[str]
+    missing_volume_ids: NotRequired[list[str]]
+    surplus_set_ids: NotRequired[list[str]]
     snapshot_ids: list[str]
     snapshots: list[SnapshotRecord]
 
@@ -183,7 +187,7 @@ class SnapshotSet:
     @property
     def claims(self) -> set[str]:
         """The claims of the resources that hold it, or held it once."""
-        return {claim for snapshot in self.snapshots for claim in tags.claims_of(snapshot.tags)}
+        return {claim for snapshot in self.snapshots if (claim := snapshot.tags.get(tags.CLAIM))}
 
     @property
     def is_whole(self) -> bool:
@@ -209,14 +213,19 @@ class SnapshotSet:
         return sorted(taken - set(self.devices.values()))
 
     @property
-    def is_deletable(self) -> bool:
-        """Whether the run that took it said that it is to be deleted with its resource."""
-        return all(snapshot.tags.get(tags.ON_DELETE) == "delete" for snapshot in self.snapshots)
+    def excluded(self) -> list[str]:
+        """The volumes that it leaves out, as `tags.excluded_text` writes them."""
+        return sorted({word for one in self.snapshots for word in one.tags.get(tags.EXCLUDED, "").split()})
 
     @property
     def is_pinned(self) -> bool:
         """Whether somebody said that it is never to be pruned."""
         return any(snapshot.tags.get(tags.PINNED) for snapshot in self.snapshots)
+
+    @property
+    def in_use_until(self) -> str:
+        """Until when something else needs it, ISO 8601 UTC; empty if nothing does."""
+        return max(one.tags.get(tags.IN_USE_UNTIL, "") for one in self.snapshots)
 
     @property
     def change_id(self) -> str | None:
@@ -316,7 +325,7 @@ def _may_be_member(snapshot: Snapshot) -> bool:
 
 
 def _members_of(candidates: Sequence[Snapshot]) -> list[Snapshot]:
-    """Leave out what got the tags of a set that was not marked yet: it is younger, or of a volume once more."""
+    """Drop snapshots that carry the tags of a set that was not marked yet, but started later, or repeat a volume."""
     in_order = sorted(candidates, key=lambda snapshot: (not is_marked(snapshot), snapshot.start_time))
     latest = _time_of(in_order[0]) + _START_TIMES_WITHIN
     members: dict[str, Snapshot] = {}

@@ -1,69 +1,130 @@
-"""Find out, before the call, what would make it fail: inputs that don't fit the instance, or a missing permission."""
+"""Look at the instances before the call: what they add to the inputs, and what would make the call fail."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
+from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND
 from snapset.aws.records import Instance, Volume
-from snapset.retry import Retry
 from snapset.rules import Problem
 from snapset.sets import tags
 from snapset.sets.inputs import MAX_EXCLUSIONS, SetInputs
-
-# Returns the volumes of these ids; those that can't be seen are left out.
-Describe = Callable[[list[str]], list[Volume]]
+from snapset.sets.volume_tag import VolumeAttributes
 
 
-def find_problems(ec2: Ec2, inputs: SetInputs, *, dry_run: bool, retry: Retry) -> list[Problem]:
-    """Return every reason why CreateSnapshots would fail now, by the property that is to blame. Creates nothing.
+@dataclass(kw_only=True)
+class Inspection:
+    """What is to be taken, with what the instances add to it; and why some can't be taken.
 
-    If a check lacks a permission or an answer, that is said in one line, and is not reported as a problem. With
-    `dry_run`, AWS is also asked whether the call would be allowed.
+    Attributes:
+        ready: the inputs of each set, with the volumes that their tags exclude, and with the instance's tags.
+        volumes: those of each set, by instance, each with its device, as far as they are known.
+        problems: what stands in the way, by instance.
+        attached: all volumes of each instance, as far as they can be described.
+        attributes: how the volumes are, by id: see `snapset.sets.volume_tag`.
     """
-    unchecked = f"warning: {inputs.instance_id} is not checked"
-    try:
-        try:
-            instance = ec2.describe_instance(inputs.instance_id)
-            inputs = resolve(inputs, instance, describe=ec2.describe_volumes)
-            found = _find_misfits(ec2, inputs, instance)
-        except errors.NotPermittedError as error:
-            retry.say(f"{unchecked}: {error}")
-            found = []
-        if dry_run and not found:
-            ec2.check_create_snapshots(inputs.request(set_id=tags.new_set_id()))
-    except (errors.ThrottledError, errors.NoAnswerError) as error:
-        # create_set() retries these errors. An early check must not fail the run because of them.
-        retry.say(f"{unchecked}: {error}")
-        return []
-    except errors.SnapsetError as error:
-        return [Problem(property="instance_id", reason=errors.show(error))]
+
+    ready: list[SetInputs] = field(default_factory=list)
+    volumes: dict[str, dict[str, str]] = field(default_factory=dict)
+    problems: dict[str, list[Problem]] = field(default_factory=dict)
+    attached: Mapping[str, Sequence[Volume]] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+def inspect_instances(ec2: Ec2, wanted: Sequence[SetInputs]) -> Inspection:
+    """Describe the volumes of the instances; and the instances where that does not tell enough.
+
+    What DescribeInstances tells of an instance is several times as much, and takes as long.
+
+    Raises:
+        SnapsetError: they can't be described.
+    """
+    attached = _find_attached(ec2, wanted)
+    volumes = {volume.volume_id: volume for some in attached.values() for volume in some}
+    attributes = {key: VolumeAttributes.of(volume).text() for key, volume in volumes.items()}
+    found = Inspection(attached=attached, attributes=attributes)
+    rest: list[SetInputs] = []
+    for inputs in wanted:
+        of_it = attached.get(inputs.instance_id)
+        if of_it and not inputs.needs_more_than_volumes:
+            found.ready.append(inputs)
+            found.volumes[inputs.instance_id] = {one.volume_id: one.devices[inputs.instance_id] for one in of_it}
+        else:
+            rest.append(inputs)
+    if rest:
+        _inspect_instances(ec2, rest, found)
     return found
 
 
-def resolve(inputs: SetInputs, instance: Instance, *, describe: Describe) -> SetInputs:
-    """Return the inputs with what the instance adds to them now: volumes that have a tag, and tags of its own.
+def preview_sets(ec2: Ec2, wanted: Sequence[SetInputs]) -> Inspection:
+    """Find out why sets could not be taken now; AWS is asked, too, by a dry run for one of them. Creates nothing.
 
-    Args:
-        inputs: what to snapshot.
-        instance: of what.
-        describe: returns the volumes of these ids.
+    A dry run counts against the rate limit of CreateSnapshots, so it is for previews.
 
     Raises:
-        SnapsetError: the volumes can't be described.
+        SnapsetError: the instances can't be described, or AWS would not allow the call.
     """
-    tagged: list[str] = []
-    if wanted := inputs.exclude_data_volume_tags.items():
-        data = [volume_id for volume_id in instance.devices if volume_id != instance.root_volume_id]
-        tagged = [volume.volume_id for volume in describe(data) if wanted & volume.tags.items()]
+    found = inspect_instances(ec2, wanted)
+    for inputs in found.ready:
+        if problem := _find_location_problem(ec2, inputs):
+            found.problems[inputs.instance_id] = [problem]
+    found.ready = [inputs for inputs in found.ready if inputs.instance_id not in found.problems]
+    for inputs in found.ready[:1]:
+        ec2.dry_run().create_snapshots(inputs.request(set_id=tags.new_set_id()))
+    return found
+
+
+def check_against_ec2(ec2: Ec2, inputs: SetInputs) -> list[Problem]:
+    """Return every reason why one set could not be taken now, by the property that is to blame. Creates nothing.
+
+    If AWS does not answer the check, or throttles it, warn: the call itself is repeated.
+    """
+    try:
+        return preview_sets(ec2.once(), [inputs]).problems.get(inputs.instance_id, [])
+    except (errors.ThrottledError, errors.NoAnswerError) as error:
+        ec2.say(f"warning: {inputs.instance_id} is not checked: {error}")
+        return []
+    except errors.SnapsetError as error:
+        return [Problem(property="instance_id", reason=errors.show(error), error=error)]
+
+
+def error_of(instance_id: str, problems: Sequence[Problem]) -> errors.SnapsetError:
+    """Return the problems of an instance as one error."""
+    for problem in problems:
+        if problem.error:
+            return problem.error
+    reasons = "; ".join(problem.reason for problem in problems)
+    return errors.InputError(f"creating snapshots of {instance_id}: {reasons}.")
+
+
+def resolve(inputs: SetInputs, instance: Instance, attached: Sequence[Volume]) -> SetInputs:
+    """Return the inputs with what the instance adds to them now: volumes that have a tag, and tags of its own."""
+    wanted = inputs.exclude_data_volume_tags.items()
+    tagged = [
+        volume.volume_id
+        for volume in attached
+        if volume.volume_id != instance.root_volume_id and wanted & volume.tags.items()
+    ]
     handed_on = {
         key: value
         for key, value in instance.tags.items()
         if inputs.copy_tags_from_instance and not key.lower().startswith(("aws:", tags.PREFIX))
     }
     return replace(inputs, tagged_volume_ids=tuple(tagged), instance_tags=handed_on)
+
+
+def resolve_volumes(ec2: Ec2, inputs: SetInputs, instance: Instance) -> dict[str, str]:
+    """Return the volumes of a set that would be taken now, each with its device.
+
+    Raises:
+        SnapsetError: the answer of AWS.
+    """
+    attached = ec2.find_attached([instance.instance_id]) if inputs.exclude_data_volume_tags else []
+    return volumes_of(resolve(inputs, instance, attached), instance)
 
 
 def volumes_of(inputs: SetInputs, instance: Instance) -> dict[str, str]:
@@ -83,7 +144,7 @@ def check_instance(inputs: SetInputs, instance: Instance) -> list[Problem]:
     found: list[Problem] = []
     for volume_id in inputs.exclude_data_volume_ids:
         if volume_id == instance.root_volume_id:
-            reason = f"{volume_id} is the root volume of {instance_id}; to leave it out, set exclude_boot_volume"
+            reason = f"{volume_id} is the root volume of {instance_id}, which is left out by an option of its own"
         elif volume_id not in instance.devices:
             attached = ", ".join(instance.devices) or "none"
             reason = f"{volume_id} is not attached to {instance_id} (attached: {attached})"
@@ -108,9 +169,61 @@ def check_instance(inputs: SetInputs, instance: Instance) -> list[Problem]:
     return found
 
 
-def _find_misfits(ec2: Ec2, inputs: SetInputs, instance: Instance) -> list[Problem]:
-    found = check_instance(inputs, instance)
-    if inputs.location and not found and ec2.describe_zone_type(instance.availability_zone) != "local-zone":
-        place = f"{inputs.instance_id} runs in {instance.availability_zone}"
-        found.append(Problem(property="location", reason=f"{place}, which is not a Local Zone; leave location out"))
+def _find_location_problem(ec2: Ec2, inputs: SetInputs) -> Problem | None:
+    if not inputs.location:
+        return None
+    zone = ec2.describe_instance(inputs.instance_id).availability_zone
+    if ec2.describe_zone_type(zone) == "local-zone":
+        return None
+    reason = f"{inputs.instance_id} runs in {zone}, which is not a Local Zone: there is no location to choose"
+    return Problem(property="location", reason=reason)
+
+
+def _find_attached(ec2: Ec2, wanted: Sequence[SetInputs]) -> dict[str, list[Volume]]:
+    """Return the volumes of each instance. Without the permission to do so, none."""
+    found: defaultdict[str, list[Volume]] = defaultdict(list)
+    instance_ids = [inputs.instance_id for inputs in wanted]
+    try:
+        volumes = ec2.find_attached(instance_ids)
+    except errors.NotPermittedError:
+        if any(inputs.exclude_data_volume_tags for inputs in wanted):
+            raise
+        # The instances themselves have their devices, too.
+        return {}
+    for volume in volumes:
+        for instance_id in volume.devices.keys() & set(instance_ids):
+            found[instance_id].append(volume)
     return found
+
+
+def _inspect_instances(ec2: Ec2, wanted: Sequence[SetInputs], found: Inspection) -> None:
+    """Describe the instances. Without the permission to do so, the inputs are as they are."""
+    ids = [inputs.instance_id for inputs in wanted]
+    try:
+        instances = ec2.describe_instances(ids)
+    except errors.NotPermittedError as error:
+        if any(inputs.needs_instance for inputs in wanted):
+            raise
+        which = ids[0] if len(ids) == 1 else f"{len(ids)} instances"
+        ec2.say(f"warning: {which}: the snapshots' devices are not recorded: {error}")
+        found.ready += wanted
+        return
+    for inputs in wanted:
+        instance_id = inputs.instance_id
+        if instance_id not in instances:
+            found.problems[instance_id] = [_missing(ec2, instance_id)]
+            continue
+        instance = instances[instance_id]
+        resolved = resolve(inputs, instance, found.attached.get(instance_id, ()))
+        if problems := check_instance(resolved, instance):
+            found.problems[instance_id] = problems
+        else:
+            found.ready.append(resolved)
+            found.volumes[instance_id] = volumes_of(resolved, instance)
+
+
+def _missing(ec2: Ec2, instance_id: str) -> Problem:
+    where = f"there is no such instance in {ec2.settings.region}. Check the id, the Region and the account"
+    code = INVALID_INSTANCE_NOT_FOUND
+    error = errors.NotFoundError(f"creating snapshots of {instance_id}: {code}: {where}.", code=code)
+    return Problem(property="instance_id", reason=where, error=error)

@@ -3,46 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import partial
 
-from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import COMPLETED, ERROR, PENDING
-from snapset.retry import Retry
 from snapset.sets import tags
-from snapset.sets.claim import delete_snapshots
+from snapset.sets.deletion import Deleted, delete_set, keep, why_needed
 from snapset.sets.find import find_set, find_sets
 from snapset.sets.model import SnapshotSet
 
 Choice = Callable[[Sequence[SnapshotSet]], list[SnapshotSet]]
 
 
-def pin(ec2: Ec2, set_ids: Sequence[str], *, pinned: bool, retry: Retry) -> None:
+def pin(ec2: Ec2, set_ids: Sequence[str], *, pinned: bool) -> None:
     """Let the sets be kept by every `choose` from now on, or no longer.
 
     Raises:
         NotFoundError: one of them does not exist; none is changed.
     """
-    found = [find_set(ec2, set_id, retry=retry) for set_id in set_ids]
+    found = [find_set(ec2, set_id) for set_id in set_ids]
     for one in found:
-        add = partial(ec2.add_tags, one.snapshot_ids, {tags.PINNED: "pinned" if pinned else ""})
-        retry.while_throttled(add, doing=f"tagging {one.set_id}")
-
-
-class NeededError(errors.SnapsetError):
-    """The set must stay after all: newer ones were deleted before it, or a rollback to it has begun."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """What became of a chosen set: which snapshots are deleted, and why the others were kept, by id."""
-
-    chosen: SnapshotSet
-    deleted: tuple[str, ...]
-    kept: Mapping[str, errors.SnapsetError]
+        ec2.add_tags(one.snapshot_ids, {tags.PINNED: "pinned" if pinned else ""})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +68,7 @@ def choose(
 
     The newest completed set of every instance is never among them, nor one that is pinned or pending, nor one that is
     so new that the run that took it may still record it. Where nothing newer has completed, an incomplete set stays.
-    What a rollback took of what it replaced takes no other set's place.
+    Safety sets don't count towards the number kept.
 
     Args:
         sets: the newest first, as `group` returns them.
@@ -100,57 +83,37 @@ def choose(
         found
         for sets_of_one in by_instance.values()
         for found in _choose_of_one(sets_of_one, rule)
-        if found.state != PENDING
-        and not found.is_pinned
-        and not {found.set_id, found.rolled_back_to} & in_use
-        and (found.claims or found.age > adoption)
+        if found.state != PENDING and not why_needed(found, in_use=in_use) and (found.claims or found.age > adoption)
     ]
     return sorted(chosen, key=lambda found: (found.start_time, found.set_id))
 
 
-def prune(ec2: Ec2, chosen: Sequence[SnapshotSet], *, choice: Choice, retry: Retry) -> Iterator[Pruned]:
+def prune(ec2: Ec2, chosen: Sequence[SnapshotSet], *, choice: Choice) -> Iterator[Deleted]:
     """Delete the chosen sets, the oldest first, one instance after the other; whatever stays, the rest is tried.
 
-    Each instance's sets are looked at once more just before: what was chosen a while ago may be needed by now.
+    Each instance's sets are looked for once more just before: what was chosen a while ago may be needed by now.
 
     Args:
         ec2: where.
         chosen: the sets.
         choice: chooses among the sets of one instance as they are by then.
-        retry: how long to go on trying.
 
     Raises:
-        SnapsetError: an instance's sets can't be looked at; nothing more is deleted.
+        SnapsetError: the answer of AWS when it was asked for an instance's sets; nothing more is deleted.
     """
     for instance_id in dict.fromkeys(found.instance_id for found in chosen):
-        now = find_sets(ec2, {f"tag:{tags.INSTANCE}": [instance_id]}, retry=retry)
+        now = find_sets(ec2, {f"tag:{tags.INSTANCE}": [instance_id]})
         still_there = {found.set_id for found in now}
         allowed = {found.set_id: found for found in choice(now)}
         for found in chosen:
             if found.instance_id != instance_id:
                 continue
             if found.set_id in still_there and found.set_id not in allowed:
-                reason = "it is needed now: newer ones were deleted meanwhile, or a rollback has begun"
-                error = NeededError(f"keeping {found.set_id}: {reason}.")
-                yield Pruned(chosen=found, deleted=(), kept=dict.fromkeys(found.snapshot_ids, error))
+                yield keep(found, "it is needed now: newer ones were deleted meanwhile, or a rollback has begun")
                 continue
-            retry.say(f"deleting {found.set_id} of {instance_id}")
             # What is gone by now counts as deleted.
             there = allowed[found.set_id].snapshot_ids if found.set_id in still_there else []
-            kept = delete_snapshots(ec2, there, retry=retry)
-            deleted = tuple(snapshot_id for snapshot_id in found.snapshot_ids if snapshot_id not in kept)
-            yield Pruned(chosen=found, deleted=deleted, kept=kept)
-
-
-def is_refusal(error: errors.SnapsetError) -> bool:
-    """Tell whether just this snapshot can't be deleted: because an image uses it, say, or a lock keeps it.
-
-    AWS documents no code for a lock, so every answer counts that is about neither the caller nor the moment.
-    """
-    if isinstance(error, NeededError):
-        return True
-    about_others = (errors.NotPermittedError, errors.ThrottledError, errors.NoAnswerError)
-    return error.code is not None and not isinstance(error, about_others)
+            yield delete_set(ec2, found, snapshot_ids=there)
 
 
 def _choose_of_one(sets: Sequence[SnapshotSet], rule: Rule) -> Iterator[SnapshotSet]:

@@ -16,13 +16,17 @@ PREFIX = "snapset:"
 
 SET_ID = re.compile(r"set-[0-9a-f]{17}")
 
+# Set by CreateSnapshots itself, on all snapshots of a set alike.
 SET = "snapset:set"
 TOKEN = "snapset:token"  # noqa: S105 - the key of a tag
 INSTANCE = "snapset:instance"
 CHANGE = "snapset:change"
 # How many snapshots the set has: without it, a set of which some were deleted would pass for a whole one.
 COUNT = "snapset:count"
-# Set once a stack's state is known to hold the set. A set without a claim belongs to no state yet.
+# The volumes of the instance that the set leaves out: see `excluded_text`.
+EXCLUDED = "snapset:excluded"
+
+# Set once the set is recorded. A set without a claim belongs to no state yet.
 CLAIM = "snapset:claim"
 DEVICE = "snapset:device"
 # The snapshot's own id, among those that the same call marked: a copy whose tags were copied is none of them.
@@ -31,22 +35,36 @@ SNAPSHOT = "snapset:snapshot"
 VOLUME = "snapset:volume"
 # The devices of all snapshots of the set, so that a missing one can be named.
 DEVICES = "snapset:devices"
-# What the run that took the set wants to become of it: `retain` or `delete`.
-ON_DELETE = "snapset:on-delete"
+
 # Not empty: the set is never pruned.
 PINNED = "snapset:pinned"
-# With the claim behind it: a resource that adopted the set. One key each, so that none overwrites another's.
-ADOPTER = "snapset:adopter:"
-# With a set's id behind it: the change of a set that a rollback to that one takes of what it replaces.
-SAFETY_CHANGE = "rollback to "
-ANNOUNCED = "announced"
-HOLDS = "holds"
 
-OWN_KEYS = (SET, TOKEN, INSTANCE, CHANGE, COUNT, CLAIM, DEVICE, SNAPSHOT, VOLUME, DEVICES, ON_DELETE, PINNED)
+# Reserved, so that their names need not change later: what the instance was (JSON, in two tags where one is too
+# short), whether its file systems were frozen, when the set was verified, what it is a copy of, when the data was
+# taken, and until when something else needs it.
+INSTANCE_WAS = ("snapset:was", "snapset:was-2")
+CONSISTENT = "snapset:consistent"
+VERIFIED = "snapset:verified"
+COPY_OF = "snapset:copy-of"
+TAKEN_AT = "snapset:taken-at"
+IN_USE_UNTIL = "snapset:in-use-until"
+
+# On a restored volume: for whom it was made; with the id of the rollback behind ROLLBACK_SCOPE, for a rollback.
+RESTORED_FOR = "snapset:restored-for"
+ROLLBACK_SCOPE = "rollback "
+
+# With a set's id behind it: the change id of a safety set.
+SAFETY_CHANGE = "rollback to "
+
+OWN_KEYS = (
+    *(SET, TOKEN, INSTANCE, CHANGE, COUNT, EXCLUDED, CLAIM, DEVICE, SNAPSHOT, VOLUME, DEVICES, PINNED),
+    *(*INSTANCE_WAS, CONSISTENT, VERIFIED, COPY_OF, TAKEN_AT, IN_USE_UNTIL),
+)
 MAX_TAGS = 50
-# Fifteen of AWS's 50 are reserved for snapset; twelve are in use, and one more for each adopter.
-MAX_USER_TAGS = 35
-_DEV = "/dev/"
+# Half of AWS's 50 are reserved for snapset.
+MAX_USER_TAGS = 25
+ROOT = "root"
+_DEV, _VOL = "/dev/", "vol-"
 MAX_KEY_LENGTH = 128
 MAX_VALUE_LENGTH = 256
 
@@ -68,7 +86,7 @@ def own_tags(
     instance_id: str,
     change_id: str | None,
     count: int | None,
-    on_delete: str,
+    excluded: str,
     volumes_copied: bool,
 ) -> dict[str, str]:
     """Return the own tags as CreateSnapshots sets them, for every snapshot of the set alike.
@@ -81,7 +99,7 @@ def own_tags(
         INSTANCE: instance_id,
         CHANGE: fit(change_id or ""),
         COUNT: "" if count is None else str(count),
-        ON_DELETE: on_delete,
+        EXCLUDED: excluded,
     }
     return {key: known.get(key, "") for key in OWN_KEYS if volumes_copied or known.get(key)}
 
@@ -105,23 +123,14 @@ def devices_of(text: str) -> list[str]:
     return [f"{_DEV}{name}" for name in text.split(",") if name]
 
 
-def claims_of(snapshot_tags: Mapping[str, str]) -> set[str]:
-    """Return the claims of the resources that hold the snapshot."""
-    return _claims(snapshot_tags, (HOLDS,))
+def excluded_text(volume_ids: Iterable[str], *, root: bool) -> str:
+    """Return the excluded volumes as a tag's value: `root`, and the ids without `vol-`.
 
-
-def claimants_of(snapshot_tags: Mapping[str, str]) -> set[str]:
-    """Return the claims of the resources that hold the snapshot, or are about to."""
-    return _claims(snapshot_tags, (HOLDS, ANNOUNCED))
-
-
-def _claims(snapshot_tags: Mapping[str, str], states: tuple[str, ...]) -> set[str]:
-    adopters = {
-        key.removeprefix(ADOPTER)
-        for key, state in snapshot_tags.items()
-        if key.startswith(ADOPTER) and state in states
-    }
-    return adopters | ({snapshot_tags[CLAIM]} if snapshot_tags.get(CLAIM) else set())
+    Where there is no room for the ids, the last five digits of each have to do.
+    """
+    ids = sorted(volume_id.removeprefix(_VOL) for volume_id in volume_ids)
+    texts = [" ".join([*([ROOT] if root else []), *(digits[-length:] for digits in ids)]) for length in (17, 5)]
+    return texts[0] if len(texts[0]) <= MAX_VALUE_LENGTH else texts[1]
 
 
 def token_of(*, scope: str, shape: Mapping[str, Any]) -> str:
@@ -148,7 +157,7 @@ def tag_map(value: Any, *, most: int = MAX_USER_TAGS, resource: str = "snapshot"
     if len(value) > most:
         return (
             f"{len(value)} tags are too many: a {resource} has room for {MAX_TAGS}, "
-            f"of which snapset keeps {MAX_TAGS - most} for itself; give at most {most}"
+            f"and snapset keeps {MAX_TAGS - most} for itself; give at most {most}"
         )
     for key, text in value.items():
         if not isinstance(text, str):

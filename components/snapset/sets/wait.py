@@ -8,51 +8,48 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Literal
 from weakref import WeakKeyDictionary
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import COMPLETED, ERROR, Snapshot
-from snapset.retry import Retry
+from snapset.aws.settings import AwsSettings
+from snapset.limits import Limits
 from snapset.sets.model import SnapshotSet
 from snapset.sets.threads import run_in_thread
 
-_T = TypeVar("_T")
-
-# The first look is almost at once: long enough for all sets of a program to join it.
+# The first poll is almost at once: long enough for all sets of a program to join it.
 _FIRST_PAUSE = 0.05
 _SHORTEST_PAUSE = 1.0
 _LONGEST_PAUSE = 15.0
 _GROWTH = 1.5
 
-Look = Callable[[Sequence[str]], Awaitable[list[Snapshot]]]
-
 
 class Poller:
-    """Looks at snapshots for everyone who waits in one event loop, with one request each time."""
+    """Polls snapshots for everyone who waits in one event loop, with one request each time."""
 
     def __init__(self, ec2: Ec2) -> None:
-        self._ec2 = ec2
+        self._ec2 = ec2.once()
         self._wanted: set[str] = set()
         self._known: set[str] = set()
         self._next: asyncio.Task[dict[str, Snapshot]] | None = None
         self._pause = _FIRST_PAUSE
 
-    async def look(self, snapshot_ids: Sequence[str]) -> list[Snapshot]:
+    async def poll(self, snapshot_ids: Sequence[str]) -> list[Snapshot]:
         """Return what the next request finds of the snapshots; those that EC2 can't see are left out."""
         if not self._known.issuperset(snapshot_ids):
             self._pause = _FIRST_PAUSE
         self._known.update(snapshot_ids)
         self._wanted.update(snapshot_ids)
         if self._next is None:
-            self._next = asyncio.create_task(self._look_once())
+            self._next = asyncio.create_task(self._poll_once())
         # shield(): cancelling one waiter must not cancel the request that the others share.
         found = await asyncio.shield(self._next)
         return [found[snapshot_id] for snapshot_id in snapshot_ids if snapshot_id in found]
 
-    async def _look_once(self) -> dict[str, Snapshot]:
+    async def _poll_once(self) -> dict[str, Snapshot]:
         await asyncio.sleep(self._pause)
         self._pause = max(_SHORTEST_PAUSE, min(self._pause * _GROWTH, _LONGEST_PAUSE))
         wanted, self._wanted, self._next = sorted(self._wanted), set(), None
@@ -60,58 +57,63 @@ class Poller:
         return {snapshot.snapshot_id: snapshot for snapshot in found}
 
 
-_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Ec2, Poller]] = WeakKeyDictionary()
+_pollers: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[AwsSettings, Poller]] = WeakKeyDictionary()
 
 
 def poller_for(ec2: Ec2) -> Poller:
-    """Return the poller that all waits on this EC2 share in the running event loop."""
+    """Return the poller that all waits with the same settings share in the running event loop."""
     pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
-    return pollers.setdefault(ec2, Poller(ec2))
+    return pollers.setdefault(ec2.settings, Poller(ec2))
 
 
-async def look_at_set(look: Look, taken: SnapshotSet, *, retry: Retry) -> SnapshotSet:
+async def poll_set(ec2: Ec2, taken: SnapshotSet) -> SnapshotSet:
     """Return the set as the next answer of EC2 shows it; a snapshot that is left out may not be visible yet.
 
     Raises:
         UnreachableError: the endpoint can't be reached.
-        SnapsetError: AWS has given no answer, or "not now", for as long as `retry` allows; or refuses.
+        SnapsetError: AWS has given no answer, or has throttled the call, for as long as the limits allow; or refuses.
     """
-    deadline = time.monotonic() + retry.throttle
+    poller, deadline = poller_for(ec2), time.monotonic() + ec2.limits.throttle
     while True:
         try:
-            return taken.as_seen(await look(taken.snapshot_ids))
+            return taken.as_seen(await poller.poll(taken.snapshot_ids))
         except (errors.NoAnswerError, errors.ThrottledError) as error:
             if time.monotonic() > deadline:
                 raise
-            retry.say(f"{taken.set_id}: {error}")
+            ec2.say(f"{taken.set_id}: {error}")
+
+
+def _ignore(_seen: SnapshotSet) -> None:
+    """Report nothing."""
 
 
 async def wait_for_set(
-    look: Look,
+    ec2: Ec2,
     taken: SnapshotSet,
     *,
-    seen: SnapshotSet,
     timeout: float,
-    retry: Retry,
     until: Literal["seen", "completed"] = "completed",
+    seen: SnapshotSet | None = None,
+    report: Callable[[SnapshotSet], None] = _ignore,
 ) -> SnapshotSet:
     """Wait until every snapshot of the set was seen, or seen completed, and return the set as it is then.
 
-    How far the set is is said in one line, each time that this changes.
+    Each change of its progress is shown in one line.
 
     Args:
-        look: finds snapshots, such as `Poller.look`.
+        ec2: where, and for how long a snapshot that exists may be left out of answers, and AWS may give no answer.
         taken: the set with all snapshots that it was taken with.
-        seen: the set as a first look found it.
         timeout: seconds from now.
-        retry: for how long a snapshot that exists may be left out of answers, and AWS may give no answer.
         until: what is waited for.
+        seen: the set as a first poll found it, if there was one.
+        report: told how the set stands after each answer.
 
     Raises:
         SetFailedError: AWS set a snapshot to `error`, or one no longer exists.
         WaitTimeoutError: the snapshots go on, but the time is up.
-        SnapsetError: AWS has given no answer for as long as `retry` allows, or refuses DescribeSnapshots.
+        SnapsetError: AWS has given no answer for as long as the limits allow, or refuses DescribeSnapshots.
     """
+    poller, seen = poller_for(ec2), seen or taken
     now = time.monotonic()
     deadline, last_answer, last_whole = now + timeout, now, now
     trouble, said = "", ""
@@ -121,15 +123,15 @@ async def wait_for_set(
             last_whole = now
         if not trouble:
             # By this machine's own watch: no clock has to be right for it.
-            _refuse_loss(seen, taken, missing_for=now - last_whole, retry=retry)
+            _refuse_loss(seen, taken, missing_for=now - last_whole, limits=ec2.limits)
             if seen.is_whole and (until == "seen" or seen.state == COMPLETED):
                 if said:
-                    retry.say(f"{taken.set_id}: {_progress(seen, taken)}")
+                    ec2.say(f"{taken.set_id}: {_progress(seen, taken)}")
                 return seen
         progress = _progress(seen, taken) + trouble
         if progress != said:
             said = progress
-            retry.say(f"{taken.set_id}: {said}")
+            ec2.say(f"{taken.set_id}: {said}")
         if now > deadline:
             raise errors.WaitTimeoutError(
                 f"waiting for {taken.set_id}: {said} when the {timeout:.0f} s were up. The snapshots go on: "
@@ -137,14 +139,15 @@ async def wait_for_set(
                 "waits for them again."
             )
         try:
-            seen, trouble, last_answer = taken.as_seen(await look(taken.snapshot_ids)), "", time.monotonic()
+            seen, trouble, last_answer = taken.as_seen(await poller.poll(taken.snapshot_ids)), "", time.monotonic()
+            report(seen)
         except (errors.NoAnswerError, errors.ThrottledError, errors.UnreachableError) as error:
-            if time.monotonic() > last_answer + retry.throttle:
+            if time.monotonic() > last_answer + ec2.limits.throttle:
                 raise
             trouble = f" ({error})"
 
 
-def _refuse_loss(seen: SnapshotSet, taken: SnapshotSet, *, missing_for: float, retry: Retry) -> None:
+def _refuse_loss(seen: SnapshotSet, taken: SnapshotSet, *, missing_for: float, limits: Limits) -> None:
     """Raise a `SetFailedError` if the set is no backup: a snapshot is in error, or was not seen for too long."""
     doing = f"waiting for {taken.set_id}"
     advice = "There is no backup: take a new set; in a stack, with `pulumi refresh` and `pulumi up`."
@@ -154,7 +157,7 @@ def _refuse_loss(seen: SnapshotSet, taken: SnapshotSet, *, missing_for: float, r
             raise errors.SetFailedError(
                 f"{doing}: {snapshot.snapshot_id} of {snapshot.volume_id} is in error: {cause}. {advice}"
             )
-    if seen.is_whole or missing_for < retry.consistency:
+    if seen.is_whole or missing_for < limits.consistency:
         return
     if missing := [key for key in taken.snapshot_ids if key not in seen.snapshot_ids]:
         verb = "no longer exists" if len(missing) == 1 else "no longer exist"

@@ -1,12 +1,9 @@
 """The set of a change. While the change stays the same, no other input is compared: `snapshot_set` is for those."""
 
-from typing import Any
-
 import pulumi
 from snapset import InstanceSnapshots
 
 config = pulumi.Config()
-on_delete: Any = config.require("onDelete")
 
 backup = InstanceSnapshots(
     "backup",
@@ -17,7 +14,6 @@ backup = InstanceSnapshots(
     tags={"app": "shop"},
     triggers=config.require("trigger"),
     change_id=config.require("trigger"),
-    on_delete=on_delete,
     wait_timeout="5m",
 )
 

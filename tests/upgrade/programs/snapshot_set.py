@@ -1,12 +1,9 @@
 """The dynamic resource itself: a set that no program claims."""
 
-from typing import Any
-
 import pulumi
 from snapset import SnapshotSet
 
 config = pulumi.Config()
-on_delete: Any = config.require("onDelete")
 
 taken = SnapshotSet(
     "taken",
@@ -16,7 +13,6 @@ taken = SnapshotSet(
     tags={"app": "shop"},
     copy_tags_from_source="volume",
     triggers={"release": config.require("trigger"), "build": [1, 2.5, None, True]},
-    on_delete=on_delete,
 )
 
 pulumi.export("setId", taken.set_id)

@@ -1,12 +1,9 @@
 """The sets of a fleet, of one instance here."""
 
-from typing import Any
-
 import pulumi
 from snapset import FleetSnapshots
 
 config = pulumi.Config()
-on_delete: Any = config.require("onDelete")
 
 fleet = FleetSnapshots(
     "fleet",
@@ -15,7 +12,6 @@ fleet = FleetSnapshots(
     description="before the release",
     tags={"app": "shop"},
     triggers=config.require("trigger"),
-    on_delete=on_delete,
     wait_timeout="5m",
 )
 

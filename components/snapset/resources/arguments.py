@@ -1,69 +1,23 @@
-"""What a program runs in: a stack or a user's unit test; the names of its resources; and how Ctrl-C ends it."""
+"""What a program gives to snapset: which inputs there are, what a state can keep, and whom a set is for."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import difflib
 import functools
 import inspect
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
-from weakref import WeakKeyDictionary
 
 import pulumi
-from pulumi.runtime.mocks import MockMonitor
-from pulumi.runtime.settings import get_monitor
 
-from snapset.end import end_now
-from snapset.retry import Say
-from snapset.text import clean
+from snapset import errors
+from snapset.durations import parse_duration
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-
-def is_mocked() -> bool:
-    """Tell whether `pulumi.runtime.set_mocks` is in force: a user's unit test, without an engine.
-
-    https://www.pulumi.com/docs/iac/guides/testing/unit/
-    """
-    return isinstance(get_monitor(), MockMonitor)
-
-
-# The sets that a program restores from. Each program has a monitor of its own.
-_in_use: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
-
-
-def note_use(set_id: str) -> None:
-    """Note that the program restores from the set, so that no replacement deletes it."""
-    _in_use.setdefault(get_monitor(), set()).add(set_id)
-
-
-async def sets_in_use() -> list[str]:
-    """Return the sets that were noted: as an input, by the end of the program, wherever in it they were."""
-    return sorted(_in_use.get(get_monitor(), ()))
-
-
-def say_in_program(resource: pulumi.Resource | None = None, *, ephemeral: bool = False) -> Say:
-    """Return what shows one line of the running program, on the resource's own row if one is given.
-
-    Safe in any thread: Pulumi's log is not.
-    """
-    loop, context = asyncio.get_running_loop(), contextvars.copy_context()
-
-    def say(text: str) -> None:
-        show = partial(pulumi.log.info, clean(text), resource, ephemeral=ephemeral)
-        # Nobody sees what is said after the program's end.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(show, context=context)
-
-    return say
+DEFAULT_TIMEOUT = "2h"
 
 
 async def scope_of(name: str, type_: str, opts: pulumi.ResourceOptions | None) -> str:
@@ -82,8 +36,8 @@ def refuse_unknown(given: Mapping[str, Any], args: type, *, of: str) -> None:
         raise pulumi.RunError(f"InputError: reading {of}: there is no input {name}. {hint}")
 
 
-def in_one_line(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Have Pulumi show in one line that a function, or a class, was called with arguments that it does not take."""
+def bad_call_as_error(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Report wrong arguments of a function, or a class, as one Pulumi error line."""
     signature = inspect.signature(function)
     called = function.__qualname__.removesuffix(".__init__")
     takes = ", ".join(name for name in signature.parameters if name != "self")
@@ -108,22 +62,37 @@ def gather_inputs(
         args: the one value.
         inputs: the keywords.
         kind: the TypedDict that has all of them.
-        of: the component's class, for messages.
+        of: the component's class and name, for messages.
         needs: the input that must be there.
 
     Raises:
         RunError: `args` is no mapping, an input is not known, or the needed one is missing. Shown in one line.
     """
     if args is not None and not isinstance(args, Mapping):
-        raise pulumi.RunError(f"InputError: reading {of}: the inputs are keywords. Write {of}(name, {needs}=...).")
+        raise pulumi.RunError(f"InputError: reading {of}: the inputs are keywords. Add {needs}=... to it.")
     given = {**(args or {}), **inputs}
     refuse_unknown(given, kind, of=of)
     if given.get(needs) is None:
-        raise pulumi.RunError(f"InputError: reading {of}: {needs} is missing. Write {of}(name, {needs}=...).")
+        raise pulumi.RunError(f"InputError: reading {of}: {needs} is missing. Add {needs}=... to it.")
     if not isinstance(given[needs], (pulumi.Resource, pulumi.Output)) and hasattr(given[needs], "id"):
         kind_of_it = type(given[needs]).__name__
         raise pulumi.RunError(f"InputError: reading {of}: {needs} is of type {kind_of_it}. Give the id in it.")
     return given
+
+
+def take_wait(given: dict[str, Any], *, of: str) -> tuple[bool, float]:
+    """Take `wait` and `wait_timeout` out of a component's inputs: whether to wait, and for how many seconds.
+
+    Raises:
+        RunError: one has an invalid value.
+    """
+    wait, timeout = given.pop("wait", None), given.pop("wait_timeout", None)
+    if wait not in (None, True, False):
+        raise pulumi.RunError(f"InputError: reading {of}: wait is neither True nor False.")
+    try:
+        return wait is not False, parse_duration(timeout or DEFAULT_TIMEOUT, name=f"{of}: wait_timeout")
+    except errors.InputError as error:
+        raise pulumi.RunError(errors.show(error)) from None
 
 
 def ignored_of(opts: pulumi.ResourceOptions | None, **renamed: str) -> list[str] | None:
@@ -136,13 +105,17 @@ def ignored_of(opts: pulumi.ResourceOptions | None, **renamed: str) -> list[str]
     return [renamed.get(name, name) for name in (opts and opts.ignore_changes) or []] or None
 
 
-def plain(value: Any, *, name: str) -> Any:
+def check_storable(value: Any, *, of: str) -> Any:
     """Return the value of an input, checked as far as it is known by now, and later as a whole.
+
+    Args:
+        value: the value.
+        of: the resource and its input, for messages.
 
     Raises:
         RunError: it, or something in it, can't be a part of the state, or could not be read from there again.
     """
-    check = partial(plain, name=name)
+    check = partial(check_storable, of=of)
     if isinstance(value, pulumi.Output):
         return value.apply(check)
     if isinstance(value, Mapping):
@@ -151,11 +124,11 @@ def plain(value: Any, *, name: str) -> Any:
         return [check(item) for item in value]
     if isinstance(value, (pulumi.Asset, pulumi.Archive)):
         advice = "Give a hash of the content, such as hashlib.sha256(data).hexdigest()."
-        raise pulumi.RunError(f"InputError: reading {name}: a Pulumi asset can't be kept in the state. {advice}")
+        raise pulumi.RunError(f"InputError: reading {of}: a Pulumi asset can't be kept in the state. {advice}")
     if value is None or isinstance(value, (str, bool, int, float, pulumi.Resource)) or inspect.isawaitable(value):
         return value
     kind = type(value).__name__
-    raise pulumi.RunError(f"InputError: reading {name}: a value of type {kind} can't be kept. Give a string.")
+    raise pulumi.RunError(f"InputError: reading {of}: a value of type {kind} can't be kept. Give a string.")
 
 
 async def secrets_among(given: Mapping[str, Any]) -> list[str]:
@@ -171,35 +144,3 @@ async def _is_secret(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return any([await _is_secret(item) for item in value])
     return False
-
-
-def end_quietly_on_interrupt() -> None:
-    """From here on, let an interrupt end this program quietly, where Python would end it with a traceback.
-
-    Ctrl-C reaches the engine, too, which ends in order. The engine itself interrupts the program once a step has
-    failed, and has said why. A handler that the user set stays; a program that runs in a thread, as an inline program
-    does, has no say in signals.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
-
-
-@contextmanager
-def waiting() -> Iterator[None]:
-    """Say, if the program is interrupted inside, what becomes of the sets that it waits for."""
-    _waits.append(None)
-    try:
-        yield
-    finally:
-        _waits.pop()
-
-
-_waits: list[None] = []
-
-
-def _end(*_: object) -> None:
-    if _waits:
-        sys.stderr.write("interrupted: a set that was taken stays, and the next run waits for it again\n")
-    # Not sys.exit(): Pulumi would show a traceback, and wait for its threads.
-    end_now(1)
