@@ -34,6 +34,7 @@ from snapset.resources.set_state import status_from_state
 from snapset.retry import Say
 from snapset.sets.attempts import CUT_OFF
 from snapset.sets.claims import complete_claim
+from snapset.sets.find import find_sets_by_token
 from snapset.sets.finish import SetStatus, finish_sets, wait_for_sets
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SetRecord
@@ -182,7 +183,9 @@ class Backup:
         if self._is_interrupted or not done:
             return
         try:
-            fitting = find_all_fitting(ec2, done, within=self.request.served_within)
+            found_of = find_sets_by_token(ec2, [inputs.token for inputs in done])
+            several = [inputs for inputs in done if len(found_of.get(inputs.token, ())) > 1]
+            fitting = find_all_fitting(ec2, several, within=self.request.served_within) if several else {}
         except errors.SnapsetError as error:
             self._say(f"warning: whether another run took sets at the same time is not known: {error}")
             return
