@@ -304,7 +304,7 @@ def test_two_hundred_instances_are_found_with_three_calls(
     client.create_tags(Resources=everything, Tags=[{"Key": tags.CLAIM, "Value": "theirs"}])
     ec2.clear_calls()
     # As if nine were 450.
-    for module in ("aws.ec2", "sets.find", "sets.served"):
+    for module in ("aws.ec2", "sets.find"):
         monkeypatch.setattr(f"snapset.{module}.FILTER_VALUES", 4)
     found, _ = find_served(aws, wanted, within=DAY)
     assert {key: one.set_id for key, one in found.items()} == {key: one.set.set_id for key, one in taken.items()}

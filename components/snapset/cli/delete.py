@@ -65,15 +65,11 @@ def delete(
 
 
 def _find(ec2: Ec2, set_ids: Sequence[str]) -> dict[str, SnapshotSet]:
-    """Return those of the sets that exist, by id, in the given order; two hundred with each call."""
-    from snapset.aws.ec2 import FILTER_VALUES
-    from snapset.sets.find import find_sets
+    """Return those of the sets that exist, by id, in the given order."""
+    from snapset.sets.find import find_sets_with
     from snapset.sets.tags import SET
 
-    found: dict[str, SnapshotSet] = {}
-    for start in range(0, len(set_ids), FILTER_VALUES):
-        wanted = {f"tag:{SET}": set_ids[start : start + FILTER_VALUES]}
-        found |= {one.set_id: one for one in find_sets(ec2, wanted)}
+    found = {one.set_id: one for one in find_sets_with(ec2, SET, set_ids)}
     return {set_id: found[set_id] for set_id in set_ids if set_id in found}
 
 

@@ -85,9 +85,9 @@ class Backup:
             SnapsetError: the first failure, as its own class; all are in `failures`.
         """
         leave_outer_program()
-        if missing := self._find_missing():
-            self._record(missing)
         ec2, wanted = connect(self.request.settings, say=self._say), self.request.set_inputs()
+        if missing := self._find_missing(ec2):
+            self._record(missing)
         if self.request.wait and not self._is_interrupted:
             self._wait(ec2)
             if lost := self._drop_lost():
@@ -135,11 +135,10 @@ class Backup:
 
     # Before the engine, and without it.
 
-    def _find_missing(self) -> list[str]:
+    def _find_missing(self, ec2: Ec2) -> list[str]:
         """Return the instances that no set serves, and that a set can be taken of."""
         served, inspection = self._look.result()
         self._volumes = inspection.volumes
-        ec2 = connect(self.request.settings, say=self._say)
         for found in served.values():
             volumes = inspection.volumes.get(found.instance_id, {})
             self._keep(SetStatus(set=complete_claim(ec2, found, volumes=volumes), outcome="unchanged"))

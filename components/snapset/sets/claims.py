@@ -81,12 +81,8 @@ def complete_claim(ec2: Ec2, found: SnapshotSet, *, volumes: Mapping[str, str]) 
     rest = {one.snapshot_id for one in found.snapshots if not one.tags.get(tags.CLAIM)}
     if not rest:
         return found
-    devices = {
-        one.snapshot_id: found.devices[one.snapshot_id] or volumes.get(one.volume_id, "") for one in found.snapshots
-    }
-    whole = SnapshotSet.of(
-        found.snapshots, set_id=found.set_id, instance_id=found.instance_id, devices=devices, count=found.count
-    )
+    known = {one.volume_id: device for one in found.snapshots if (device := found.devices[one.snapshot_id])}
+    whole = found.with_devices_of({**volumes, **known})
     part = replace(whole, snapshots=tuple(one for one in whole.snapshots if one.snapshot_id in rest))
     try:
         claim_set(ec2, part, claim=min(found.claims))

@@ -29,10 +29,19 @@ def find_sets_by_token(ec2: Ec2, tokens: Sequence[str]) -> dict[str, list[Snapsh
         SnapsetError: the answer of AWS.
     """
     found: defaultdict[str, list[SnapshotSet]] = defaultdict(list)
-    for start in range(0, len(tokens), FILTER_VALUES):
-        for one in find_sets(ec2, {f"tag:{tags.TOKEN}": tokens[start : start + FILTER_VALUES]}):
-            found[one.snapshots[0].tags[tags.TOKEN]].append(one)
+    for one in find_sets_with(ec2, tags.TOKEN, tokens):
+        found[one.snapshots[0].tags[tags.TOKEN]].append(one)
     return found
+
+
+def find_sets_with(ec2: Ec2, key: str, values: Sequence[str]) -> list[SnapshotSet]:
+    """Return the sets whose snapshots have one of these values in a tag; two hundred values with each call.
+
+    Raises:
+        SnapsetError: the answer of AWS.
+    """
+    parts = [values[start : start + FILTER_VALUES] for start in range(0, len(values), FILTER_VALUES)]
+    return [one for part in parts for one in find_sets(ec2, {f"tag:{key}": part})]
 
 
 def find_earlier(ec2: Ec2, tokens: Sequence[str], *, cut_off: bool) -> dict[str, list[SnapshotSet]]:

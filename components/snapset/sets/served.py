@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from snapset.aws.ec2 import FILTER_VALUES, Ec2
+from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR, Volume
 from snapset.sets import tags
-from snapset.sets.find import find_earlier, find_sets
+from snapset.sets.find import find_earlier, find_sets_with
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
 from snapset.sets.preflight import Inspection, inspect_instances
@@ -163,7 +163,6 @@ def _still_attached(excluded: Sequence[str], attached: Sequence[Volume]) -> list
 def _find_history(ec2: Ec2, instance_ids: Sequence[str]) -> dict[str, list[SnapshotSet]]:
     """Return all sets of these instances, by instance."""
     found: defaultdict[str, list[SnapshotSet]] = defaultdict(list)
-    for start in range(0, len(instance_ids), FILTER_VALUES):
-        for one in find_sets(ec2, {f"tag:{tags.INSTANCE}": instance_ids[start : start + FILTER_VALUES]}):
-            found[one.instance_id].append(one)
+    for one in find_sets_with(ec2, tags.INSTANCE, instance_ids):
+        found[one.instance_id].append(one)
     return found
