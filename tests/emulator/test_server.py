@@ -43,7 +43,7 @@ def answers(endpoint: str) -> Any:
     address = urlsplit(endpoint)
     try:
         socket.create_connection(("127.0.0.1", address.port or 0), timeout=5).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):
         return False
     return True
 
