@@ -7,7 +7,7 @@
     ├── NotPermittedError        exit 3   the credentials are refused, or lack a permission
     ├── ThrottledError           exit 1   AWS throttled the call: it did not happen
     ├── NoAnswerError            exit 1   no answer came: the call may or may not have happened
-    │   └── LateAnswerError      exit 1   the answer took too long: the call may even happen later
+    │   └── LateAnswerError      exit 1   no word of AWS itself: the call may even happen later
     ├── SetFailedError           exit 4   AWS set snapshots to `error`, or some no longer exist
     ├── WaitTimeoutError         exit 4   the wait ended too early: AWS goes on with the snapshots, or volumes
     └── LockedError              exit 5   another run holds the stack's lock
@@ -76,7 +76,7 @@ class NoAnswerError(SnapsetError):
 
 
 class LateAnswerError(NoAnswerError):
-    """The answer took longer than the read time-out: the call may have happened, or may happen yet."""
+    """AWS itself said nothing (time-out, closed connection, a proxy's 502): the call may happen yet."""
 
 
 class SetFailedError(SnapsetError):

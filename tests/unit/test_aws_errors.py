@@ -248,7 +248,7 @@ def test_a_closed_connection_is_no_answer(aws: Ec2, ec2: EmbeddedEC2, inputs: Se
     ],
 )
 def test_an_answer_that_is_not_from_ec2_is_no_answer(settings: AwsSettings, inputs: SetInputs, answer: bytes) -> None:
-    with listener(answer) as endpoint, pytest.raises(errors.NoAnswerError) as caught:
+    with listener(answer) as endpoint, pytest.raises(errors.LateAnswerError) as caught:
         Ec2(replace(settings, endpoint_url=endpoint), Limits()).create_snapshots(inputs.request(set_id=SET))
     assert str(caught.value).startswith(f"creating snapshots of {inputs.instance_id}: ")
     assert "\n" not in str(caught.value)

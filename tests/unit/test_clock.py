@@ -41,3 +41,11 @@ def test_an_answer_without_a_date_changes_nothing(date: str | None) -> None:
     clock.set_by(answer(seconds_ahead=500))
     clock.set_by({"ResponseMetadata": {"HTTPHeaders": {"date": date} if date is not None else {}}})
     assert abs(off() - 500) < 3
+
+
+@pytest.mark.parametrize("written", ["{date} GMT, {date} GMT", "{date} -0000", "{date} +0000"])
+def test_a_date_that_a_proxy_wrote_again_is_read(written: str) -> None:
+    then = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=300)
+    date = written.format(date=then.strftime("%a, %d %b %Y %H:%M:%S"))
+    clock.set_by({"ResponseMetadata": {"HTTPHeaders": {"date": date}}})
+    assert abs(off() - 300) < 3

@@ -136,6 +136,44 @@ def test_a_call_whose_answer_is_late_is_not_repeated_and_the_next_run_waits_for_
     assert any("an earlier run was cut off: looking for what it has taken" in text for text in said)
 
 
+@pytest.mark.parametrize("kind", ["close_before", "close_after"])
+def test_a_call_is_repeated_only_where_ec2_itself_says_that_it_is_over(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, kind: str
+) -> None:
+    ec2.settings(visibility_seconds=600)
+    ec2.fault(action="CreateSnapshots", kind=kind)
+    with pytest.raises(errors.LateAnswerError, match="is adopted, not taken twice"):
+        take_set(aws, inputs)
+    assert len(carried_out(ec2)) == 1
+
+
+def test_an_answer_that_lacks_a_snapshot_is_not_believed_and_the_set_is_looked_for(
+    aws: Ec2, inputs: SetInputs, sets_in: SetsIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = aws.create_snapshots
+    monkeypatch.setattr(aws, "create_snapshots", lambda request: create(request)[:-1])
+    taken = take_set(aws, inputs)
+    assert (taken.outcome, taken.set.is_whole, len(taken.set.snapshots)) == ("created", True, 3)
+    assert list(sets_in()) == [taken.set.set_id]
+
+
+def test_a_volume_that_is_detached_just_before_the_call_makes_the_run_fail_and_the_next_one_adopts_its_set(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, instance: LaunchedInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, volume_id = aws.create_snapshots, instance.volume_ids["/dev/sdg"]
+
+    def detach_first(request: Any) -> Any:
+        ec2.ec2().detach_volume(VolumeId=volume_id)
+        return create(request)
+
+    monkeypatch.setattr(aws, "create_snapshots", detach_first)
+    with pytest.raises(errors.NoAnswerError, match=f"a snapshot of {volume_id}. Was the volume detached"):
+        take_set(aws, inputs)
+    monkeypatch.undo()
+    again = take_set(aws, inputs)
+    assert (again.outcome, again.set.is_whole, len(again.set.snapshots)) == ("adopted", True, 2)
+
+
 @pytest.mark.parametrize("cut_off_elsewhere", [False, True])
 def test_what_a_run_that_was_cut_off_has_taken_is_waited_for_while_it_may_be_invisible(
     aws: Ec2,
@@ -172,8 +210,8 @@ def test_after_two_lost_answers_the_set_of_the_first_call_is_this_runs_own(
 ) -> None:
     # The first call is carried out, but its set is not visible until the second has failed.
     ec2.settings(visibility_seconds=600)
-    ec2.fault(action="CreateSnapshots", kind="close_after")
-    ec2.fault(action="CreateSnapshots", kind="close_before")
+    ec2.fault(action="CreateSnapshots", kind="error_after", code="InternalError")
+    ec2.fault(action="CreateSnapshots", kind="error", code="InternalError")
 
     def say(_text: str) -> None:
         if len(carried_out(ec2)) == 2:
@@ -224,7 +262,7 @@ def test_a_call_that_stays_throttled_fails_with_the_code_of_aws_and_takes_nothin
 def test_no_further_attempt_is_made_once_nobody_is_there_to_record_the_set(
     aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs, sets_in: SetsIn
 ) -> None:
-    ec2.fault(action="CreateSnapshots", kind="close_before")
+    ec2.fault(action="CreateSnapshots", kind="error", code="InternalError")
     with pytest.raises(errors.SnapsetError, match="the Pulumi engine is gone"):
         take_set(aws, inputs, still_wanted=lambda: not carried_out(ec2))
     assert carried_out(ec2) == [False]

@@ -41,6 +41,8 @@ def set_by(answer: Mapping[str, Any]) -> None:
         theirs = parsedate_to_datetime(date)
     except (TypeError, ValueError):
         return
+    # A proxy may add a second date, and some write -0000: then Python leaves the zone out. HTTP's dates are in UTC.
+    theirs = theirs if theirs.tzinfo else theirs.replace(tzinfo=datetime.timezone.utc)
     difference = theirs - _here()
     # The header has whole seconds, and an answer takes a moment: what is nearer than that is no difference.
     _Seen.ahead = difference if abs(difference) > datetime.timedelta(seconds=2) else datetime.timedelta()

@@ -117,8 +117,7 @@ def _from_failure(error: Exception, doing: str) -> errors.SnapsetError:
             errors.UnreachableError,
             "Check the network, the Region's name and AWS_ENDPOINT_URL_EC2",
         ),
-        ((botocore.ReadTimeoutError,), errors.LateAnswerError, ""),
-        ((botocore.HTTPClientError, botocore.ConnectionError, ResponseParserError), errors.NoAnswerError, ""),
+        ((botocore.HTTPClientError, botocore.ConnectionError, ResponseParserError), errors.LateAnswerError, ""),
         # Last: some of botocore's are OSErrors, too.
         ((json.JSONDecodeError, OSError), errors.InputError, files),
     ]
@@ -151,7 +150,9 @@ def _from_answer(error: Any, doing: str, needs: str) -> errors.SnapsetError:
     if code in ACCOUNT_CODES:
         return errors.NotPermittedError(f"{cause} {ACCOUNT_CODES[code]}.", code=code)
     if code in SERVER_FAULT_CODES or status >= _HTTP_SERVER_ERROR:
-        return errors.NoAnswerError(f"{cause} AWS does not say whether the call happened.", code=code)
+        # Without an error document, as from a proxy, botocore takes the status for the code.
+        kind = errors.LateAnswerError if code.isdecimal() else errors.NoAnswerError
+        return kind(f"{cause} AWS does not say whether the call happened.", code=code)
     if code == INVALID_SNAPSHOT_IN_USE:
         return errors.InputError(f"{cause} Deregister the image, or keep the snapshot.", code=code)
     if code.endswith(".NotFound"):

@@ -95,7 +95,7 @@ def _find_after(search: _Search, error: errors.NoAnswerError, *, doing: str) -> 
     try:
         if found := search.poll(wait=ec2.limits.consistency):
             return found
-        # A call whose answer is late may happen yet, so another attempt now could make it two.
+        # A call that AWS itself has not answered may happen yet, so another attempt now could make it two.
         give_in = isinstance(error, errors.LateAnswerError) or len(search.own_ids) == _ATTEMPTS
     except errors.SnapsetError as looking:
         outcome, give_in = f"Whether the set was taken could not be seen: {looking}", True
@@ -116,7 +116,9 @@ def _call(run: Run, intent: Intent, set_id: str, *, doing: str) -> SnapshotSet:
         # The call may happen as late as that, and its set be visible later still.
         attempts.note(inputs.token, set_id, seconds=limits.late + limits.consistency)
         try:
-            taken = _make_set(ec2.create_snapshots(request), set_id, inputs, intent.volumes)
+            snapshots = ec2.create_snapshots(request)
+            _refuse_partial(snapshots, intent.volumes, doing=doing)
+            taken = _make_set(snapshots, set_id, inputs, intent.volumes)
         except errors.NoAnswerError:
             raise
         except errors.SnapsetError:
@@ -134,6 +136,17 @@ def _call(run: Run, intent: Intent, set_id: str, *, doing: str) -> SnapshotSet:
         progress=run.progress,
         has_pace=run.pace is not None,
     )
+
+
+def _refuse_partial(snapshots: Sequence[Snapshot], volumes: Mapping[str, str] | None, *, doing: str) -> None:
+    """Raise a `LateAnswerError` if the answer to CreateSnapshots lacks a volume: the set has to be looked for."""
+    expected = set(volumes or {})
+    missing = expected - {snapshot.volume_id for snapshot in snapshots}
+    if missing or not snapshots:
+        lacking = ", ".join(sorted(missing)) or "any snapshot"
+        raise errors.LateAnswerError(
+            f"{doing}: AWS's answer does not name a snapshot of {lacking}. Was the volume detached meanwhile?"
+        )
 
 
 @dataclass(kw_only=True)
