@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from snapset.emulator.client import EmbeddedEC2
 from snapset.end import collect_rarely
+from snapset.text import _Hidden
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -79,6 +80,12 @@ def measure_processes(request: pytest.FixtureRequest) -> Iterator[None]:
 def own_state_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the notes of unanswered calls out of the user's home."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state-home"))
+
+
+@pytest.fixture(autouse=True)
+def own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide in a test only what that test has met."""
+    monkeypatch.setattr(_Hidden, "values", frozenset())
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,20 @@
-"""Texts of others, such as tags and AWS's messages, made fit to show: in one line, and without credentials."""
+"""What snapset shows, made fit for it: in one line, and without secrets.
+
+Whatever leaves the process goes through `clean`.
+"""
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 import unicodedata
-from urllib.parse import unquote, urlsplit
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 _BLANK = "\t\n\v\f\r\x85\u2028\u2029"
 # Control characters, format characters (bidi among them), and what UTF-8 can't encode.
@@ -14,6 +23,7 @@ _HIDDEN = ("Cc", "Cf", "Cs", "Co", "Cn")
 _COMMAND = "##["
 
 _COVER = "****"
+_INSTEAD = "[secret]"
 _USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s\"'`]*@", re.IGNORECASE)
 _QUERY = re.compile(r"([?&][^=\s&]*(?:key|token|secret|passw|pwd|sig|sas|cred)[^=\s&]*=)[^&\s\"'`]+", re.IGNORECASE)
 _SECRETS = (
@@ -24,12 +34,43 @@ _SECRETS = (
     "PULUMI_ACCESS_TOKEN",
     "PULUMI_CONFIG_PASSPHRASE",
 )
-# A shorter text is no secret, and may be a part of any word.
+# A shorter string may be a part of any word: it is hidden only where it stands alone.
 _SHORTEST = 5
+# Shorter credentials are a test's, such as `testing`, and words of its own.
+_SHORTEST_CREDENTIAL = 8
+
+
+class _Hidden:
+    """The secrets that this process has met, beside those of its environment."""
+
+    values: frozenset[str] = frozenset()
+
+
+def hide(value: Any) -> None:
+    """From here on, show `[secret]` in place of each string in this value, however Python or AWS writes it."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            hide(item)
+    elif not isinstance(value, bool) and value is not None and str(value).strip():
+        _Hidden.values |= {str(value)}
+
+
+def hide_credentials(*values: str | None) -> None:
+    """From here on, hide these, too; see `hide`."""
+    hide([value for value in values if value and len(value) >= _SHORTEST_CREDENTIAL])
 
 
 def clean(text: str) -> str:
-    r"""Return the text in one line, with an escape such as `\x1b` in place of what a terminal would obey or hide."""
+    r"""Return the text in one line and without secrets.
+
+    An escape such as `\x1b` stands in place of what a terminal would obey or hide.
+    """
+    return _in_one_line(_without_secrets(text))
+
+
+def _in_one_line(text: str) -> str:
     return "".join(map(_clean_character, text)).replace(_COMMAND, r"##\x5b")
 
 
@@ -41,19 +82,44 @@ def _clean_character(character: str) -> str:
     return character
 
 
-def redact(text: str) -> str:
-    """Return the text without the credentials of URLs, and without the secrets of the environment."""
-    for secret in _secrets():
-        text = text.replace(secret, _COVER)
-    return _QUERY.sub(rf"\1{_COVER}", _USER.sub(rf"\1{_COVER}@", text))
-
-
-def _secrets() -> list[str]:
-    found = [os.environ.get(name, "") for name in _SECRETS]
-    try:
-        password = urlsplit(os.environ.get("PULUMI_BACKEND_URL", "")).password or ""
-    except ValueError:
-        password = ""
-    found += [password, unquote(password)]
+def _without_secrets(text: str) -> str:
+    text = _QUERY.sub(rf"\1{_COVER}", _USER.sub(rf"\1{_COVER}@", text))
     # The longest first: a secret may be a part of another.
-    return sorted({secret for secret in found if len(secret) >= _SHORTEST}, key=len, reverse=True)
+    for secret in sorted(_Hidden.values | _environments_own(), key=len, reverse=True):
+        for form in sorted(_forms_of(secret), key=len, reverse=True):
+            if len(form) >= _SHORTEST:
+                text = text.replace(form, _INSTEAD)
+            elif form in text:
+                text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", _INSTEAD, text)
+    return text
+
+
+def _environments_own() -> set[str]:
+    found = {os.environ.get(name, "") for name in _SECRETS}
+    with suppress(ValueError):
+        password = urlsplit(os.environ.get("PULUMI_BACKEND_URL", "")).password or ""
+        found |= {password, unquote(password)}
+    return {secret for secret in found if len(secret) >= _SHORTEST_CREDENTIAL}
+
+
+@lru_cache(maxsize=4096)
+def _forms_of(secret: str) -> set[str]:
+    """Return how messages may spell the secret: as it is, in one line, quoted by Python, in JSON, XML or a URL."""
+    encoded = secret.encode("utf-8", "surrogatepass")
+    # With a double quote before it, Python quotes with single ones.
+    quoted = [repr('"' + secret)[2:-1], repr(b'"' + encoded)[3:-1]]
+    forms = {
+        secret,
+        secret.strip(),
+        " ".join(secret.split()),
+        _in_one_line(secret),
+        *quoted,
+        *(form.replace("\\'", "'") for form in quoted),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        html.escape(secret),
+        quote(encoded),
+        quote(encoded, safe=""),
+        quote_plus(encoded),
+    }
+    return forms - {""}

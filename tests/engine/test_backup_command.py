@@ -1,4 +1,4 @@
-"""`snapset backup` as a pipeline runs it: in a separate process. Its output and exit codes."""
+"""`snapset backup` as a pipeline runs it: its output and exit codes. What needs no engine runs in this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.command_line import CommandLine
+from support.command_line import CommandLine, InProcess
 from support.project import Run, mutating, run_environment, until
 
 if TYPE_CHECKING:
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 @pytest.fixture
 def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
     return CommandLine(run_environment(tmp_path, ec2.environment()), tmp_path)
+
+
+@pytest.fixture
+def in_process(snapset: CommandLine) -> CommandLine:
+    return InProcess(snapset.env, snapset.folder)
 
 
 @pytest.fixture
@@ -38,13 +43,17 @@ def snapshots_in(ec2: EmbeddedEC2) -> list[Any]:
     return ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
 
 
-def test_the_json_document_matches_describe_snapshots(
+def test_stdout_is_one_document_that_matches_describe_snapshots_and_stderr_has_plain_progress_lines(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
-    options = ("--tag", "app=shop", "--tag", "note=a=b", "--description", "before 42", "--json", "--no-wait")
+    ec2.settings(snapshot_seconds=2.5)
+    options = ("--tag", "app=shop", "--tag", "note=a=b", "--description", "before 42", "--json")
     run = snapset("backup", instance.instance_id, *options).ok()
+    assert "0 of 3 snapshots completed" in run.stderr
+    assert "\x1b" not in run.stderr
     assert list(document(run)) == ["version", "sets"]
     [taken] = document(run)["sets"]
+    assert taken["state"] == "completed"
     there = ec2.ec2().describe_snapshots(
         Filters=[
             {"Name": "tag:app", "Values": ["shop"]},
@@ -75,11 +84,11 @@ def test_the_options_for_volumes_and_tags_reach_the_call(
 
 
 def test_volumes_are_left_out_by_their_tags_and_the_instances_tags_are_copied(
-    snapset: CommandLine, ec2: EmbeddedEC2
+    snapset: CommandLine, in_process: CommandLine, ec2: EmbeddedEC2
 ) -> None:
     instance = ec2.launch([(20, "/dev/sdf", {}), (100, "/dev/sdg", {"backup": "no"})], tags={"app": "shop"})
     options = ("--exclude-volume-tag", "backup=no", "--copy-instance-tags", "--change-id", "c", "--json")
-    planned = document(snapset("backup", instance.instance_id, *options, "--preview").ok())["planned"]
+    planned = document(in_process("backup", instance.instance_id, *options, "--preview").ok())["planned"]
     assert [volume["device_name"] for volume in planned[0]["volumes"]] == ["/dev/sda1", "/dev/sdf"]
     [taken] = document(snapset("backup", instance.instance_id, *options).ok())["sets"]
     assert [snapshot["device_name"] for snapshot in taken["snapshots"]] == ["/dev/sda1", "/dev/sdf"]
@@ -100,13 +109,15 @@ def test_outpost_and_location_and_region_reach_the_call(snapset: CommandLine, ec
     assert second["region"] == "us-west-2"
 
 
-def test_a_filter_backs_up_all_matches_and_the_named_instances(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+def test_a_filter_backs_up_all_matches_and_the_named_instances(
+    snapset: CommandLine, in_process: CommandLine, ec2: EmbeddedEC2
+) -> None:
     web = [ec2.launch(tags={"app": "web", "stage": stage}).instance_id for stage in ("live", "test", "live")]
     named, gone = ec2.launch().instance_id, ec2.launch(tags={"app": "web"}).instance_id
     ec2.ec2().terminate_instances(InstanceIds=[gone])
     ec2.clear_calls()
     for filters in (["tag:stage=dev"], ["app"], ["tag:app="]):
-        refused = snapset("backup", *(word for value in filters for word in ("--filter", value))).failed()
+        refused = in_process("backup", *(word for value in filters for word in ("--filter", value))).failed()
         assert refused.code == 2
         assert len(refused.stderr.splitlines()) == 1
     assert mutating(ec2.calls()) == []
@@ -137,47 +148,26 @@ def test_only_verbose_shows_each_call_with_its_request_id_and_time(
     assert any(re.match(r"aws: DescribeVolumes: no answer: \w+, ", line) for line in lines)
 
 
-def test_without_a_change_id_each_run_takes_a_new_set(
+def test_without_a_change_id_each_run_takes_a_new_set_and_shows_it_in_80_columns(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     for _ in range(2):
-        snapset("backup", instance.instance_id, "--no-wait").ok()
+        shown = snapset("backup", instance.instance_id).ok().stdout
+        assert f"of {instance.instance_id}: completed, created" in shown
+        assert all(volume_id in shown for volume_id in instance.volume_ids.values())
+        assert max(len(line) for line in shown.splitlines()) <= 80
     assert len(snapshots_in(ec2)) == 6
 
 
-def test_several_instances_get_one_set_each(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
-    ids = [ec2.launch().instance_id for _ in range(3)]
-    sets = document(snapset("backup", *ids, "--json").ok())["sets"]
-    assert sorted(record["instance_id"] for record in sets) == sorted(ids)
-    assert len(snapshots_in(ec2)) == 3
-
-
-def test_stdout_has_only_json_and_stderr_has_plain_progress_lines(
-    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
-) -> None:
-    ec2.settings(snapshot_seconds=2.5)
-    run = snapset("backup", instance.instance_id, "--json").ok()
-    assert document(run)["sets"][0]["state"] == "completed"
-    assert "0 of 3 snapshots completed" in run.stderr
-    assert "\x1b" not in run.stderr
-
-
-def test_without_json_a_table_of_80_columns_shows_the_set(snapset: CommandLine, instance: LaunchedInstance) -> None:
-    shown = snapset("backup", instance.instance_id).ok().stdout
-    assert f"of {instance.instance_id}: completed, created" in shown
-    assert all(volume_id in shown for volume_id in instance.volume_ids.values())
-    assert max(len(line) for line in shown.splitlines()) <= 80
-
-
 def test_a_preview_reports_what_would_be_done_and_changes_nothing(
-    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+    snapset: CommandLine, in_process: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.clear_calls()
     preview = ("backup", instance.instance_id, "--change-id", "c", "--preview")
-    shown = snapset(*preview).ok().stdout
+    shown = in_process(*preview).ok().stdout
     assert f"{instance.instance_id} would get a set of" in shown
     assert all(volume_id in shown for volume_id in instance.volume_ids.values())
-    [planned] = document(snapset(*preview, "--json").ok())["planned"]
+    [planned] = document(in_process(*preview, "--json").ok())["planned"]
     assert [(volume["device_name"], volume["size_gib"]) for volume in planned["volumes"]] == [
         ("/dev/sda1", 8),
         ("/dev/sdf", 20),
@@ -187,14 +177,14 @@ def test_a_preview_reports_what_would_be_done_and_changes_nothing(
     assert mutating(ec2.calls()) == []
     assert not list(snapset.folder.rglob("c.*json"))
     [taken] = document(snapset("backup", instance.instance_id, "--change-id", "c", "--json").ok())["sets"]
-    assert document(snapset(*preview, "--json").ok())["planned"][0]["set_id"] == taken["set_id"]
+    assert document(in_process(*preview, "--json").ok())["planned"][0]["set_id"] == taken["set_id"]
 
 
 def test_a_preview_finds_what_the_backup_would_be_refused_for_and_exits_with_3(
-    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+    in_process: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
     ec2.fault(action="CreateSnapshots", kind="deny")
-    refused = snapset("backup", instance.instance_id, "--preview", "--json").failed()
+    refused = in_process("backup", instance.instance_id, "--preview", "--json").failed()
     assert refused.code == 3
     assert (document(refused)["sets"], document(refused)["error"]["type"]) == ([], "NotPermittedError")
 
@@ -202,18 +192,23 @@ def test_a_preview_finds_what_the_backup_would_be_refused_for_and_exits_with_3(
 def test_one_instance_that_fails_does_not_keep_the_others_from_their_sets(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
-    gone, bad = "i-0123456789abcdef0", ec2.launch().instance_id
-    ec2.fault(action="CreateSnapshots", kind="deny", match=bad, times=None)
-    run = snapset("backup", gone, instance.instance_id, bad, "--change-id", "c", "--json").failed()
-    assert run.code == 2
+    gone, denied, full = "i-0123456789abcdef0", ec2.launch().instance_id, ec2.launch().instance_id
+    ec2.fault(action="CreateSnapshots", kind="deny", match=denied, times=None)
+    code = "SnapshotLimitExceeded"
+    ec2.fault(action="CreateSnapshots", kind="error", code=code, message="Too many.", match=full, times=None)
+    run = snapset("backup", denied, gone, instance.instance_id, full, "--change-id", "c", "--json").failed()
+    # That of the first that failed.
+    assert run.code == 3
     assert [taken["instance_id"] for taken in document(run)["sets"]] == [instance.instance_id]
     assert document(run)["sets"][0]["state"] == "completed"
     failures = {failure["instance_id"]: failure["type"] for failure in document(run)["failures"]}
-    assert failures == {gone: "NotFoundError", bad: "NotPermittedError"}
+    assert failures == {denied: "NotPermittedError", gone: "NotFoundError", full: "SnapsetError"}
     assert gone in run.stderr
-    assert bad in run.stderr
+    assert f"snapset: creating snapshots of {full}: {code}" in run.stderr
+    assert run.stderr.splitlines()[-1].startswith(f"snapset: creating snapshots of {denied}: UnauthorizedOperation")
+    assert "Allow ec2:CreateSnapshots" in run.stderr
     ec2.clear_faults()
-    again = snapset("backup", instance.instance_id, bad, "--change-id", "c", "--json").ok()
+    again = snapset("backup", instance.instance_id, denied, "--change-id", "c", "--json").ok()
     assert [taken["outcome"] for taken in document(again)["sets"]] == ["unchanged", "created"]
 
 
@@ -230,69 +225,28 @@ def test_a_set_whose_tags_were_refused_is_adopted_by_the_next_run(
         assert (again["set_id"], again["outcome"]) == (document(first)["sets"][0]["set_id"], outcome)
 
 
-def test_a_named_profile_wins_over_the_keys_of_the_environment(
+def test_a_named_profile_wins_over_the_keys_of_the_environment_and_the_config_of_a_program_around_it(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, tmp_path: Path
 ) -> None:
     credentials = tmp_path / "credentials"
     credentials.write_text("[other]\naws_access_key_id = AKIAOTHER\naws_secret_access_key = other\n")
     snapset.env["AWS_SHARED_CREDENTIALS_FILE"] = str(credentials)
-    ec2.clear_calls()
-    snapset("backup", instance.instance_id, "--profile", "other").ok()
-    assert {call["access_key"] for call in ec2.calls()} == {"AKIAOTHER"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["i-1"], "'i-1' is not an instance id"),
-        (["i-0123456789abcdef0"], "InvalidInstanceID.NotFound"),
-        (["{id}", "{id}"], "is listed twice"),
-        (["{id}", "--tag", "novalue"], "Write it as KEY=VALUE"),
-        (["{id}", "--tag", "a=1", "--tag", "a=2"], "is given twice"),
-        (["{id}", "--timeout", "soon"], "'soon' is not a duration. Use 90s"),
-        (["{id}", "--served-within", "24"], "'24' has no unit"),
-        (["{id}", *(f"--tag=k{number}=v" for number in range(26))], "26 tags are too many"),
-        (["{id}", "--change-id", " "], "reading --change-id"),
-        (["{id}", "--exclude-volume", "{root}"], "is the root volume"),
-        (["{id}", "--location", "moon"], "Invalid value for '--location'"),
-        (["{id}", "--on-delete", "delete"], "No such option"),
-        ([], "there is none. Name one, or a --filter"),
-    ],
-)
-def test_bad_usage_and_bad_input_exit_with_2_and_create_nothing(
-    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, arguments: list[str], expected: str
-) -> None:
-    ids = {"{id}": instance.instance_id, "{root}": instance.root_volume_id}
-    ec2.clear_calls()
-    run = snapset("backup", *(ids.get(argument, argument) for argument in arguments)).failed()
-    assert run.code == 2
-    assert expected in run.stderr
-    assert mutating(ec2.calls()) == []
-
-
-def test_the_config_of_a_pulumi_program_around_it_is_not_the_commands(
-    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
-) -> None:
     snapset.env |= {"PULUMI_CONFIG": '{"aws:profile": "theirs"', "PULUMI_CONFIG_AWS_REGION": "eu-west-1"}
     ec2.clear_calls()
-    snapset("backup", instance.instance_id).ok()
-    assert {call["region"] for call in ec2.calls()} == {"us-east-1"}
+    snapset("backup", instance.instance_id, "--profile", "other").ok()
+    assert {(call["access_key"], call["region"]) for call in ec2.calls()} == {("AKIAOTHER", "us-east-1")}
 
 
-def test_an_endpoint_that_refuses_connections_exits_with_2(snapset: CommandLine, instance: LaunchedInstance) -> None:
-    snapset.env["AWS_ENDPOINT_URL_EC2"] = "http://127.0.0.1:9"
-    run = snapset("backup", instance.instance_id).failed()
-    assert run.code == 2
-    assert "http://127.0.0.1:9" in run.stderr
-
-
-def test_a_missing_permission_exits_with_3_and_is_named(
-    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+def test_what_ec2_refuses_exits_with_2_and_creates_nothing(
+    in_process: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
 ) -> None:
-    ec2.fault(action="CreateSnapshots", kind="deny")
-    run = snapset("backup", instance.instance_id).failed()
-    assert run.code == 3
-    assert "Allow ec2:CreateSnapshots" in run.stderr
+    ec2.clear_calls()
+    refused = in_process("backup", instance.instance_id, "--exclude-volume", instance.root_volume_id).failed()
+    assert (refused.code, "is the root volume" in refused.stderr) == (2, True)
+    assert mutating(ec2.calls()) == []
+    in_process.env["AWS_ENDPOINT_URL_EC2"] = "http://127.0.0.1:9"
+    refused = in_process("backup", instance.instance_id).failed()
+    assert (refused.code, "http://127.0.0.1:9" in refused.stderr) == (2, True)
 
 
 def test_a_wait_that_times_out_exits_with_4_and_prints_the_set(
@@ -318,22 +272,15 @@ def test_a_set_that_fails_exits_with_4_and_the_message_of_aws(
     assert "Given key ID is not accessible" in run.stderr
 
 
-def test_another_aws_error_exits_with_1(snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
-    ec2.fault(action="CreateSnapshots", kind="error", code="SnapshotLimitExceeded", message="Too many.")
-    run = snapset("backup", instance.instance_id).failed()
-    assert run.code == 1
-    assert run.stderr.splitlines()[-1].startswith(f"snapset: creating snapshots of {instance.instance_id}: Snapshot")
-
-
 def test_without_an_engine_the_error_says_so_and_a_bad_instance_is_refused_nevertheless(
-    snapset: CommandLine, instance: LaunchedInstance, tmp_path: Path
+    in_process: CommandLine, instance: LaunchedInstance, tmp_path: Path
 ) -> None:
-    snapset.env |= {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
-    snapset.env.pop("SNAPSET_ENGINE_DIR", None)
-    run = snapset("backup", instance.instance_id).failed()
+    in_process.env |= {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    in_process.env.pop("SNAPSET_ENGINE_DIR", None)
+    run = in_process("backup", instance.instance_id).failed()
     assert run.code == 1
     assert "there is no `pulumi` on PATH" in run.stderr
-    run = snapset("backup", "i-0123456789abcdef0").failed()
+    run = in_process("backup", "i-0123456789abcdef0").failed()
     assert run.code == 2
     assert "InvalidInstanceID.NotFound" in run.stderr
 

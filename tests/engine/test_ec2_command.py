@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from support.command_line import CommandLine
+from snapset.cli import ec2
+from support.command_line import CommandLine, InProcess
 from support.project import run_environment
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def test_the_lines_that_it_prints_lead_to_a_first_backup(snapset: CommandLine, t
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     # It has ended.
-    assert other("list").code == 2
+    assert InProcess(other.env, tmp_path)("list").code == 2
 
 
 def test_a_port_that_is_taken_is_one_line(snapset: CommandLine) -> None:
@@ -65,9 +64,8 @@ def test_a_port_that_is_taken_is_one_line(snapset: CommandLine) -> None:
     assert len(run.stderr.splitlines()) == 1
 
 
-def test_without_the_extra_it_says_what_to_install() -> None:
-    hidden = "import importlib.util as u; u.find_spec = lambda name: None\nfrom snapset.cli import main; main()"
-    command = [sys.executable, "-c", hidden, "ec2"]
-    run = subprocess.run(command, check=False, env=dict(os.environ), capture_output=True, text=True)
-    assert run.returncode == 2
+def test_without_the_extra_it_says_what_to_install(snapset: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ec2, "find_spec", lambda name: None)
+    run = InProcess(snapset.env, snapset.folder)("ec2")
+    assert run.code == 2
     assert run.stderr == "snapset: starting an EC2: moto is not installed. Install it: pip install 'snapset[demo]'.\n"

@@ -107,8 +107,69 @@ for name in ("a", "b"):
         name, ami="ami-12345678", instance_type=config.get("instanceType") or "t3.micro",
         availability_zone="us-east-1a", opts=backup_before_change(),
     )
-aws.ebs.Volume(
-    "data", availability_zone="us-east-1a", size=config.get_int("size") or 20, opts=backup_before_change()
+if config.get_bool("volume"):
+    aws.ebs.Volume("data", availability_zone="us-east-1a", size=20, opts=backup_before_change())
+"""
+
+ATTACHED_THERE = """
+import pulumi
+import pulumi_aws as aws
+from snapset import backup_before_change
+
+merge = pulumi.ResourceOptions.merge
+role = aws.ProviderAssumeRoleArgs(role_arn="arn:aws:iam::222222222222:role/deploy")
+there = pulumi.ResourceOptions(provider=aws.Provider("there", region="us-east-1", assume_roles=[role]))
+server = aws.ec2.Instance(
+    "server", ami="ami-12345678", instance_type="t3.micro", availability_zone="us-east-1a",
+    opts=merge(backup_before_change(), there),
+)
+volume = aws.ebs.Volume("data", availability_zone="us-east-1a", size=20, opts=there)
+if not pulumi.Config().get_bool("gone"):
+    aws.ec2.VolumeAttachment(
+        "data", device_name="/dev/sdf", instance_id=server.id, volume_id=volume.id,
+        opts=merge(backup_before_change(), there),
+    )
+"""
+
+BOXED = """
+import pulumi
+import pulumi_aws as aws
+from snapset import backup_before_change
+
+class Box(pulumi.ComponentResource):
+    def __init__(self, name, opts):
+        super().__init__("acme:index:Box", name, None, opts)
+        inside = pulumi.ResourceOptions(parent=self)
+        aws.ec2.Instance("server", ami="ami-12345678", instance_type="t3.micro", opts=inside)
+
+Box("box", backup_before_change())
+"""
+
+LATE = """
+import pulumi
+import pulumi_aws as aws
+from snapset import backup_before_change
+
+config = pulumi.Config()
+server = aws.ec2.Instance(
+    "server", ami=config.get("ami") or "ami-12345678", instance_type="t3.micro", availability_zone="us-east-1a",
+    opts=pulumi.ResourceOptions.merge(
+        backup_before_change() if config.get_bool("guarded") else None,
+        pulumi.ResourceOptions(delete_before_replace=config.get_bool("deleteFirst")),
+    ),
+)
+pulumi.export("instanceId", server.id)
+"""
+
+NAMED = """
+import pulumi
+import pulumi_aws as aws
+from snapset import backup_before_change
+
+config = pulumi.Config()
+aws.ec2.Instance(
+    config.require("name"), ami="ami-12345678", instance_type=config.get("instanceType") or "t3.micro",
+    availability_zone="us-east-1a", opts=backup_before_change(),
 )
 """
 
@@ -339,9 +400,74 @@ def test_credentials_of_another_account_do_not_make_an_instance_gone(
     project.config["ami"] = "ami-87654321"
     ec2.clear_calls()
     refused = project.up().failed()
-    assert f"{instance_id} is not changed: NotFoundError: describing instance {instance_id}: it is of" in refused.text
-    assert "account 222222222222, and the credentials are of 123456789012." in refused.text
+    assert (
+        f"{instance_id} is not changed: NotFoundError: describing instance {instance_id}: it was not" in refused.text
+    )
+    assert "of account 222222222222, and the credentials are of 123456789012." in refused.text
     assert "TerminateInstances" not in actions(ec2)
+
+
+def test_a_detached_volume_of_another_account_does_not_make_its_instance_gone(
+    program: Callable[[str], Project], ec2: EmbeddedEC2
+) -> None:
+    project = program(ATTACHED_THERE)
+    aws_plugin.install(project.env)
+    project.up().ok()
+    project.config["gone"] = True
+    ec2.clear_calls()
+    for refused in (project.preview().failed(), project.up().failed()):
+        assert "it is of an account that is not known, and the credentials are of 123456789012." in refused.text
+    assert "DetachVolume" not in actions(ec2)
+
+
+def test_the_options_of_a_component_are_refused_in_its_first_preview(program: Callable[[str], Project]) -> None:
+    project = program(BOXED)
+    aws_plugin.install(project.env)
+    refused = project.preview().failed()
+    assert "InputError: guarding box: backup_before_change guards aws.ec2.Instance and its" in refused.text
+    assert "not acme:index:Box: what is inside it would not be guarded." in refused.text
+
+
+def test_a_guard_that_comes_with_the_replacement_takes_its_set_or_refuses_in_the_preview(
+    program: Callable[[str], Project], ec2: EmbeddedEC2
+) -> None:
+    project = program(LATE)
+    aws_plugin.install(project.env)
+    project.up().ok()
+    old = project.outputs()["instanceId"]
+    project.config |= {"guarded": True, "ami": "ami-87654321"}
+    assert f"would take a snapshot set of {old} before the delete of server" in project.preview().ok().text
+    ec2.clear_calls()
+    project.up().ok()
+    assert actions(ec2).index("CreateSnapshots") < actions(ec2).index("TerminateInstances")
+    [taken] = [call["params"] for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
+    assert taken["InstanceSpecification.InstanceId"] == old
+
+
+def test_a_guard_that_comes_with_a_delete_first_replacement_refuses_in_the_preview(
+    program: Callable[[str], Project],
+) -> None:
+    project = program(LATE)
+    aws_plugin.install(project.env)
+    project.config["deleteFirst"] = True
+    project.up().ok()
+    old = project.outputs()["instanceId"]
+    project.config |= {"guarded": True, "ami": "ami-87654321"}
+    refused = project.preview().failed()
+    assert f"InputError: guarding server: {old} would be deleted without a set" in refused.text
+
+
+@pytest.mark.parametrize("name", ["shop\u00a0web", "tab\tname", "x" * 240])
+def test_a_set_is_taken_whatever_the_instance_is_called(
+    program: Callable[[str], Project], ec2: EmbeddedEC2, name: str
+) -> None:
+    project = program(NAMED)
+    aws_plugin.install(project.env)
+    project.config["name"] = name
+    project.up().ok()
+    project.config["instanceType"] = "t3.large"
+    project.up().ok()
+    assert len(find_taken(ec2)) == 1
 
 
 def test_a_preview_finds_what_would_stand_in_the_way(alone: Project, ec2: EmbeddedEC2) -> None:
@@ -368,8 +494,8 @@ def test_a_guard_is_for_several_instances_and_other_resources_are_refused(
     project.config["instanceType"] = "t3.large"
     project.up().ok()
     assert len(find_taken(ec2)) == 2
-    project.config["size"] = 30
-    refused = project.up().failed()
+    project.config["volume"] = True
+    refused = project.preview().failed()
     assert (
         "backup_before_change guards aws.ec2.Instance and its aws.ec2.VolumeAttachments, not aws:ebs" in refused.text
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.command_line import CommandLine
-from support.project import mutating, run_environment
-from support.restores import ROOT, launch_empty, snapshots_of, take_set, terminate
+from support.project import mutating
+from support.restores import ROOT, launch_empty, snapshots_of, take_set, terminate, without_engine
 from support.volume_kinds import KINDS, attributes_at, launch_kinds
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
 
 @pytest.fixture
 def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
-    env = run_environment(tmp_path, ec2.environment())
-    return CommandLine({**env, "PATH": "", "PULUMI_BACKEND_URL": "file:///nonexistent"}, tmp_path)
+    return without_engine(ec2, tmp_path)
 
 
 @pytest.fixture
@@ -150,15 +149,14 @@ def test_an_incomplete_set_is_restored_only_if_that_is_asked_for_and_what_is_mis
 def test_the_set_is_found_by_its_instance_or_its_change(
     snapset: CommandLine, ec2: EmbeddedEC2, source: LaunchedInstance, by: list[str]
 ) -> None:
-    take_set(ec2, source, tags={}, change_id="release-41")
+    older = take_set(ec2, source, tags={}, change_id="release-41")
     wanted = take_set(ec2, source, tags={}, change_id="release-42")
-    [first, *_] = snapshots_of(ec2, wanted)
-    old = [item["SnapshotId"] for item in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]]
-    ec2.age([key for key in old if key not in snapshots_of(ec2, wanted)], seconds=60)
+    ec2.age(list(snapshots_of(ec2, older)), seconds=60)
     arguments = [text.format(instance=source.instance_id) for text in by]
     run = snapset("restore", *arguments, "--availability-zone", ZONE, "--json").ok()
-    assert json.loads(run.stdout)["set_id"] == wanted
-    assert first in {volume["snapshot_id"] for volume in json.loads(run.stdout)["volumes"]}
+    document = json.loads(run.stdout)
+    assert document["set_id"] == wanted
+    assert {volume["snapshot_id"] for volume in document["volumes"]} == set(snapshots_of(ec2, wanted))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`snapset rollback` as an on-call engineer runs it: in a separate process, without an engine."""
+"""`snapset rollback` as an on-call engineer runs it: without an engine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from support.command_line import CommandLine
-from support.project import Run, mutating, run_environment
-from support.restores import DATA, ROOT, SCRATCH, restored_in, take_set
+from support.project import Run, mutating
+from support.restores import DATA, ROOT, SCRATCH, restored_in, take_set, without_engine
 from support.rollbacks import (
     DEVICES,
     Deployed,
@@ -29,10 +29,7 @@ STATES = ["running", "stopped"]
 
 @pytest.fixture
 def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
-    knobs = {"SNAPSET_CONSISTENCY_SECONDS": "2"}
-    env = run_environment(tmp_path, {**ec2.environment(), **knobs})
-    # Without an engine and without a state.
-    return CommandLine({**env, "PATH": "", "PULUMI_BACKEND_URL": "file:///nonexistent"}, tmp_path)
+    return without_engine(ec2, tmp_path, SNAPSET_CONSISTENCY_SECONDS="2")
 
 
 @pytest.fixture
@@ -104,18 +101,19 @@ def test_each_step_is_a_line(snapset: CommandLine, ec2: EmbeddedEC2, deployed: D
 
 
 def test_excluded_volumes_stay_as_they_are(snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed) -> None:
-    before = devices_of(ec2, deployed.instance_id)
-    snapset("rollback", deployed.instance_id, "--exclude-boot", "--exclude-volume", before[SCRATCH], "--yes").ok()
+    snapset(
+        "rollback", deployed.instance_id, "--exclude-boot", "--exclude-volume", deployed.before[SCRATCH], "--yes"
+    ).ok()
     after = devices_of(ec2, deployed.instance_id)
-    assert {device for device in DEVICES if before[device] != after[device]} == {DATA}
+    assert {device for device in DEVICES if deployed.before[device] != after[device]} == {DATA}
     assert len(restored_in(ec2)) == 1
 
 
 def test_a_volume_that_came_later_stays_and_one_that_was_detached_comes_back(
     snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    client, before = ec2.ec2(), devices_of(ec2, deployed.instance_id)
-    client.detach_volume(VolumeId=before[SCRATCH])
+    client = ec2.ec2()
+    client.detach_volume(VolumeId=deployed.before[SCRATCH])
     later = client.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
     client.attach_volume(VolumeId=later, InstanceId=deployed.instance_id, Device="/dev/sdx")
     run = snapset("rollback", deployed.instance_id, "--yes").ok()
@@ -128,30 +126,28 @@ def test_a_volume_that_came_later_stays_and_one_that_was_detached_comes_back(
 def test_replaced_volumes_are_deleted_only_if_asked_for_and_once_the_safety_set_is_complete(
     snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    before = devices_of(ec2, deployed.instance_id)
     ec2.clear_calls()
     run = snapset("rollback", deployed.instance_id, "--delete-replaced", "--yes", "--json").ok()
     there = {volume["VolumeId"] for volume in ec2.ec2().describe_volumes()["Volumes"]}
-    assert not there & set(before.values())
-    assert set(rollback_in(run)["deleted_volume_ids"]) == set(before.values())
+    assert not there & set(deployed.before.values())
+    assert set(rollback_in(run)["deleted_volume_ids"]) == set(deployed.before.values())
     # What was written until the stop is in the set.
     done = mutating(ec2.calls())
     assert done.index("StopInstances") < done.index("CreateSnapshots") < done.index("DetachVolume")
-    assert list(safety_sets(ec2, deployed).values()) == [set(before.values())]
+    assert list(safety_sets(ec2, deployed).values()) == [set(deployed.before.values())]
 
 
 def test_a_safety_set_that_fails_keeps_the_replaced_volumes_and_the_rollback_ends(
     snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    before = devices_of(ec2, deployed.instance_id)
     ec2.settings(snapshot_seconds=float("inf"))
     ec2.fail()
     run = snapset("rollback", deployed.instance_id, "--delete-replaced", "--yes").ok()
     assert "is in error" in run.stderr
-    assert f"{', '.join(sorted(before.values()))} stays: no set has all that is on it" in run.stderr
+    assert f"{', '.join(sorted(deployed.before.values()))} stays: no set has all that is on it" in run.stderr
     assert described(ec2, deployed.instance_id).get("Tags", []) == []
     there = {volume["VolumeId"] for volume in ec2.ec2().describe_volumes()["Volumes"]}
-    assert set(before.values()) <= there
+    assert set(deployed.before.values()) <= there
 
 
 def test_without_a_safety_set_none_is_taken(snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed) -> None:
@@ -231,7 +227,6 @@ def test_a_missing_permission_is_found_before_the_instance_is_stopped(
 def test_an_instance_that_does_not_stop_in_time_is_named_and_a_rerun_goes_on(
     snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    before = devices_of(ec2, deployed.instance_id)
     ec2.settings(instance_seconds=6)
     run = snapset("rollback", deployed.instance_id, "--timeout", "2s", "--yes", "--json").failed()
     assert run.code == 4
@@ -244,7 +239,7 @@ def test_an_instance_that_does_not_stop_in_time_is_named_and_a_rerun_goes_on(
     ec2.settings(instance_seconds=0)
     again = snapset("rollback", deployed.instance_id, "--timeout", "90s", "--yes").ok()
     assert f"going on with the rollback to {deployed.set_id}" in again.stderr
-    assert_rolled_back(ec2, deployed, state="running", before=before)
+    assert_rolled_back(ec2, deployed)
 
 
 def test_another_set_can_take_over_a_rollback_that_was_cut_off(

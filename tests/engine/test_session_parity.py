@@ -55,7 +55,7 @@ def test_each_role_is_assumed_by_the_one_before(stack: Project, ec2: EmbeddedEC2
 
 def test_the_ec2_endpoint_of_the_stacks_config_is_used(stack: Project, ec2: EmbeddedEC2) -> None:
     del stack.env["AWS_ENDPOINT_URL_EC2"], stack.env["AWS_ENDPOINT_URL"]
-    stack.config["aws:endpoints"] = [{"ec2": ec2.endpoint}]
+    stack.config["aws:endpoints"] = [{"ec2": ec2.endpoint, "sts": ec2.endpoint}]
     stack.up().ok()
     assert len(stack.sets()) == 1
 

@@ -1,4 +1,4 @@
-"""`snapset list`, `show`, `wait` and `prune`, in separate processes, without an engine and without a state."""
+"""`snapset list`, `show`, `wait` and `prune`, without an engine and without a state."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.command_line import CommandLine
+from support.command_line import CommandLine, InProcess
 from support.project import Run, mutating, run_environment, until
 from support.restores import DATA, ROOT, SCRATCH, launch_source, snapshots_of, take_set, terminate
 
@@ -33,7 +33,7 @@ def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
     env = run_environment(tmp_path, ec2.environment())
     # Without an engine and without a state.
     nothing = {"PATH": "", "PULUMI_BACKEND_URL": "file:///nonexistent", "COLUMNS": "80"}
-    return CommandLine({**env, **nothing, "SNAPSET_CONSISTENCY_SECONDS": "1"}, tmp_path)
+    return InProcess({**env, **nothing, "SNAPSET_CONSISTENCY_SECONDS": "1"}, tmp_path)
 
 
 @pytest.fixture
@@ -66,29 +66,28 @@ def left(ec2: EmbeddedEC2) -> set[str]:
     return {snapshot["SnapshotId"] for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]}
 
 
-def answer(
-    snapset: CommandLine, *arguments: str, say: str = "", on_terminal: tuple[str, ...] = ("stdin", "stderr")
-) -> Run:
-    """Run the command in a terminal, and answer its question."""
+@contextmanager
+def terminal(snapset: CommandLine, *arguments: str, streams: tuple[str, ...]) -> Iterator[tuple[Any, int]]:
+    """Start the command with these streams on a terminal, and open the other end."""
     ours, theirs = os.openpty()
+    others = {name: theirs if name in streams else subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
     try:
-        streams: dict[str, Any] = {
-            name: theirs if name in on_terminal else subprocess.PIPE for name in ("stdin", "stdout", "stderr")
-        }
-        with subprocess.Popen(
-            [sys.executable, "-c", "from snapset.cli import main; main()", *arguments],
-            cwd=snapset.folder,
-            env={**snapset.env, "TERM": "xterm"},
-            text=True,
-            **streams,
-        ) as process:
-            os.write(ours, say.encode())
-            stdout, stderr = process.communicate(timeout=60)
-        seen = os.read(ours, 1 << 16).decode()
-        return Run(process.returncode, stdout or seen, stderr or seen)
+        with CommandLine({**snapset.env, "TERM": "xterm"}, snapset.folder).fork(*arguments, **others) as process:
+            yield process, ours
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def answer(
+    snapset: CommandLine, *arguments: str, say: str = "", streams: tuple[str, ...] = ("stdin", "stderr")
+) -> Run:
+    """Run the command in a terminal, and answer its question."""
+    with terminal(snapset, *arguments, streams=streams) as (process, ours):
+        os.write(ours, say.encode())
+        stdout, stderr = process.communicate(timeout=60)
+        seen = os.read(ours, 1 << 16).decode()
+    return Run(process.returncode, stdout or seen, stderr or seen)
 
 
 def test_sets_are_listed_newest_first_even_if_the_instance_no_longer_exists(
@@ -129,9 +128,9 @@ def test_only_the_sets_of_the_given_region_are_listed(snapset: CommandLine, take
 def test_colours_appear_only_in_a_terminal_and_not_with_no_color(snapset: CommandLine, take: Take) -> None:
     take(hours=1)
     colour = re.compile(r"\x1b\[[0-9;]*3[0-7]m")
-    assert colour.search(answer(snapset, "list", on_terminal=("stdout",)).ok().stdout)
+    assert colour.search(answer(snapset, "list", streams=("stdout",)).ok().stdout)
     snapset.env["NO_COLOR"] = "1"
-    assert not colour.search(answer(snapset, "list", on_terminal=("stdout",)).ok().stdout)
+    assert not colour.search(answer(snapset, "list", streams=("stdout",)).ok().stdout)
     del snapset.env["NO_COLOR"]
     assert "\x1b" not in snapset("list").ok().text
 
@@ -378,24 +377,14 @@ def test_prune_keeps_a_set_that_became_the_newest_before_the_answer(
 ) -> None:
     older, old, newest = take(hours=9), take(hours=8), take(hours=7)
     doomed = list(snapshots_of(ec2, newest))
-    ours, theirs = os.openpty()
     ec2.clear_calls()
-    with subprocess.Popen(
-        [sys.executable, "-c", "from snapset.cli import main; main()", "prune", "--keep-last", "1", "--json"],
-        cwd=snapset.folder,
-        env=snapset.env,
-        stdin=theirs,
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        text=True,
-    ) as process:
+    command = ("prune", "--keep-last", "1", "--json")
+    with terminal(snapset, *command, streams=("stdin", "stderr")) as (process, ours):
         until(lambda: ec2.calls("DescribeSnapshots"))
         for snapshot_id in doomed:
             ec2.ec2().delete_snapshot(SnapshotId=snapshot_id)
         os.write(ours, b"y\n")
         stdout, _ = process.communicate(timeout=60)
-    os.close(ours)
-    os.close(theirs)
     results = {record["set_id"]: record["result"] for record in json.loads(stdout)["sets"]}
     assert (process.returncode, results) == (0, {older: "deleted", old: "kept"})
     assert len(left(ec2)) == 3

@@ -129,7 +129,9 @@ def test_describe_calls_that_fail_at_first_do_not_fail_the_run(
     assert_attached(ec2, target)
 
 
-@pytest.mark.parametrize("action", ["CreateVolume", "AttachVolume", "DescribeVolumes", "CreateTags"])
+@pytest.mark.parametrize(
+    "action", ["DescribeSnapshots", "DescribeVolumes", "CreateVolume", "AttachVolume", "CreateTags"]
+)
 def test_throttled_calls_are_retried(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, action: str
 ) -> None:

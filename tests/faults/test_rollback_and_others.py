@@ -64,40 +64,41 @@ def start(ec2: EmbeddedEC2, deployed: Deployed) -> None:
     ec2.ec2().start_instances(InstanceIds=[deployed.instance_id])
 
 
-def refuse(ec2: EmbeddedEC2, action: str, *, skip: int) -> None:
+def cut_off(
+    aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed, action: str, *, skip: int, swapped: int, **inputs: Any
+) -> None:
+    """Roll back, with AWS refusing an action after so many calls of it."""
     ec2.fault(action=action, kind="error", code="InvalidParameterValue", skip=skip, times=9)
+    with pytest.raises(errors.SnapsetError, match=f"{swapped} of 3 volumes are swapped"):
+        run(aws, deployed, **inputs)
+    ec2.clear_faults()
 
 
 def test_a_volume_that_somebody_detaches_meanwhile_is_in_no_set_and_is_kept(
     aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    before = devices_of(ec2, deployed.instance_id)
     ec2.settings(instance_seconds=1)
 
     def detach() -> None:
-        ec2.ec2().detach_volume(VolumeId=before[SCRATCH])
+        ec2.ec2().detach_volume(VolumeId=deployed.before[SCRATCH])
 
     record, said = run(aws, deployed, at="stopping", then=detach, delete_replaced=True)
-    assert volumes_of(ec2) & set(before.values()) == {before[SCRATCH]}
-    assert set(record["deleted_volume_ids"]) == set(before.values()) - {before[SCRATCH]}
-    assert f"warning: {before[SCRATCH]} stays: no set has all that is on it" in said
+    assert volumes_of(ec2) & set(deployed.before.values()) == {deployed.before[SCRATCH]}
+    assert set(record["deleted_volume_ids"]) == set(deployed.before.values()) - {deployed.before[SCRATCH]}
+    assert f"warning: {deployed.before[SCRATCH]} stays: no set has all that is on it" in said
 
 
 def test_what_was_written_after_a_safety_set_is_in_another_one_before_it_is_deleted(
     aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    before = devices_of(ec2, deployed.instance_id)
-    refuse(ec2, "DetachVolume", skip=1)
-    with pytest.raises(errors.SnapsetError, match="0 of 3 volumes are swapped"):
-        run(aws, deployed, delete_replaced=True)
-    ec2.clear_faults()
+    cut_off(aws, ec2, deployed, "DetachVolume", skip=1, swapped=0, delete_replaced=True)
     start(ec2, deployed)
     # EC2 says in whole seconds when an instance was started.
     ec2.settings(instance_seconds=1)
     record, _ = run(aws, deployed, delete_replaced=True)
     assert len(safety_sets(ec2, deployed)) == 2
-    assert safety_sets(ec2, deployed)[str(record["safety_set_id"])] == set(before.values())
-    assert not volumes_of(ec2) & set(before.values())
+    assert safety_sets(ec2, deployed)[str(record["safety_set_id"])] == set(deployed.before.values())
+    assert not volumes_of(ec2) & set(deployed.before.values())
 
 
 @pytest.mark.parametrize(("minutes", "is_used"), [(5, True), (20, False), (120, False)])
@@ -105,10 +106,7 @@ def test_a_safety_set_of_an_earlier_run_is_used_only_while_it_shows_what_is_ther
     aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed, minutes: int, is_used: bool
 ) -> None:
     # The run is cut off before it has claimed the set.
-    refuse(ec2, "CreateTags", skip=2)
-    with pytest.raises(errors.SnapsetError, match="0 of 3 volumes are swapped"):
-        run(aws, deployed)
-    ec2.clear_faults()
+    cut_off(aws, ec2, deployed, "CreateTags", skip=2, swapped=0)
     sets = find_sets(ec2)
     [left] = sets.keys() - {deployed.set_id}
     ec2.age(sets[left].ids, seconds=minutes * 60)
@@ -120,36 +118,31 @@ def test_a_safety_set_of_an_earlier_run_is_used_only_while_it_shows_what_is_ther
 def test_what_a_run_without_a_safety_set_replaced_is_kept_by_the_next_one(
     aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    before = devices_of(ec2, deployed.instance_id)
-    refuse(ec2, "AttachVolume", skip=2)
-    with pytest.raises(errors.SnapsetError, match="1 of 3 volumes are swapped"):
-        run(aws, deployed, safety_set=False)
-    ec2.clear_faults()
+    cut_off(aws, ec2, deployed, "AttachVolume", skip=2, swapped=1, safety_set=False)
     record, _ = run(aws, deployed, delete_replaced=True)
     # Two of them had been detached by then.
-    assert volumes_of(ec2) & set(before.values()) == {before[DATA], before[SCRATCH]}
+    assert volumes_of(ec2) & set(deployed.before.values()) == {deployed.before[DATA], deployed.before[SCRATCH]}
     assert len(record["deleted_volume_ids"]) == 1
 
 
 def test_an_instance_that_is_started_meanwhile_is_not_swapped_under_its_feet(
     aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    before = devices_of(ec2, deployed.instance_id)
     with pytest.raises(errors.SnapsetError, match=r"it was started meanwhile.* 0 of 3 volumes are swapped"):
         run(aws, deployed, at="stopped", then=lambda: start(ec2, deployed))
-    assert devices_of(ec2, deployed.instance_id) == before
+    assert devices_of(ec2, deployed.instance_id) == deployed.before
     run(aws, deployed)
-    assert not set(devices_of(ec2, deployed.instance_id).values()) & set(before.values())
+    assert not set(devices_of(ec2, deployed.instance_id).values()) & set(deployed.before.values())
 
 
 def test_a_volume_that_is_attached_meanwhile_is_not_taken_away(
     aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    client, before = ec2.ec2(), devices_of(ec2, deployed.instance_id)
+    client = ec2.ec2()
     theirs = client.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
 
     def attach() -> None:
-        client.detach_volume(VolumeId=before[DATA])
+        client.detach_volume(VolumeId=deployed.before[DATA])
         client.attach_volume(VolumeId=theirs, InstanceId=deployed.instance_id, Device=DATA)
 
     with pytest.raises(errors.SnapsetError, match=f"{theirs} was attached there meanwhile"):
@@ -195,22 +188,19 @@ def test_of_two_rollbacks_to_other_sets_the_first_ends_and_the_second_goes_on(
 def test_a_new_volume_that_somebody_used_and_put_aside_is_not_swapped_in_again(
     aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    client, before = ec2.ec2(), devices_of(ec2, deployed.instance_id)
+    client = ec2.ec2()
     # EC2 says in whole seconds when an instance was started.
     ec2.settings(instance_seconds=1)
-    refuse(ec2, "AttachVolume", skip=2)
-    with pytest.raises(errors.SnapsetError, match="1 of 3 volumes are swapped"):
-        run(aws, deployed)
-    ec2.clear_faults()
+    cut_off(aws, ec2, deployed, "AttachVolume", skip=2, swapped=1)
     used = devices_of(ec2, deployed.instance_id)[DATA]
     ec2.settings(instance_seconds=0)
     start(ec2, deployed)
     client.detach_volume(VolumeId=used)
-    client.attach_volume(VolumeId=before[DATA], InstanceId=deployed.instance_id, Device=DATA)
+    client.attach_volume(VolumeId=deployed.before[DATA], InstanceId=deployed.instance_id, Device=DATA)
     run(aws, deployed)
     now = devices_of(ec2, deployed.instance_id)
     assert set(now) == set(DEVICES)
-    assert not {used, *before.values()} & set(now.values())
+    assert not {used, *deployed.before.values()} & set(now.values())
 
 
 def cut_off_at_its_end(aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed) -> dict[str, str]:
@@ -272,10 +262,7 @@ def test_what_has_no_room_for_a_tag_or_can_not_be_seen_is_said_before_anything_i
 def test_a_set_that_is_gone_is_no_riddle_while_a_rollback_to_it_is_under_way(
     aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
-    refuse(ec2, "AttachVolume", skip=2)
-    with pytest.raises(errors.SnapsetError, match="1 of 3 volumes are swapped"):
-        run(aws, deployed)
-    ec2.clear_faults()
+    cut_off(aws, ec2, deployed, "AttachVolume", skip=2, swapped=1)
     filters: Any = [{"Name": "tag:snapset:set", "Values": [deployed.set_id]}]
     for snapshot in ec2.ec2().describe_snapshots(Filters=filters)["Snapshots"]:
         ec2.ec2().delete_snapshot(SnapshotId=snapshot["SnapshotId"])

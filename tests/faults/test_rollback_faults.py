@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -131,9 +130,8 @@ def test_one_more_look_shifts_no_other_call() -> None:
 
 def test_a_rollback_that_was_cut_off_before_it_began_has_changed_nothing(aws: Ec2, ec2: EmbeddedEC2) -> None:
     deployed = deploy(ec2)
-    before = devices_of(ec2, deployed.instance_id)
     cut_off(aws, deployed, place=None)
-    assert devices_of(ec2, deployed.instance_id) == before
+    assert devices_of(ec2, deployed.instance_id) == deployed.before
     assert described(ec2, deployed.instance_id).get("Tags", []) == []
 
 
@@ -141,10 +139,9 @@ def test_a_rollback_that_was_cut_off_before_it_began_has_changed_nothing(aws: Ec
 @each(PLACES)
 def test_a_rerun_ends_what_was_cut_off_after_any_call(aws: Ec2, ec2: EmbeddedEC2, place: Place) -> None:
     deployed = deploy(ec2)
-    before = devices_of(ec2, deployed.instance_id)
     cut_off(aws, deployed, place=place)
     roll_back_with(aws, deployed)
-    assert_rolled_back(ec2, deployed, state="running", before=before)
+    assert_rolled_back(ec2, deployed)
 
 
 @pytest.mark.long
@@ -153,10 +150,9 @@ def test_a_stopped_instance_stays_stopped_wherever_its_rollback_was_cut_off(
     aws: Ec2, ec2: EmbeddedEC2, place: Place
 ) -> None:
     deployed = deploy(ec2, running=False)
-    before = devices_of(ec2, deployed.instance_id)
     cut_off(aws, deployed, place=place)
     roll_back_with(aws, deployed)
-    assert_rolled_back(ec2, deployed, state="stopped", before=before)
+    assert_rolled_back(ec2, deployed, state="stopped")
 
 
 @pytest.mark.long
@@ -165,7 +161,6 @@ def test_lost_answers_at_any_call_that_changes_something_cost_at_most_a_rerun(
     aws: Ec2, ec2: EmbeddedEC2, place: Place
 ) -> None:
     deployed = deploy(ec2)
-    before = devices_of(ec2, deployed.instance_id)
     without_retries = place.action in ("CreateVolume", "CreateSnapshots")
 
     def lose() -> None:
@@ -182,7 +177,7 @@ def test_lost_answers_at_any_call_that_changes_something_cost_at_most_a_rerun(
         assert failed.exit_code in (1, 4)
         roll_back_with(aws, deployed)
     assert ec2.faults_left() == []
-    assert_rolled_back(ec2, deployed, state="running", before=before)
+    assert_rolled_back(ec2, deployed)
 
 
 @pytest.mark.long
@@ -192,7 +187,6 @@ def test_a_look_that_aws_throttles_does_not_end_a_rollback(
 ) -> None:
     monkeypatch.setattr("snapset.retry.throttle_pause", lambda asked_for, attempt: 0.01)
     deployed = deploy(ec2)
-    before = devices_of(ec2, deployed.instance_id)
 
     def throttle() -> None:
         ec2.clear_calls()
@@ -201,17 +195,16 @@ def test_a_look_that_aws_throttles_does_not_end_a_rollback(
 
     roll_back_with(aws, deployed, begin=throttle)
     assert ec2.faults_left() == []
-    assert_rolled_back(ec2, deployed, state="running", before=before)
+    assert_rolled_back(ec2, deployed)
 
 
 def test_what_the_volumes_attachments_said_is_not_lost_with_an_answer(aws: Ec2, ec2: EmbeddedEC2) -> None:
     deployed = deploy(ec2)
-    before = devices_of(ec2, deployed.instance_id)
     ec2.fault(action="ModifyInstanceAttribute", kind="close_before", times=ATTEMPTS)
     with pytest.raises(errors.NoAnswerError, match="Run the same command again"):
         roll_back_with(aws, deployed)
     roll_back_with(aws, deployed)
-    assert_rolled_back(ec2, deployed, state="running", before=before)
+    assert_rolled_back(ec2, deployed)
 
 
 def test_what_has_changed_since_the_plan_was_made_ends_it_before_anything_is_touched(
@@ -233,14 +226,13 @@ def test_what_has_changed_since_the_plan_was_made_ends_it_before_anything_is_tou
 @pytest.mark.race
 def test_of_two_rollbacks_at_once_one_ends_and_nothing_is_lost(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     deployed = deploy(ec2)
-    before = devices_of(ec2, deployed.instance_id)
     arguments = ("rollback", deployed.instance_id, "--change-id", "release-42", "--yes")
     with snapset.start(*arguments) as one, snapset.start(*arguments) as other:
         ends = [process.communicate(timeout=60) for process in (one, other)]
     assert 0 in (one.returncode, other.returncode), ends
     snapset(*arguments).ok()
     there = {volume["VolumeId"] for volume in ec2.ec2().describe_volumes()["Volumes"]}
-    assert set(before.values()) <= there
+    assert set(deployed.before.values()) <= there
     instance = described(ec2, deployed.instance_id)
     assert instance["State"]["Name"] == "running"
     assert instance.get("Tags", []) == []
@@ -248,7 +240,6 @@ def test_of_two_rollbacks_at_once_one_ends_and_nothing_is_lost(snapset: CommandL
 
 def test_a_run_that_is_behind_another_one_neither_stops_nor_swaps_again(aws: Ec2, ec2: EmbeddedEC2) -> None:
     deployed = deploy(ec2)
-    before = devices_of(ec2, deployed.instance_id)
 
     def let_the_other_one_end(line: str) -> None:
         if line.startswith("taking a safety set"):
@@ -257,7 +248,7 @@ def test_a_run_that_is_behind_another_one_neither_stops_nor_swaps_again(aws: Ec2
 
     roll_back_with(aws.saying(let_the_other_one_end), deployed)
     assert set(mutating(ec2.calls())) & {"StopInstances", "StartInstances", "AttachVolume", "DetachVolume"} == set()
-    assert_rolled_back(ec2, deployed, state="running", before=before)
+    assert_rolled_back(ec2, deployed)
 
 
 class RestlessEc2(Ec2):
@@ -290,29 +281,14 @@ def test_it_does_not_go_on_for_ever_where_somebody_undoes_each_stop_or_start(
     aws: Ec2, ec2: EmbeddedEC2, undone: str, said: str
 ) -> None:
     deployed = deploy(ec2)
-    before = devices_of(ec2, deployed.instance_id)
     ec2.clear_calls()
     with pytest.raises(errors.SnapsetError, match=said % deployed.instance_id):
         roll_back_with(RestlessEc2(aws.settings, undone=undone), deployed)
     assert 3 <= len(ec2.calls(f"{undone.capitalize()}Instances")) < 10
     roll_back_with(aws, deployed)
-    assert not set(devices_of(ec2, deployed.instance_id).values()) & set(before.values())
-    assert set(before.values()) <= {volume["VolumeId"] for volume in ec2.ec2().describe_volumes()["Volumes"]}
+    assert not set(devices_of(ec2, deployed.instance_id).values()) & set(deployed.before.values())
+    assert set(deployed.before.values()) <= {volume["VolumeId"] for volume in ec2.ec2().describe_volumes()["Volumes"]}
     assert described(ec2, deployed.instance_id)["State"]["Name"] == "running"
-
-
-@contextmanager
-def killed_during(
-    snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed, *, action: str, skip: int
-) -> Iterator[None]:
-    ec2.clear_calls()
-    ec2.fault(action=action, kind="delay_after", seconds=2, skip=skip)
-    with snapset.start("rollback", deployed.instance_id, "--change-id", "release-42", "--yes") as process:
-        until(lambda: any(call["fault"] == "delay_after" and call["carried_out"] for call in ec2.calls(action)))
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate(timeout=30)
-    wait_for_calls(ec2)
-    yield
 
 
 # The first call of most of these actions is a dry run.
@@ -334,7 +310,12 @@ def test_a_command_that_is_killed_during_a_call_is_ended_by_the_next_one(
     snapset: CommandLine, ec2: EmbeddedEC2, action: str, skip: int
 ) -> None:
     deployed = deploy(ec2)
-    before = devices_of(ec2, deployed.instance_id)
-    with killed_during(snapset, ec2, deployed, action=action, skip=skip):
-        snapset("rollback", deployed.instance_id, "--yes").ok()
-    assert_rolled_back(ec2, deployed, state="running", before=before)
+    ec2.clear_calls()
+    ec2.fault(action=action, kind="delay_after", seconds=2, skip=skip)
+    with snapset.start("rollback", deployed.instance_id, "--change-id", "release-42", "--yes") as process:
+        until(lambda: any(call["fault"] == "delay_after" and call["carried_out"] for call in ec2.calls(action)))
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=30)
+    wait_for_calls(ec2)
+    snapset("rollback", deployed.instance_id, "--yes").ok()
+    assert_rolled_back(ec2, deployed)

@@ -100,7 +100,7 @@ class OneSet(RuleBasedStateMachine):
         instance = ec2.launch([(1, DATA, {})])
         ec2.clear_calls()
         self.volumes = instance.volume_ids
-        config = {"aws:region": ec2.region, "aws:endpoints": json.dumps([{"ec2": ec2.endpoint}])}
+        config = {"aws:region": ec2.region, "aws:endpoints": json.dumps([{"ec2": ec2.endpoint, "sts": ec2.endpoint}])}
         self.engine = Engine({**config, "aws:accessKey": "testing", "aws:secretKey": "testing"})
         self.program: dict[str, Any] = {"instance_id": instance.instance_id}
         self.scope = "org/project/stack/backup"

@@ -108,7 +108,7 @@ class Runs(RuleBasedStateMachine):
         super().__init__()
         self.ec2, self.patch = ec2, monkeypatch
         ec2.reset()
-        config = {"aws:region": ec2.region, "aws:endpoints": json.dumps([{"ec2": ec2.endpoint}])}
+        config = {"aws:region": ec2.region, "aws:endpoints": json.dumps([{"ec2": ec2.endpoint, "sts": ec2.endpoint}])}
         self.config = {**config, "aws:accessKey": "testing", "aws:secretKey": "testing"}
 
     def start_provider(self) -> FleetSetProvider:

@@ -139,7 +139,7 @@ NO_ANSWERS = [
     unanswered("error", "close_before", "error"),
     unanswered("error_after", harmless=True),
     unanswered("close_after", harmless=True),
-    unanswered("close_before", "error_after", harmless=True),
+    unanswered("error", "error_after", harmless=True),
     unanswered("error_after", hidden=0.3, harmless=True),
     unanswered("close_after", hidden=0.3, harmless=True),
     unanswered(hidden=0.3, harmless=True),

@@ -92,11 +92,13 @@ class Project:
 
     def __post_init__(self) -> None:
         self.env = run_environment(self.folder, self.environment)
+        runtime: dict[str, Any] = {"name": "python"}
+        # With one, the engine starts the provider by its Python: not as a fork, as the tests do.
         if self.virtualenv != Path(sys.prefix):
             del self.env["SNAPSET_TEST_WARM"]
+            runtime["options"] = {"toolchain": "pip", "virtualenv": str(self.virtualenv)}
         self.cwd = self.folder / "project"
         self.cwd.mkdir()
-        runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": str(self.virtualenv)}}
         if self.program is None:
             self.namespace = "snapset"
             settings = yaml.safe_load((REPOSITORY / "Pulumi.yaml").read_text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snapset.aws.ec2 import connect
 from snapset.aws.settings import AwsSettings
@@ -14,6 +14,12 @@ from snapset.sets.claims import claim_set
 from snapset.sets.inputs import parse
 from snapset.sets.take import take_set as take
 
+from support.command_line import CommandLine, InProcess
+from support.project import run_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 ROOT, DATA, SCRATCH = "/dev/sda1", "/dev/sdf", "/dev/sdg"
 SIZES = {ROOT: 8, DATA: 20, SCRATCH: 100}
 
@@ -22,16 +28,30 @@ SIZES = {ROOT: 8, DATA: 20, SCRATCH: 100}
 class Restored:
     """A volume in EC2 that was made from a snapshot."""
 
-    volume_id: str
-    snapshot_id: str
-    size: int
-    zone: str
-    attached_to: tuple[str, str] | None
     raw: Mapping[str, Any]
+
+    @property
+    def volume_id(self) -> str:
+        return str(self.raw["VolumeId"])
+
+    @property
+    def snapshot_id(self) -> str:
+        return str(self.raw["SnapshotId"])
+
+    @property
+    def attached_to(self) -> tuple[str, str] | None:
+        """The instance and the device."""
+        return next(((found["InstanceId"], found["Device"]) for found in self.raw["Attachments"]), None)
 
     @property
     def tags(self) -> dict[str, str]:
         return {tag["Key"]: tag["Value"] for tag in self.raw["Tags"]}
+
+
+def without_engine(ec2: EmbeddedEC2, folder: Path, **more: str) -> CommandLine:
+    """`snapset` where there is neither an engine nor a state."""
+    env = run_environment(folder, {**ec2.environment(), **more})
+    return InProcess({**env, "PATH": "", "PULUMI_BACKEND_URL": "file:///nonexistent"}, folder)
 
 
 def launch_source(ec2: EmbeddedEC2) -> LaunchedInstance:
@@ -75,21 +95,7 @@ def terminate(ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
 
 def restored_in(ec2: EmbeddedEC2) -> list[Restored]:
     """All volumes that were made from snapshots."""
-    found = []
-    for volume in ec2.ec2().describe_volumes()["Volumes"]:
-        if volume.get("SnapshotId"):
-            attached = [(attachment["InstanceId"], attachment["Device"]) for attachment in volume["Attachments"]]
-            found.append(
-                Restored(
-                    volume_id=volume["VolumeId"],
-                    snapshot_id=volume["SnapshotId"],
-                    size=volume["Size"],
-                    zone=volume["AvailabilityZone"],
-                    attached_to=attached[0] if attached else None,
-                    raw=volume,
-                )
-            )
-    return found
+    return [Restored(volume) for volume in ec2.ec2().describe_volumes()["Volumes"] if volume.get("SnapshotId")]
 
 
 def snapshots_of(ec2: EmbeddedEC2, set_id: str) -> dict[str, dict[str, Any]]:
@@ -101,7 +107,7 @@ def snapshots_of(ec2: EmbeddedEC2, set_id: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def assert_matches(ec2: EmbeddedEC2, set_id: str, *, instance_id: str | None, zone: str = "us-east-1a") -> None:
+def assert_matches(ec2: EmbeddedEC2, set_id: str, *, instance_id: str | None) -> None:
     """Check that each snapshot has one volume, with its size and its tags, attached at its device."""
     snapshots, restored = snapshots_of(ec2, set_id), restored_in(ec2)
     assert sorted(volume.snapshot_id for volume in restored) == sorted(snapshots)
@@ -109,10 +115,11 @@ def assert_matches(ec2: EmbeddedEC2, set_id: str, *, instance_id: str | None, zo
         snapshot = snapshots[volume.snapshot_id]
         device = snapshot["tags"][tags.DEVICE]
         theirs = {key: value for key, value in snapshot["tags"].items() if not key.startswith(tags.PREFIX)}
-        assert volume.size == snapshot["VolumeSize"] == SIZES[device]
-        assert volume.zone == zone
+        assert volume.raw["Size"] == snapshot["VolumeSize"] == SIZES[device]
+        assert volume.raw["AvailabilityZone"] == "us-east-1a"
         assert volume.attached_to == ((instance_id, device) if instance_id else None)
         assert theirs.items() <= volume.tags.items()
         assert volume.tags["snapset:restored-from"] == set_id
         assert volume.tags["snapset:restored-snapshot"] == volume.snapshot_id
         assert volume.tags["snapset:restored-device"] == device
+        assert volume.tags["snapset:restored-at"]

@@ -10,7 +10,7 @@ from snapset.aws.ec2 import Ec2
 from snapset.limits import Limits
 from snapset.sets import tags
 
-from support.restores import DATA, ROOT, SCRATCH, restored_in, settings_of, snapshots_of, take_set
+from support.restores import DATA, ROOT, SCRATCH, launch_source, restored_in, settings_of, snapshots_of, take_set
 
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
@@ -30,6 +30,11 @@ class Deployed:
     def instance_id(self) -> str:
         return self.instance.instance_id
 
+    @property
+    def before(self) -> Mapping[str, str]:
+        """What is attached to it before any rollback: volume ids by device."""
+        return self.instance.volume_ids
+
 
 def connect(ec2: EmbeddedEC2) -> Ec2:
     """snapset's own EC2, on the embedded one."""
@@ -38,7 +43,7 @@ def connect(ec2: EmbeddedEC2) -> Ec2:
 
 def deploy(ec2: EmbeddedEC2, *, running: bool = True) -> Deployed:
     """Launch an instance with two data volumes, take a set of it, and stop it if it is not to run."""
-    instance = ec2.launch([(20, DATA, {"Name": "data"}), (100, SCRATCH, {})])
+    instance = launch_source(ec2)
     set_id = take_set(ec2, instance, change_id="release-42", tags={})
     if not running:
         ec2.ec2().stop_instances(InstanceIds=[instance.instance_id])
@@ -70,7 +75,12 @@ def safety_sets(ec2: EmbeddedEC2, deployed: Deployed) -> dict[str, set[str]]:
 
 
 def assert_rolled_back(
-    ec2: EmbeddedEC2, deployed: Deployed, *, state: str, before: Mapping[str, str], times: int = 1
+    ec2: EmbeddedEC2,
+    deployed: Deployed,
+    *,
+    state: str = "running",
+    before: Mapping[str, str] | None = None,
+    times: int = 1,
 ) -> None:
     """Check that the instance is on the set's volumes, once a snapshot and rollback, and that nothing is lost.
 
@@ -78,9 +88,10 @@ def assert_rolled_back(
         ec2: where.
         deployed: the instance.
         state: the power state that it had.
-        before: what was attached before the last rollback: volume ids by device.
+        before: what was attached before the last rollback, if that was not the first: volume ids by device.
         times: how many rollbacks there were.
     """
+    before = before or deployed.before
     now, snapshots = devices_of(ec2, deployed.instance_id), snapshots_of(ec2, deployed.set_id)
     instance = described(ec2, deployed.instance_id)
     assert instance["State"]["Name"] == state

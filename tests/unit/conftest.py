@@ -54,7 +54,13 @@ def no_memory() -> Iterator[None]:
 @pytest.fixture
 def settings(no_account: None, ec2: EmbeddedEC2) -> AwsSettings:
     """Those of a stack whose `aws` config names the embedded EC2."""
-    return AwsSettings(region=ec2.region, endpoint_url=ec2.endpoint, access_key="testing", secret_key="testing")
+    return AwsSettings(
+        region=ec2.region,
+        endpoint_url=ec2.endpoint,
+        sts_endpoint_url=ec2.endpoint,
+        access_key="testing",
+        secret_key="testing",
+    )
 
 
 @pytest.fixture

@@ -323,3 +323,13 @@ def test_a_role_that_may_not_be_assumed_is_no_matter_of_ec2s_permissions() -> No
     with pytest.raises(errors.NotPermittedError) as caught, calling_aws("describing i-1", needs="ec2:Describe"):
         raise ClientError(answer, "AssumeRole")
     assert str(caught.value).endswith("Allow sts:AssumeRole, and let the role's trust policy name this caller.")
+
+
+@pytest.mark.parametrize("token", ["IQoJb3JpZ2luX2VjEXAMPLE\n", "IQoJb3JpZ2luX2VjEXAMPLE\r\n"])
+def test_credentials_that_no_header_can_hold_are_bad_input_and_are_not_shown(
+    settings: AwsSettings, inputs: SetInputs, token: str
+) -> None:
+    signed = replace(settings, access_key="AKIAEXAMPLE", secret_key="a-secret-of-some-length", session_token=token)
+    with pytest.raises(errors.InputError, match="the call was not sent") as caught:
+        Ec2(signed, Limits()).create_snapshots(inputs.request(set_id=SET))
+    assert "EXAMPLE" not in str(caught.value)

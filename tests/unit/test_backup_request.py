@@ -87,7 +87,7 @@ def test_a_change_has_its_own_stack_and_token_in_every_region_and_no_other_input
     here, there = request("42"), request("42", region="eu-west-1")
     assert len({here.stack_name, there.stack_name}) == len({here.resource_name, there.resource_name}) == 2
     other = request("42", stack="prod", profile="ops", served_within=1.0, inputs={"description": "another"})
-    [[own], [same], [elsewhere]] = [made.set_inputs() for made in (here, other, there)]
+    [[own], [same], [elsewhere]] = [made.wanted for made in (here, other, there)]
     assert own.token == same.token != elsewhere.token
     assert (same.description, own.scope, same.scope) == ("another", "", "")
 

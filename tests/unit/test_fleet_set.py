@@ -40,7 +40,7 @@ def configure(no_account: None, ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatc
 
     def make(**more: str) -> FleetSetProvider:
         provider = FleetSetProvider()
-        config = {**keys, "aws:endpoints": f'[{{"ec2": "{ec2.endpoint}"}}]', **more}
+        config = {**keys, "aws:endpoints": f'[{{"ec2": "{ec2.endpoint}", "sts": "{ec2.endpoint}"}}]', **more}
         provider.configure(ConfigureRequest(Config(config, "shop")))
         return provider
 
@@ -192,7 +192,7 @@ def test_a_change_is_served_once_whatever_else_differs(
     # Without a check before it, as where a replacement of what the fleet depends on deletes first.
     diff = provider.diff(ID, state, other)
     assert (diff.changes, diff.replaces) == (True, [])
-    assert "change 42 was served with another description" in capsys.readouterr().err
+    assert "the same change was served with another description" in capsys.readouterr().err
     updated = outs_of(provider.update(ID, state, other))
     assert state["current"].items() <= updated["current"].items()
     assert updated["current"].keys() == set(joined)

@@ -13,6 +13,7 @@ from snapset.aws.records import Snapshot
 from snapset.sets import tags
 from snapset.sets.model import BOOT_DEVICES, SnapshotSet, group
 
+OWNER = "123456789012"
 WEB, DB = "i-0123456789abcdef0", "i-0fedcba9876543210"
 SET_IDS = [f"set-{number:017x}" for number in range(6)]
 
@@ -155,7 +156,11 @@ def test_a_set_is_in_the_same_order_however_it_came_about(devices: dict[int, str
             parts, set_id=SET_IDS[0], instance_id=WEB, devices={}.fromkeys(found.snapshot_ids, "")
         ).with_devices_of(volumes),
         SnapshotSet.recorded(
-            random.sample(found.records(), len(parts)), set_id=SET_IDS[0], instance_id=WEB, count=len(parts)
+            random.sample(found.records(), len(parts)),
+            set_id=SET_IDS[0],
+            instance_id=WEB,
+            count=len(parts),
+            owner_id=OWNER,
         ),
         found.as_seen(parts),
     ]
@@ -175,11 +180,12 @@ def test_what_is_recorded_is_read_back(devices: dict[int, str], state: str) -> N
     taken = SnapshotSet.of(parts, set_id=SET_IDS[0], instance_id=WEB, count=len(parts))
     # As Pulumi's state has them: every number is a float.
     records: Any = [{**record, "size_gib": float(record["size_gib"])} for record in taken.records()]
-    read = SnapshotSet.recorded(records, set_id=SET_IDS[0], instance_id=WEB, count=len(parts))
+    read = SnapshotSet.recorded(records, set_id=SET_IDS[0], instance_id=WEB, count=len(parts), owner_id=OWNER)
     assert read.records() == taken.records()
     assert [type(record["size_gib"]) for record in read.records()] == [int] * len(parts)
     assert (read.snapshot_ids, read.devices, read.count) == (taken.snapshot_ids, taken.devices, len(parts))
     assert (read.state, read.start_time, read.volume_ids) == (taken.state, taken.start_time, taken.volume_ids)
+    assert read.owner_id == OWNER
 
 
 def test_a_record_has_what_is_known_of_each_snapshot() -> None:

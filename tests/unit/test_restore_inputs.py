@@ -7,18 +7,9 @@ from typing import Any
 
 import pytest
 from snapset.aws.records import Snapshot
-from snapset.errors import InputError
-from snapset.restore.inputs import (
-    FINISHED,
-    OWN_KEYS,
-    RestoreInputs,
-    Source,
-    check_inputs,
-    client_token,
-    parse,
-)
+from snapset.restore.inputs import RestoreInputs, Source, check_inputs, client_token
 from snapset.sets import tags
-from snapset.sets.volume_tag import VolumeAttributes
+from snapset.sets.volume_tag import VOLUME_TYPES, VolumeAttributes
 
 SET = "set-0123456789abcdef0"
 INSTANCE = "i-0123456789abcdef0"
@@ -29,37 +20,44 @@ ZONES = {
     "eu-west-2": ["eu-west-2-wl2-man-wlz-1"],
     "eu-west-12": ["eu-west-12a"],
 }
-
-VALID: dict[str, list[Any]] = {
-    "volume_type": ["gp3", "gp2", "st1", "sc1", "standard"],
-    "tags": [{}, {"app": "shop"}, {f"k{number}": "" for number in range(tags.MAX_USER_TAGS)}],
-    "region": ["us-east-1"],
-}
-
-# The property, a value that it can't have, and what is said of it.
-INVALID: list[tuple[str, Any, str]] = [
-    ("set_id", "", "'' is not the id of a set (like set-0123456789abcdef0)"),
-    ("set_id", "set-0123456789abcdef", "'set-0123456789abcdef' is not the id of a set"),
-    ("set_id", "snap-0123456789abcdef0", "'snap-0123456789abcdef0' is not the id of a set"),
-    ("instance_id", "i-1", "'i-1' is not an instance id"),
-    ("availability_zone", "us-east-1", "'us-east-1' is not an Availability Zone (like us-east-1a)"),
-    ("availability_zone", "use1-az1", "'use1-az1' is not an Availability Zone"),
-    ("availability_zone", "US-EAST-1A", "'US-EAST-1A' is not an Availability Zone"),
-    ("availability_zone", "us-east-1-wl1-bos-wlz", "is not an Availability Zone"),
-    ("volume_type", "gp4", "'gp4' is not one of gp3, gp2, io2, io1, st1, sc1, standard"),
-    (
-        "tags",
-        {f"k{number}": "" for number in range(26)},
-        "26 tags are too many: a volume has room for 50, and snapset keeps 25 for itself; give at most 25",
-    ),
-    ("tags", {"snapset:x": "y"}, "tag key 'snapset:x'"),
-    ("tags", ["app=shop"], "is not a map of tags"),
-    ("region", "here", "'here' is not a Region"),
-    ("volume_initialization_rate", 99, "99 is not a rate of 100 to 300 MiB/s"),
+VALID: list[dict[str, Any]] = [
+    *({"region": region, "availability_zone": zone} for region, zones in ZONES.items() for zone in zones),
+    *({"volume_type": kind} for kind in VOLUME_TYPES),
+    {"volume_type": "gp3", "iops": 3000, "throughput": 125},
+    {"volume_type": "gp3", "iops": 80_000, "throughput": 2000},
+    {"volume_type": "io1", "iops": 100},
+    {"volume_type": "io2", "iops": 256_000},
+    # What type each volume was is looked up later.
+    {"iops": 5, "throughput": 5},
+    {"tags": {f"k{number}": "" for number in range(tags.MAX_USER_TAGS)}},
 ]
 
-# The kind of the volumes, the property that is blamed, and what is said of it.
-UNFIT: list[tuple[dict[str, Any], str, str]] = [
+# What is given, the property that is blamed, and what is said of it.
+INVALID: list[tuple[dict[str, Any], str, str]] = [
+    ({"instance_id": "i-1"}, "instance_id", "'i-1' is not an instance id"),
+    (
+        {"availability_zone": "us-east-1"},
+        "availability_zone",
+        "'us-east-1' is not an Availability Zone (like us-east-1a)",
+    ),
+    ({"availability_zone": "use1-az1"}, "availability_zone", "'use1-az1' is not an Availability Zone"),
+    ({"availability_zone": "US-EAST-1A"}, "availability_zone", "'US-EAST-1A' is not an Availability Zone"),
+    ({"availability_zone": "us-east-1-wl1-bos-wlz"}, "availability_zone", "'us-east-1-wl1-bos-wlz' is not"),
+    (
+        {"availability_zone": None},
+        "availability_zone",
+        "neither is given: give the instance to attach the volumes to",
+    ),
+    ({"instance_id": INSTANCE, "availability_zone": "us-east-1a"}, "availability_zone", "both are given: give the"),
+    ({"region": "us-west-2"}, "availability_zone", "us-east-1a is not in us-west-2, where the set is; "),
+    ({"volume_type": "gp4"}, "volume_type", "'gp4' is not one of gp3, gp2, io2, io1, st1, sc1, standard"),
+    (
+        {"tags": {f"k{number}": "" for number in range(26)}},
+        "tags",
+        "26 tags are too many: a volume has room for 50, and snapset keeps 25 for itself; give at most 25",
+    ),
+    ({"tags": {"snapset:x": "y"}}, "tags", "tag key 'snapset:x'"),
+    ({"volume_initialization_rate": 99}, "volume_initialization_rate", "99 is not a rate of 100 to 300 MiB/s"),
     ({"volume_type": "io1", "iops": 64_001}, "iops", "64001 does not fit io1, which takes 100 to 64000"),
     ({"volume_type": "gp3", "iops": 2999}, "iops", "2999 does not fit gp3, which takes 3000 to 80000"),
     ({"volume_type": "gp3", "throughput": 124}, "throughput", "124 does not fit gp3, which takes 125 to 2000"),
@@ -67,25 +65,13 @@ UNFIT: list[tuple[dict[str, Any], str, str]] = [
     (
         {"volume_type": "st1", "iops": 500},
         "iops",
-        "st1 takes no IOPS; leave it out, or choose the type gp3 or io1 or io2",
+        "st1 takes no IOPS; leave it out, or choose the type gp3 or io1 or",
     ),
     (
         {"volume_type": "io2", "iops": 500, "throughput": 500},
         "throughput",
         "io2 takes no throughput; leave it out, or choose the type gp3",
     ),
-]
-FIT: list[dict[str, Any]] = [
-    {},
-    {"volume_type": "gp3"},
-    {"volume_type": "gp3", "iops": 3000, "throughput": 125},
-    {"volume_type": "gp3", "iops": 80_000, "throughput": 2000},
-    {"volume_type": "io1", "iops": 100},
-    {"volume_type": "io2", "iops": 256_000},
-    # Of what type each volume was is looked up later.
-    {"volume_type": "io2"},
-    {"iops": 5},
-    {"throughput": 5},
 ]
 
 SNAPSHOT = Snapshot(
@@ -108,79 +94,37 @@ def source(*, device: str = "/dev/sdf", was: VolumeAttributes | None = None) -> 
     return Source(snapshot=SNAPSHOT, device=device, was=was)
 
 
-def props(**given_inputs: Any) -> dict[str, Any]:
-    target = {} if given_inputs.keys() & {"instance_id", "availability_zone"} else {"availability_zone": "us-east-1a"}
-    return {"set_id": SET, "region": "us-east-1", **target, **given_inputs}
+def restore(**given: Any) -> RestoreInputs:
+    """A restore in a zone, unless an instance is given."""
+    zone = None if "instance_id" in given else "us-east-1a"
+    return RestoreInputs(
+        **{"set_id": SET, "scope": "snapset restore", "region": "us-east-1", "availability_zone": zone, **given}
+    )
 
 
-def parsed(**given_inputs: Any) -> RestoreInputs:
-    return parse({"scope": "org/shop/prod/web", **props(**given_inputs)})
+@pytest.mark.parametrize("given", VALID)
+def test_a_valid_input_has_no_problem(given: dict[str, Any]) -> None:
+    assert check_inputs(restore(**given)) == []
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in VALID.items() for value in values])
-def test_a_valid_input_has_no_problem(name: str, value: Any) -> None:
-    assert check_inputs(props(**{name: value})) == []
-
-
-@pytest.mark.parametrize(("region", "zone"), [(region, zone) for region, zones in ZONES.items() for zone in zones])
-def test_availability_local_and_wavelength_zones_are_accepted(region: str, zone: str) -> None:
-    assert check_inputs(props(region=region, availability_zone=zone)) == []
-
-
-@pytest.mark.parametrize(("name", "value", "said"), INVALID)
-def test_an_invalid_input_is_the_one_problem_and_is_quoted(name: str, value: Any, said: str) -> None:
-    [problem] = check_inputs(props(**{name: value}))
-    assert problem.property == name
-    assert said in problem.reason
+@pytest.mark.parametrize(("given", "blamed", "said"), INVALID)
+def test_an_invalid_input_is_the_one_problem_and_is_quoted(given: dict[str, Any], blamed: str, said: str) -> None:
+    [problem] = check_inputs(restore(**given))
+    assert problem.property == blamed
+    assert problem.reason.startswith(said)
     assert "\n" not in problem.reason
-    with pytest.raises(InputError) as caught:
-        parsed(**{name: value})
-    assert str(caught.value) == f"reading {name}: {problem.reason}."
-    with pytest.raises(InputError, match=r"^reading --as-given: "):
-        parse(props(**{name: value}), names={name: "--as-given"})
 
 
 def test_all_problems_are_found_at_once() -> None:
-    found = check_inputs(props(set_id="set-1", volume_type="gp4", tags={"aws:a": "b"}))
-    assert [problem.property for problem in found] == ["set_id", "volume_type", "tags"]
-
-
-def test_exactly_one_target_is_asked_for() -> None:
-    [problem] = check_inputs({"set_id": SET, "region": "us-east-1"})
-    assert problem.property == "availability_zone"
-    wanted = "give the instance to attach the volumes to, or the zone to make them in"
-    assert problem.reason == f"neither is given: {wanted}"
-    [problem] = check_inputs(props(instance_id=INSTANCE, availability_zone="us-east-1a"))
-    assert problem.reason == f"both are given: {wanted}"
-
-
-def test_a_zone_of_another_region_than_the_sets_is_refused() -> None:
-    [problem] = check_inputs(props(region="us-west-2", availability_zone="us-east-1a"))
-    assert problem.property == "availability_zone"
-    assert problem.reason.startswith("us-east-1a is not in us-west-2, where the set is; ")
-    # The command looks the Region up later.
-    assert check_inputs(props(region=None, availability_zone="us-east-1a")) == []
-
-
-@pytest.mark.parametrize(("kind", "blamed", "said"), UNFIT)
-def test_what_a_volume_type_does_not_take_is_said_with_what_it_takes(
-    kind: dict[str, Any], blamed: str, said: str
-) -> None:
-    [problem] = check_inputs(props(**kind))
-    assert problem.property == blamed
-    assert problem.reason.startswith(said)
-
-
-@pytest.mark.parametrize("kind", FIT)
-def test_what_a_volume_type_takes_is_no_problem(kind: dict[str, Any]) -> None:
-    assert check_inputs(props(**kind)) == []
+    found = check_inputs(restore(instance_id="i-1", volume_type="gp4", tags={"aws:a": "b"}))
+    assert [problem.property for problem in found] == ["instance_id", "volume_type", "tags"]
 
 
 def test_the_token_names_the_restore_and_not_what_a_failed_one_is_corrected_with() -> None:
-    inputs = parsed(instance_id=INSTANCE, volume_type="gp3", iops=3500)
+    inputs = restore(instance_id=INSTANCE, volume_type="gp3", iops=3500)
     others: list[dict[str, Any]] = [
         {"set_id": "set-0fedcba9876543210"},
-        {"scope": "org/shop/test/web"},
+        {"scope": "rollback rb-0123456789abcdef0"},
         {"region": "us-west-2"},
         {"instance_id": "i-0fedcba9876543210"},
         {"volume_type": "gp2"},
@@ -196,32 +140,23 @@ def test_the_token_names_the_restore_and_not_what_a_failed_one_is_corrected_with
 
 
 def test_a_volume_has_the_snapshots_tags_the_users_and_snapsets_own() -> None:
-    inputs = parsed(tags={"app": "shop", "team": "ops"})
+    inputs = restore(tags={"app": "shop", "team": "ops"})
     assert inputs.tags_of(source(was=WAS)) == {
         "app": "shop",
         "Name": "db",
         "team": "ops",
         "snapset:restored-from": SET,
-        "snapset:restored-for": "org/shop/prod/web",
+        "snapset:restored-for": "snapset restore",
         "snapset:restored-by": inputs.token,
         "snapset:restored-snapshot": SNAPSHOT.snapshot_id,
         "snapset:restored-device": "/dev/sdf",
     }
     assert inputs.tags_of(source())["Name"] == "data"
     assert "snapset:restored-device" not in inputs.tags_of(source(device=""))
-    assert len(OWN_KEYS) == 6
-    assert set(OWN_KEYS) - {FINISHED} == {key for key in inputs.tags_of(source()) if key.startswith(tags.PREFIX)}
-
-
-def test_a_long_scope_is_cut_to_what_a_tag_takes_and_stays_apart_from_others() -> None:
-    assert parsed(scope="s" * 256).restored_for == "s" * 256
-    one, other = (parsed(scope="s" * 300 + end).restored_for for end in "ab")
-    assert len(one) == len(other) == 256
-    assert one != other
 
 
 def test_the_request_has_what_is_given_and_nothing_else() -> None:
-    inputs = parsed()
+    inputs = restore()
     wanted = [{"Key": key, "Value": value} for key, value in inputs.tags_of(source()).items()]
     plain = {
         "SnapshotId": SNAPSHOT.snapshot_id,
@@ -229,9 +164,9 @@ def test_the_request_has_what_is_given_and_nothing_else() -> None:
         "TagSpecifications": [{"ResourceType": "volume", "Tags": wanted}],
     }
     assert inputs.request(source(), zone="us-east-1b") == plain
-    kind = {"volume_type": "gp3", "iops": 3500, "throughput": 250, "encrypted": True, "kms_key_id": "alias/backup"}
-    more = {**kind, "volume_initialization_rate": 200}
-    request = parsed(**more).request(source(), zone="us-east-1b", outpost_arn="arn")
+    kind = {"volume_type": "gp3", "iops": 3500, "throughput": 250, "volume_initialization_rate": 200}
+    # A key implies encryption.
+    request = restore(**kind, kms_key_id="alias/backup").request(source(), zone="us-east-1b", outpost_arn="arn")
     assert {name: value for name, value in request.items() if name not in plain} == {
         "VolumeType": "gp3",
         "Iops": 3500,
@@ -254,10 +189,10 @@ WHAT_WAS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("given", "sent"), WHAT_WAS)
 def test_a_volume_is_as_it_was_where_the_inputs_do_not_say_else(given: dict[str, Any], sent: dict[str, Any]) -> None:
-    request = parsed(**given).request(source(was=WAS), zone="us-east-1b")
+    request = restore(**given).request(source(was=WAS), zone="us-east-1b")
     always = {"SnapshotId", "AvailabilityZone", "TagSpecifications"}
     assert {name: value for name, value in request.items() if name not in always} == sent
-    assert parsed(**given).find_kind_problem(source(was=WAS)) is None
+    assert restore(**given).find_kind_problem(source(was=WAS)) is None
 
 
 MISFITS: list[tuple[dict[str, Any], VolumeAttributes | None, str]] = [
@@ -273,18 +208,13 @@ MISFITS: list[tuple[dict[str, Any], VolumeAttributes | None, str]] = [
 def test_what_does_not_fit_a_volume_as_it_was_is_found_before_anything_is_made(
     given: dict[str, Any], was: VolumeAttributes | None, said: str
 ) -> None:
-    problem = parsed(**given).find_kind_problem(source(was=was))
+    problem = restore(**given).find_kind_problem(source(was=was))
     assert problem
     assert problem.reason.startswith(said)
 
 
-def test_a_key_implies_encryption() -> None:
-    request = parsed(kms_key_id="alias/backup").request(source(device=""), zone="us-east-1a")
-    assert (request["Encrypted"], request["KmsKeyId"]) == (True, "alias/backup")
-
-
 def test_a_client_token_is_the_same_for_the_same_request_only() -> None:
-    inputs = parsed(tags={"a": "1", "b": "2"})
+    inputs = restore(tags={"a": "1", "b": "2"})
 
     def token(inputs: RestoreInputs = inputs, *, device: str = "/dev/sdf", salt: str = "1.0") -> str:
         return client_token(inputs.request(source(device=device), zone="us-east-1a"), salt=salt)

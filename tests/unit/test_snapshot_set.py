@@ -42,7 +42,7 @@ def configure(no_account: None, ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatc
 
     def make(**more: str) -> SnapshotSetProvider:
         provider = SnapshotSetProvider()
-        config = {**keys, "aws:endpoints": f'[{{"ec2": "{ec2.endpoint}"}}]', **more}
+        config = {**keys, "aws:endpoints": f'[{{"ec2": "{ec2.endpoint}", "sts": "{ec2.endpoint}"}}]', **more}
         provider.configure(ConfigureRequest(Config(config, "shop")))
         return provider
 
@@ -218,7 +218,7 @@ def test_a_change_is_served_once_whatever_else_differs(
     state = outs_of(provider.create({**props, "change_id": "42"}))
     same = provider.diff(state["set_id"], state, {**props, "change_id": "42", "description": "another"})
     assert (same.changes, same.replaces) == (False, [])
-    assert f"{state['set_id']} stays as it is" in capsys.readouterr().err
+    assert f"{state['set_id']} was taken for the same change, with another description" in capsys.readouterr().err
     other = provider.diff(state["set_id"], state, {**props, "change_id": "43"})
     assert other.replaces == ["change_id"]
     none = provider.diff(state["set_id"], state, props)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from snapset import errors
-from snapset.text import clean, redact
+from snapset.text import clean
 
 INVALID_INSTANCE_NOT_FOUND = "InvalidInstanceID.NotFound"
 INVALID_SNAPSHOT_IN_USE = "InvalidSnapshot.InUse"
@@ -126,6 +126,10 @@ def _from_failure(error: Exception, doing: str) -> errors.SnapsetError:
         return errors.InputError(f"{doing}: no AWS credentials were found. {advice}.")
     if isinstance(error, botocore.NoRegionError):
         return no_region(doing)
+    if isinstance(error, botocore.HTTPClientError) and isinstance(error.kwargs.get("error"), ValueError):
+        # Of a header: its text is that of the credentials.
+        advice = "Look for a line end or a space in the AWS credentials, as a file or a secret store may add it"
+        return errors.InputError(f"{doing}: the call was not sent, as a header of it would be invalid. {advice}.")
     fallback: tuple[type[errors.SnapsetError], str] = (errors.InputError, "")
     kind, advice = next((line[1:] for line in table if isinstance(error, line[0])), fallback)
     cause = f"no answer: {_one_line(error)}" if issubclass(kind, errors.NoAnswerError) else _one_line(error)
@@ -176,4 +180,4 @@ def _sentence(text: str) -> str:
 
 def _one_line(error: Exception) -> str:
     # An answer that can't be parsed is quoted whole.
-    return textwrap.shorten(clean(redact(str(error))), _LONGEST_CAUSE, placeholder=" …").rstrip(".")
+    return textwrap.shorten(clean(str(error)), _LONGEST_CAUSE, placeholder=" …").rstrip(".")

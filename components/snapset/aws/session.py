@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from functools import lru_cache
+from contextlib import suppress
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 from snapset import errors
@@ -22,6 +23,7 @@ from snapset.aws.api_model import make_loader
 from snapset.aws.errors import calling_aws, encoded_message_of, no_region
 from snapset.aws.settings import AwsSettings, Role
 from snapset.durations import read_seconds
+from snapset.text import clean, hide_credentials
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -72,6 +74,27 @@ def find_caller(settings: AwsSettings) -> str:
     return str(caller["Arn"])
 
 
+def refuse_other_account(settings: AwsSettings, owner_id: str, *, doing: str) -> None:
+    """Refuse to take what was not found for gone unless the credentials are of the account that owns it.
+
+    Args:
+        settings: whose credentials it was looked for with.
+        owner_id: the account; empty if it is not known.
+        doing: gerund and id, for the message.
+
+    Raises:
+        NotFoundError: it may exist in another account.
+        SnapsetError: whose credentials these are could not be seen.
+    """
+    account = find_caller(settings).split(":")[4]
+    if account != owner_id:
+        owner = f"account {owner_id}" if owner_id else "an account that is not known"
+        raise errors.NotFoundError(
+            f"{doing}: it was not found, but it is of {owner}, and the credentials are of {account}. "
+            "So it may exist: use credentials of its account."
+        )
+
+
 @lru_cache(maxsize=32)
 def _check_account(settings: AwsSettings) -> None:
     """Refuse an account that the stack's settings do not allow.
@@ -120,13 +143,23 @@ def _make_client(settings: AwsSettings, service: str, *, endpoint_url: str | Non
     verify = False if settings.insecure else settings.ca_bundle
 
     def make() -> Any:
-        return _session(settings).client(service, endpoint_url=endpoint_url, config=config, verify=verify, **place)
+        session = _session(settings)
+        client = session.client(service, endpoint_url=endpoint_url, config=config, verify=verify, **place)
+        client.meta.events.register("before-sign", partial(_hide_credentials, session.get_credentials()))
+        return client
 
     with _lock:
         client = _in_time(make)
     client.meta.events.register("after-call", _refuse_stranger)
     client.meta.events.register("after-call", _set_clock)
     return _with_calls_shown(client)
+
+
+def _hide_credentials(credentials: Any, **_: Any) -> None:
+    """Let no message show what a call is signed with, wherever it came from; it may be renewed at any call."""
+    if credentials:
+        signed_with = credentials.get_frozen_credentials()
+        hide_credentials(signed_with.secret_key, signed_with.token)
 
 
 def _in_time(make: Callable[[], Any]) -> Any:
@@ -284,7 +317,7 @@ def _show_answer(*, parsed: Mapping[str, Any], context: Mapping[str, Any], **_: 
     _show_call(context, f"{outcome}, request {about.get('RequestId')}")
     if encoded := encoded_message_of(parsed.get("Error", {}).get("Message")):
         command = f"aws sts decode-authorization-message --encoded-message {encoded}"
-        sys.stderr.write(f"aws: to see why: {command}\n")
+        _show(f"to see why: {command}")
 
 
 def _show_failure(*, exception: Exception, context: Mapping[str, Any], **_: Any) -> None:
@@ -293,5 +326,11 @@ def _show_failure(*, exception: Exception, context: Mapping[str, Any], **_: Any)
 
 def _show_call(context: Mapping[str, Any], outcome: str) -> None:
     action, began = context[_CALL]
-    sys.stderr.write(f"aws: {action}: {outcome}, {time.monotonic() - began:.3f} s\n")
-    sys.stderr.flush()
+    _show(f"{action}: {outcome}, {time.monotonic() - began:.3f} s")
+
+
+def _show(text: str) -> None:
+    # Nobody may be reading any more.
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"aws: {clean(text)}\n")
+        sys.stderr.flush()

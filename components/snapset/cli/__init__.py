@@ -1,4 +1,4 @@
-"""The `snapset` command: one file a command. Each imports what it needs when it runs, so that `--help` is quick."""
+"""The `snapset` command: one file a command. Only a run imports boto3 or Pulumi, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from snapset.cli import (
     unlock,
     wait,
 )
+from snapset.cli.context import INTERRUPTED
+from snapset.cli.output import print_error, print_json_error
 from snapset.end import collect_rarely, end_now, heed_signals
 
 _EMPTY_OPTION = re.compile(r"--[a-z-]+=")
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 def _open_streams() -> None:
-    """Let output never be a reason to fail: neither a closed stream, nor a text that the locale can't encode."""
+    """Make sure that output never fails: neither on a closed stream, nor on text that the locale can't encode."""
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -102,8 +104,6 @@ def _snapset(
 
 
 def _run() -> int:
-    from snapset.cli.context import INTERRUPTED
-
     debug = bool(os.environ.get("SNAPSET_DEBUG"))
     try:
         _refuse_arguments(sys.argv[1:])
@@ -121,9 +121,8 @@ def _run() -> int:
             raise
         return _fail(type(error).__name__, str(error), error.exit_code)
     except Exception as error:
-        if message := getattr(error, "format_message", None):
-            # Typer's, for wrong usage; without arguments, it is the help.
-            return _show_usage(error, message()) if sys.argv[1:] else _show_help(error)
+        if hasattr(error, "format_message"):
+            return _show_usage(error)
         if debug:
             raise
         return _fail(type(error).__name__, f"{type(error).__name__}: {error}. Set SNAPSET_DEBUG=1 to see where.", 1)
@@ -135,8 +134,10 @@ def _refuse_arguments(arguments: Sequence[str]) -> None:
     Raises:
         InputError: an argument is empty, or is not UTF-8.
     """
-    if any(not argument.isascii() and not _is_utf8(argument) for argument in arguments):
-        raise errors.InputError("reading the arguments: one is not valid UTF-8. Write it in UTF-8.")
+    try:
+        "".join(arguments).encode()
+    except UnicodeEncodeError:
+        raise errors.InputError("reading the arguments: one is not valid UTF-8. Write it in UTF-8.") from None
     for before, argument in zip(["", *arguments], arguments, strict=False):
         if not argument or _EMPTY_OPTION.fullmatch(argument):
             what = argument.rstrip("=") or (before if before.startswith("-") else "an argument")
@@ -145,30 +146,20 @@ def _refuse_arguments(arguments: Sequence[str]) -> None:
             )
 
 
-def _show_usage(error: Any, message: str) -> int:
+def _show_usage(error: Any) -> int:
+    """Show Typer's error about wrong usage; without arguments, it is the help."""
+    if not sys.argv[1:]:
+        error.show()
+        return 2
     command = error.ctx.command_path if error.ctx else "snapset"
-    return _fail("UsageError", f"reading the arguments: {message.rstrip('.')}. See {command} --help.", 2)
-
-
-def _show_help(error: Any) -> int:
-    error.show()
-    return 2
+    message = error.format_message().rstrip(".")
+    return _fail("UsageError", f"reading the arguments: {message}. See {command} --help.", 2)
 
 
 def _fail(kind: str, message: str, code: int) -> int:
-    from snapset.cli.output import print_error, print_json_error
-
     print_error(message)
     if "--json" in sys.argv:
-        # It may be what failed, as where a disk is full.
+        # Stdout may be what failed: the disk may be full.
         with suppress(OSError):
             print_json_error(kind, message)
     return code
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapset import errors, rules
-from snapset.cli.context import INTERRUPTED
+from snapset.cli.context import INTERRUPTED, connect_to, find_matching, find_region_of, one_document
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, Timeout, check, parse_filters, parse_tags
+from snapset.cli.output import print_error, print_planned, print_sets, progress
+from snapset.durations import parse_duration
 
 if TYPE_CHECKING:
     from snapset.pipeline.backup import Backup
@@ -89,8 +91,6 @@ def backup(
 
     Example: snapset backup i-0123456789abcdef0 --change-id "$GIT_SHA" --json
     """
-    from snapset.cli.context import find_region_of, one_document
-    from snapset.durations import parse_duration
     from snapset.sets.inputs import OPTIONS, check_inputs
 
     document: dict[str, Any] = {"sets": []}
@@ -106,11 +106,11 @@ def backup(
             "outpost_arn": outpost_arn,
             "location": location.value if location else None,
         }
-        _check_instances(instances or [], has_filter=bool(filter_))
-        some_instance = (instances or ["i-0123456789abcdef0"])[0]
+        named = instances or []
+        _check_instances(named, has_filter=bool(filter_))
+        some_instance = (named or ["i-0123456789abcdef0"])[0]
         rules.refuse(check_inputs({**inputs, "instance_id": some_instance, "change_id": change_id}), names=OPTIONS)
-        if stack is not None:
-            check("--stack", stack, rules.stack)
+        check("--stack", stack, rules.stack)
         seconds = parse_duration(timeout, name="--timeout")
         lock_seconds = parse_duration(lock_timeout, name="--lock-timeout")
         within = parse_duration(served_within, name="--served-within", bare_seconds=False)
@@ -120,7 +120,7 @@ def backup(
         from snapset.pipeline.request import BackupRequest, new_change_id
 
         request = BackupRequest(
-            instance_ids=tuple(_find_instances(instances or [], filters, region=region, profile=profile)),
+            instance_ids=tuple(_find_instances(named, filters, region=region, profile=profile)),
             region=region,
             change_id=change_id or new_change_id(),
             inputs=inputs,
@@ -138,19 +138,16 @@ def backup(
 
 
 def _preview(request: BackupRequest, document: dict[str, Any], *, as_json: bool) -> None:
-    from snapset.cli.output import print_planned, progress
     from snapset.pipeline.preview import preview
 
     with progress("describing the instances") as say:
-        found = preview(request, say=say)
-    document["planned"] = found.planned
+        document["planned"], failures = preview(request, say=say)
     if not as_json:
-        print_planned(found.planned)
-    _raise_first(request, document, found.failures)
+        print_planned(document["planned"])
+    _raise_first(request, document, failures)
 
 
 def _back_up(request: BackupRequest, document: dict[str, Any], *, as_json: bool) -> None:
-    from snapset.cli.output import print_error, print_sets, progress
     from snapset.pipeline.look import start_looking
 
     with progress("looking for what the change has already") as say:
@@ -162,8 +159,7 @@ def _back_up(request: BackupRequest, document: dict[str, Any], *, as_json: bool)
         try:
             interrupted = _run_to_the_end(run)
         finally:
-            sets = run.sets
-            document["sets"] = [sets[key] for key in request.instance_ids if key in sets]
+            document["sets"] = run.sets
     if not as_json:
         print_sets(document["sets"])
     if interrupted:
@@ -176,19 +172,15 @@ def _back_up(request: BackupRequest, document: dict[str, Any], *, as_json: bool)
 
 def _interrupted(request: BackupRequest, set_ids: Sequence[str]) -> str:
     again = f"Run it again with --change-id {request.change_id}"
-    if set_ids:
-        return (
-            f"interrupted: recorded: {', '.join(set_ids)}; AWS goes on with the snapshots. {again} to wait for them."
-        )
-    return f"interrupted: no set was recorded. {again}: if AWS took one meanwhile, it is adopted."
+    if not set_ids:
+        return f"interrupted: no set was recorded. {again}: if AWS took one meanwhile, it is adopted."
+    return f"interrupted: recorded: {', '.join(set_ids)}; AWS goes on with the snapshots. {again} to wait for them."
 
 
 def _raise_first(
     request: BackupRequest, document: dict[str, Any], failures: Mapping[str, errors.SnapsetError]
 ) -> None:
     """Raise the first failure, after a line for each of the others."""
-    from snapset.cli.output import print_error
-
     in_order = {key: failures[key] for key in request.instance_ids if key in failures}
     if not in_order:
         return
@@ -220,35 +212,16 @@ def _find_instances(
     if not filters:
         return list(named)
 
-    from snapset.cli.context import connect_to
-    from snapset.cli.output import progress
-
     with progress("looking for instances") as say:
-        found = connect_to(region, profile, say=say).find_instances(filters)
-    if not found:
-        shown = " ".join(f"{name}={','.join(values)}" for name, values in filters.items())
-        raise errors.NotFoundError(
-            f"looking for instances in {region}: none that is running or stopped matches {shown}. "
-            "Check the filter, the Region and the account."
-        )
+        found = find_matching(connect_to(region, profile, say=say), filters)
     return list(dict.fromkeys([*named, *found]))
 
 
 def _run_to_the_end(run: Backup) -> bool:
-    """Run in a thread, so that a signal reaches the engine in order; return whether there was one.
+    """Run in a thread, so that the engine ends in order at the first signal, and return whether there was one."""
+    from snapset.pipeline.look import start_thread
 
-    However many signals come, the first ends the run, and the others change nothing.
-    """
-    failures: list[BaseException] = []
-    ended, interrupted = threading.Event(), threading.Event()
-
-    def work() -> None:
-        try:
-            run.run()
-        except BaseException as error:  # raised again below
-            failures.append(error)
-        finally:
-            ended.set()
+    interrupted = threading.Event()
 
     def interrupt(*_: object) -> None:
         interrupted.set()
@@ -257,11 +230,10 @@ def _run_to_the_end(run: Backup) -> bool:
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
-    threading.Thread(target=work, daemon=True).start()
-    ended.wait()
+    failure = start_thread(run.run).exception()
     if interrupted.is_set():
         return True
-    for failure in failures:
-        if not isinstance(failure, errors.SnapsetError) or not run.failures:
-            raise failure
+    # A failure of an instance is among `run.failures`.
+    if failure and not (isinstance(failure, errors.SnapsetError) and run.failures):
+        raise failure
     return False

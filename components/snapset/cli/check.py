@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from snapset import errors
+from snapset.cli.context import connect_to, find_matching, one_document
 from snapset.cli.options import Filters, Instances, Json, Profile, Region, parse_filters, parse_instances
+from snapset.cli.output import print_check, print_error, progress
+from snapset.durations import parse_duration
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
@@ -36,9 +38,6 @@ def check(
 
     Example: snapset check --filter tag:app=web --max-age 24h
     """
-    from snapset.cli.context import connect_to, one_document
-    from snapset.cli.output import print_check, print_error, progress
-    from snapset.durations import parse_duration
     from snapset.sets.find import find_sets
     from snapset.sets.freshness import check_sets
 
@@ -63,20 +62,10 @@ def check(
 
 
 def _find_instances(ec2: Ec2, named: list[str], filters: dict[str, list[str]]) -> list[str]:
-    """Return the instances that are named, or match; all if none is named and there is no filter.
-
-    Raises:
-        NotFoundError: none matches; else nobody would notice that a filter is wrong.
-    """
-    if named and not filters:
-        return list(dict.fromkeys(named))
-    found = ec2.find_instances(filters)
-    if not found and not named:
-        raise errors.NotFoundError(
-            f"looking for instances in {ec2.settings.region}: none that is running or stopped matches. "
-            "Check the filter, the Region and the account."
-        )
-    return list(dict.fromkeys([*named, *found]))
+    """Return the instances that are named, or match; all if none is named and there is no filter."""
+    if not named:
+        return find_matching(ec2, filters)
+    return list(dict.fromkeys([*named, *(ec2.find_instances(filters) if filters else [])]))
 
 
 def _names(late: list[CheckRecord]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from snapset import rules
+from snapset import errors, rules
 from snapset.cli.options import check
 from snapset.cli.output import print_error, print_json
 from snapset.retry import Say, silent
@@ -22,12 +22,7 @@ INTERRUPTED = 130
 
 @contextmanager
 def one_document(document: dict[str, Any], *, as_json: bool) -> Iterator[None]:
-    """Print the document of a `--json` run however the block ends, with the error if it fails.
-
-    Args:
-        document: what is known so far.
-        as_json: whether to print it.
-    """
+    """Print the document of a `--json` run however the block ends, with the error if it fails."""
     try:
         yield
     except KeyboardInterrupt:
@@ -52,18 +47,27 @@ def find_region_of(region: str | None, profile: str | None) -> str:
     from snapset.aws.session import find_region
     from snapset.aws.settings import AwsSettings
 
-    if region is not None:
-        check("--region", region, rules.region)
+    check("--region", region, rules.region)
     return find_region(AwsSettings(region=region, profile=profile))
+
+
+def find_matching(ec2: Ec2, filters: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the instances, running or stopped, that match the filters.
+
+    Raises:
+        NotFoundError: there is none, so that a wrong filter is noticed.
+    """
+    if found := ec2.find_instances(filters):
+        return found
+    shown = "".join(f" {name}={','.join(values)}" for name, values in filters.items())
+    raise errors.NotFoundError(
+        f"looking for instances in {ec2.settings.region}: none that is running or stopped matches{shown}. "
+        "Check the filter, the Region and the account."
+    )
 
 
 def connect_to(region: str | None, profile: str | None, *, say: Say = silent) -> Ec2:
     """Return the EC2 of this Region, or of the one that the profile or the environment names.
-
-    Args:
-        region: the value of `--region`.
-        profile: the value of `--profile`.
-        say: shows one line to the user.
 
     Raises:
         InputError: the Region is not valid, or there is none; or a limit in the environment is not valid.

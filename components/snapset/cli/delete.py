@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapset import errors
+from snapset.cli.context import connect_to, one_document
+from snapset.cli.deleting import ask, carry_out, raise_failed, records_of
 from snapset.cli.options import Json, Profile, Region, check_set_id
+from snapset.cli.output import print_line, progress
+from snapset.sets.tags import SET
 
 if TYPE_CHECKING:
     from snapset.aws.ec2 import Ec2
@@ -35,18 +39,15 @@ def delete(
 
     Example: snapset delete $(snapset list --change-id "$GIT_SHA" --ids)
     """
-    from snapset.cli.context import connect_to, one_document
-    from snapset.cli.deleting import carry_out, raise_failed, records_of
-    from snapset.cli.output import print_line, progress
-
     document: dict[str, Any] = {"sets": []}
     with one_document(document, as_json=json_):
+        set_ids = list(dict.fromkeys(set_ids))
         for set_id in set_ids:
             check_set_id(set_id, name="SET")
         ec2 = connect_to(region, profile)
         with progress("looking for sets") as say:
-            found = _find(ec2.saying(say), list(dict.fromkeys(set_ids)))
-        for set_id in dict.fromkeys(set_ids):
+            found = _find(ec2.saying(say), set_ids)
+        for set_id in set_ids:
             if set_id not in found:
                 print_line(f"{set_id} is not there: no snapshot in {ec2.settings.region} belongs to it")
         records = records_of(ec2, found.values())
@@ -67,7 +68,6 @@ def delete(
 def _find(ec2: Ec2, set_ids: Sequence[str]) -> dict[str, SnapshotSet]:
     """Return those of the sets that exist, by id, in the given order."""
     from snapset.sets.find import find_sets_with
-    from snapset.sets.tags import SET
 
     found = {one.set_id: one for one in find_sets_with(ec2, SET, set_ids)}
     return {set_id: found[set_id] for set_id in set_ids if set_id in found}
@@ -75,8 +75,6 @@ def _find(ec2: Ec2, set_ids: Sequence[str]) -> dict[str, SnapshotSet]:
 
 def _ask(ec2: Ec2, found: Iterable[SnapshotSet], records: Mapping[str, Mapping[str, Any]]) -> None:
     """Ask about the sets that nothing is known to need."""
-    from snapset.cli.deleting import ask
-    from snapset.cli.output import progress
     from snapset.restore.rollback_plan import find_sets_in_use
     from snapset.sets.deletion import why_needed
 

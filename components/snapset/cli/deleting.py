@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def records_of(ec2: Ec2, chosen: Iterable[SnapshotSet]) -> dict[str, dict[str, Any]]:
-    """Return the sets as the JSON document has them before anything was tried, by id."""
+    """Return the sets as the JSON document has them before anything is deleted, by id."""
     region = str(ec2.settings.region)
     return {found.set_id: {**found.record(region=region), **_result_of(None)} for found in chosen}
 
@@ -34,28 +34,22 @@ def ask(records: Sequence[Mapping[str, Any]], *, doing: str) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise errors.InputError(f"{doing}: not a terminal, so I can't ask. Add --yes.")
     number = sum(len(record["snapshot_ids"]) for record in records)
-    what = f"{len(records)} set{'s'[: len(records) != 1]} with {number} snapshot{'s'[: number != 1]}"
-    if not typer.confirm(f"Delete {what} for good?", err=True):
+    sets = "1 set" if len(records) == 1 else f"{len(records)} sets"
+    snapshots = "1 snapshot" if number == 1 else f"{number} snapshots"
+    if not typer.confirm(f"Delete {sets} with {snapshots} for good?", err=True):
         raise errors.SnapsetError(f"{doing}: the answer was no. Nothing is deleted.")
 
 
 def carry_out(
-    ec2: Ec2,
-    delete: Callable[[Ec2], Iterator[Deleted]],
-    *,
-    records: Mapping[str, dict[str, Any]],
-    as_json: bool,
+    ec2: Ec2, delete: Callable[[Ec2], Iterator[Deleted]], *, records: Mapping[str, dict[str, Any]], as_json: bool
 ) -> dict[str, errors.SnapsetError]:
-    """Delete sets, and print what became of them and why snapshots were kept, also after a failure.
+    """Delete sets, print what became of them, also after a failure, and return why snapshots were kept, by id.
 
     Args:
         ec2: where.
         delete: deletes one set after the other.
-        records: the sets of the document, by id; what became of each is noted in them.
-        as_json: the table is left out.
-
-    Returns:
-        Why snapshots were kept, by id.
+        records: the sets of the document, by id; the results are written into them.
+        as_json: leave the table out.
 
     Raises:
         SnapsetError: the answer of AWS when it was asked for sets; nothing more is deleted.

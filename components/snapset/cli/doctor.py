@@ -6,9 +6,14 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from snapset import rules
+from snapset.cli.context import one_document
 from snapset.cli.options import Json, Profile, Region, check
+from snapset.cli.output import print_line
+from snapset.text import clean
 
 EXIT_CODES = "Exit codes: 0 all is well; 1 something is to be fixed; 2 bad usage or input."
 
@@ -28,21 +33,10 @@ def doctor(
 
     Example: snapset doctor --instance i-0123456789abcdef0
     """
-    from rich.console import Console
-    from rich.text import Text
-
-    from snapset.cli.context import one_document
-    from snapset.cli.output import print_line
-    from snapset.text import clean
-
     document: dict[str, Any] = {"findings": []}
     with one_document(document, as_json=json_):
-        for name, value, rule in (
-            ("--instance", instance, rules.instance_id),
-            ("--region", region, rules.region),
-        ):
-            if value is not None:
-                check(name, value, rule)
+        check("--instance", instance, rules.instance_id)
+        check("--region", region, rules.region)
 
         from snapset.aws.settings import AwsSettings
         from snapset.pipeline.doctor import examine

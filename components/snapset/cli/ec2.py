@@ -12,7 +12,6 @@ import typer
 from snapset import errors
 
 EXIT_CODES = "Exit codes: 0 ended by a signal; 1 it did not start; 2 bad usage or input, or the extra is missing."
-_ACTION = "ACTION"
 
 
 def ec2(
@@ -29,15 +28,15 @@ def ec2(
         float, typer.Option(metavar="N", min=0, help="How long DescribeSnapshots leaves a new snapshot out.")
     ] = 0.0,
     deny: Annotated[
-        list[str] | None, typer.Option(metavar=_ACTION, help="Refuse this call: DeleteSnapshot; repeatable.")
+        list[str] | None, typer.Option(metavar="ACTION", help="Refuse this call: DeleteSnapshot; repeatable.")
     ] = None,
     lose_answer: Annotated[
         list[str] | None,
-        typer.Option(metavar=_ACTION, help="Carry out the first such call, and close its connection; repeatable."),
+        typer.Option(metavar="ACTION", help="Carry out the first such call, and close its connection; repeatable."),
     ] = None,
     throttle: Annotated[
         list[str] | None,
-        typer.Option(metavar=_ACTION, help="Answer three such calls with RequestLimitExceeded; repeatable."),
+        typer.Option(metavar="ACTION", help="Answer three such calls with RequestLimitExceeded; repeatable."),
     ] = None,
 ) -> None:
     """Serve an EC2 on this machine until Ctrl-C, and print the lines to export.

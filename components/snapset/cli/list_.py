@@ -8,7 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from snapset import errors
+from snapset.cli.context import connect_to, one_document
 from snapset.cli.options import Instances, Json, Profile, Region, WithTags, parse_instances, parse_tags
+from snapset.cli.output import print_list, progress
+from snapset.sets.tags import fit
 
 EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad usage or input; 3 not permitted."
 
@@ -38,10 +41,7 @@ def list_(
 
     Example: snapset list --instance i-0123456789abcdef0 --state completed
     """
-    from snapset.cli.context import connect_to, one_document
-    from snapset.cli.output import print_list, progress
     from snapset.sets.find import find_sets
-    from snapset.sets.tags import fit
 
     document: dict[str, Any] = {"sets": []}
     with one_document(document, as_json=json_), progress("looking for sets") as say:

@@ -9,6 +9,7 @@ import typer
 
 from snapset import rules
 from snapset.errors import InputError
+from snapset.sets.tags import INSTANCE, SET_ID
 
 SetId = Annotated[str, typer.Argument(metavar="SET_ID", help="Id of the set, such as set-0123456789abcdef0.")]
 Instances = Annotated[
@@ -31,16 +32,14 @@ Profile = Annotated[str | None, typer.Option("--profile", help="AWS profile.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-def check(name: str, value: str, rule: rules.Rule) -> None:
-    """Raise an `InputError` if the option's value breaks the rule."""
-    if reason := rule(value):
+def check(name: str, value: str | None, rule: rules.Rule) -> None:
+    """Raise an `InputError` if the option was given and its value breaks the rule."""
+    if value is not None and (reason := rule(value)):
         raise InputError(f"reading {name}: {reason}.")
 
 
 def check_set_id(set_id: str, *, name: str = "SET_ID") -> None:
     """Raise an `InputError` if it is not the id of a set."""
-    from snapset.sets.tags import SET_ID
-
     check(name, set_id, rules.matches(SET_ID, "the id of a set", "set-0123456789abcdef0"))
 
 
@@ -83,7 +82,6 @@ def parse_instances(instance_ids: Sequence[str]) -> dict[str, Sequence[str]]:
         InputError: one is not an instance id, or there are more than AWS takes.
     """
     from snapset.aws.ec2 import FILTER_VALUES
-    from snapset.sets.tags import INSTANCE
 
     for instance_id in instance_ids:
         check("--instance", instance_id, rules.instance_id)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -30,13 +30,15 @@ _UNLIMITED = 1000
 _printed: list[Mapping[str, Any]] = []
 
 _STYLES = {"completed": "green", "pending": "yellow", "error": "red", "incomplete": "red"}
+_TITLES = {"snapshot_id": "snapshot", "volume_id": "volume", "device_name": "device", "size_gib": "GiB"}
+_TAKEN_BY = {"created": " by this run", "adopted": " by an earlier run", "unchanged": " by an earlier run"}
 
-# Of every JSON document. It is raised when a field goes, or changes its meaning.
+# The version of every JSON document: raised when a field goes, or changes its meaning.
 _VERSION = 1
 
 
 class _StderrConsole(Console):
-    """A console on stderr. If nobody reads it any more, it is silent: rich would end the thread that prints."""
+    """A console on stderr. On a broken pipe it falls silent: rich would end the thread that prints."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
@@ -47,26 +49,24 @@ def progress(first: str, *, keep_lines: bool = False) -> Iterator[Say]:
     """Show progress on stderr: one live line on a terminal, plain lines elsewhere.
 
     Args:
-        first: what is shown at first.
+        first: the live line at the start.
         keep_lines: on a terminal, too, leave each line in place.
     """
     console = _StderrConsole(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield lambda text: console.print(Text(clean(text)), soft_wrap=True)
-        return
-    with console.status(Text(first)) as status:
+    with console.status(Text(first)) if console.is_terminal else nullcontext() as status:
 
         def say(text: str) -> None:
-            if keep_lines:
-                console.print(Text(clean(text)), soft_wrap=True)
-            status.update(Text(clean(text)))
+            if keep_lines or not status:
+                _print_text(console, text)
+            if status:
+                status.update(Text(clean(text)))
 
         yield say
 
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print the one document of a `--json` run on stdout, its version first."""
-    # A runner of GitHub would obey it anywhere in a line.
+    # GitHub's runners obey a command anywhere in a line.
     text = json.dumps({"version": _VERSION, **document}, indent=2).replace("##[", r"##\u005b")
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
@@ -85,30 +85,19 @@ def print_sets(sets: Iterable[SetRecord]) -> None:
     for record in sets:
         more = [text for name in ("outcome", "change_id") if (text := str(record.get(name) or ""))]
         title = f"{record['set_id']} of {record['instance_id']}: {', '.join([record['state'], *more])}"
-        console.print(Text(clean(title), style="bold"), soft_wrap=True)
-        taken = f"taken {_clock_time(record['start_time'])} UTC, {_age(record['start_time'])} ago"
-        by = {"created": " by this run", "adopted": " by an earlier run", "unchanged": " by an earlier run"}
-        console.print(Text(taken + by.get(record.get("outcome", ""), "")), soft_wrap=True)
+        _print_text(console, title, style="bold")
+        start, by = record["start_time"], _TAKEN_BY.get(record.get("outcome", ""), "")
+        _print_text(console, f"taken {_clock_time(start)} UTC, {_age(start)} ago{by}")
         if missing := record.get("missing_volume_ids"):
-            console.print(Text(f"not in it, but attached now: {', '.join(missing)}"), soft_wrap=True)
+            _print_text(console, f"not in it, but attached now: {', '.join(missing)}")
         if surplus := record.get("surplus_set_ids"):
-            console.print(Text(f"taken for the same change, too: {', '.join(surplus)}"), soft_wrap=True)
+            _print_text(console, f"taken for the same change, too: {', '.join(surplus)}")
         if tags := _tags_in(record):
-            console.print(Text(f"tags: {tags}"), soft_wrap=True)
-        rows = [
-            (
-                snapshot["snapshot_id"],
-                snapshot["volume_id"],
-                snapshot["device_name"],
-                str(snapshot["size_gib"]),
-                snapshot["state"],
-            )
-            for snapshot in record["snapshots"]
-        ]
-        console.print(_table(("snapshot", "volume", "device", "GiB", "state"), rows))
+            _print_text(console, f"tags: {tags}")
+        _print_records(console, record["snapshots"], "snapshot_id", "volume_id", "device_name", "size_gib", "state")
         for snapshot in record["snapshots"]:
             if reason := snapshot.get("state_message"):
-                console.print(Text(clean(f"{snapshot['snapshot_id']}: {reason}")), soft_wrap=True)
+                _print_text(console, f"{snapshot['snapshot_id']}: {reason}")
 
 
 def print_planned(planned: Iterable[PlannedSet]) -> None:
@@ -116,11 +105,8 @@ def print_planned(planned: Iterable[PlannedSet]) -> None:
     console = _console()
     for one in planned:
         what = f"has {one['set_id']} already" if one["set_id"] else "would get a set of"
-        console.print(Text(f"{one['instance_id']} {what}", style="bold"), soft_wrap=True)
-        rows = [
-            (volume["volume_id"], volume["device_name"], str(volume["size_gib"] or "?")) for volume in one["volumes"]
-        ]
-        console.print(_table(("volume", "device", "GiB"), rows))
+        _print_text(console, f"{one['instance_id']} {what}", style="bold")
+        _print_records(console, one["volumes"], "volume_id", "device_name", "size_gib")
 
 
 def print_list(sets: Iterable[Mapping[str, Any]], *, last: str = "change_id", stderr: bool = False) -> None:
@@ -128,8 +114,8 @@ def print_list(sets: Iterable[Mapping[str, Any]], *, last: str = "change_id", st
     console = _console(stderr=stderr)
     is_wide = console.width >= _WIDE
     titles = ("set", "instance", *(("taken (UTC)",) if is_wide else ()), "age", "GiB", "state")
-    table = _table(titles, ())
-    # Where the terminal is narrow, this column gives way, and there is none for the tags.
+    table = _table(titles)
+    # A narrow terminal cuts this column, and has none for the tags.
     table.add_column(last.removesuffix("_id"), max_width=None if is_wide else 14)
     if is_wide:
         table.add_column("tags")
@@ -151,53 +137,32 @@ def print_volumes(set_id: str, instance_id: str | None, volumes: Sequence[Volume
     """Print the volumes of a restored set as a table that fits 80 columns."""
     console = _console()
     [zone] = {volume["availability_zone"] for volume in volumes}
-    where = f"attached to {instance_id}" if instance_id else "attached to no instance"
-    console.print(Text(f"{set_id} is restored in {zone}, {where}", style="bold"), soft_wrap=True)
-    rows = [
-        (
-            volume["volume_id"],
-            volume["snapshot_id"],
-            volume["device_name"],
-            str(volume["size_gib"]),
-            volume["state"],
-        )
-        for volume in volumes
-    ]
-    console.print(_table(("volume", "snapshot", "device", "GiB", "state"), rows))
+    _print_text(console, f"{set_id} is restored in {zone}, attached to {instance_id or 'no instance'}", style="bold")
+    _print_records(console, volumes, "volume_id", "snapshot_id", "device_name", "size_gib", "state")
 
 
 def print_check(records: Iterable[CheckRecord]) -> None:
     """Print how each instance stands as a table that fits 80 columns, those without a fresh set first."""
-    table = _table(("instance", "backup", "newest set", "age"), ())
+    table = _table(("instance", "backup", "newest set", "age"))
     for record in sorted(records, key=lambda record: (record["ok"], record["instance_id"])):
         word, style = ("fresh", "green") if record["ok"] else ("old" if record["set_id"] else "none", "red")
-        table.add_row(
-            record["instance_id"],
-            Text(word, style=style),
-            record["set_id"] or "-",
-            _age(record["start_time"]) if record["start_time"] else "-",
-        )
+        age = _age(record["start_time"]) if record["start_time"] else "-"
+        table.add_row(record["instance_id"], Text(word, style=style), record["set_id"] or "-", age)
     _console().print(table)
 
 
 def print_rollback(record: RollbackRecord, plan: RollbackPlan, *, is_done: bool, stderr: bool = False) -> None:
     """Print a rollback as a table of devices: what is planned, or, once it is done, what became of it."""
     console = _console(stderr=stderr)
-    instance_id = record["instance_id"]
+    instance_id, state, set_id = record["instance_id"], record["state"], record["set_id"]
     if is_done:
-        title = f"{instance_id} is {record['state']}, on the volumes of {record['set_id']}"
+        title = f"{instance_id} is {state}, on the volumes of {set_id}"
     else:
-        age = _age(plan.found.start_time)
-        title = f"{instance_id} ({record['state']}) would go back to {record['set_id']}, {age} old"
-    console.print(Text(clean(title), style="bold"), soft_wrap=True)
+        title = f"{instance_id} ({state}) would go back to {set_id}, {_age(plan.found.start_time)} old"
+    _print_text(console, title, style="bold")
     rows = [
-        (
-            device["device_name"],
-            device["old_volume_id"] or "-",
-            device["new_volume_id"] or "new",
-            device["snapshot_id"],
-        )
-        for device in record["devices"]
+        (swap["device_name"], swap["old_volume_id"] or "-", swap["new_volume_id"] or "new", swap["snapshot_id"])
+        for swap in record["devices"]
     ]
     console.print(_table(("device", "volume before", "volume after", "snapshot"), rows))
     lines = [f"{device}: {volume_id} stays as it is" for device, volume_id in plan.stays.items()]
@@ -206,11 +171,11 @@ def print_rollback(record: RollbackRecord, plan: RollbackPlan, *, is_done: bool,
     if record["deleted_volume_ids"]:
         lines.append(f"deleted: {', '.join(record['deleted_volume_ids'])}")
     for line in lines if is_done else [*lines, *_steps_of(plan)]:
-        console.print(Text(clean(line)), soft_wrap=True)
+        _print_text(console, line)
 
 
 def _steps_of(plan: RollbackPlan) -> Iterator[str]:
-    """Return what the user has to know of a rollback beside its devices, before it begins."""
+    """Return what else the user should know before a rollback begins."""
     instance = plan.instance
     if plan.begun:
         yield f"it goes on with the rollback that began at {plan.begun}"
@@ -242,13 +207,22 @@ def print_line(text: str) -> None:
         sys.stderr.write(f"{clean(text)}\n")
 
 
+def _print_text(console: Console, text: str, *, style: str = "") -> None:
+    console.print(Text(clean(text), style=style), soft_wrap=True)
+
+
+def _print_records(console: Console, records: Iterable[Mapping[str, Any]], *fields: str) -> None:
+    """Print a table of these fields of the records."""
+    rows = [["?" if record[field] is None else str(record[field]) for field in fields] for record in records]
+    console.print(_table([_TITLES.get(field, field) for field in fields], rows))
+
+
 def _console(*, stderr: bool = False) -> Console:
     """Return a console that is as wide as the terminal, or as COLUMNS says; elsewhere nothing is cut."""
-    kind = _StderrConsole if stderr else Console
-    console = kind(highlight=False, stderr=stderr)
-    if console.is_terminal or os.environ.get("COLUMNS"):
-        return console
-    return kind(highlight=False, stderr=stderr, width=_UNLIMITED)
+    console = _StderrConsole(highlight=False, stderr=True) if stderr else Console(highlight=False)
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = _UNLIMITED
+    return console
 
 
 def _tags_in(record: Mapping[str, Any]) -> str:
@@ -259,12 +233,12 @@ def _clock_time(start_time: str) -> str:
     return start_time[:16].replace("T", " ")
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]] = ()) -> Table:
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="dim")
     for title in titles:
         table.add_column(title, no_wrap=True, justify="right" if title in ("age", "GiB") else "left")
     for row in rows:
-        # As texts: a string would be read for markup.
+        # Rich would read markup in a plain string.
         table.add_row(*(Text(clean(cell)) for cell in row))
     return table
 

@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapset import errors
-from snapset.cli.options import (
-    Instances,
-    Json,
-    Profile,
-    Region,
-    WithTags,
-    check_set_id,
-    parse_instances,
-    parse_tags,
-)
+from snapset.cli.context import connect_to, one_document
+from snapset.cli.deleting import ask, carry_out, raise_failed, records_of
+from snapset.cli.options import Instances, Json, Profile, Region, WithTags, check_set_id, parse_instances, parse_tags
+from snapset.cli.output import progress
+from snapset.durations import parse_duration
 
 if TYPE_CHECKING:
     from snapset.sets.model import SnapshotSet
@@ -36,8 +31,7 @@ def prune(
         int | None, typer.Option(metavar="N", min=1, help="And the newest of each of the last N weeks with one.")
     ] = None,
     keep_monthly: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="And the newest of each of the last N months with one."),
+        int | None, typer.Option(metavar="N", min=1, help="And the newest of each of the last N months with one.")
     ] = None,
     older_than: Annotated[
         str | None, typer.Option(metavar="30d", help="Delete only what was taken longer ago than this.")
@@ -45,8 +39,7 @@ def prune(
     instance: Instances = None,
     tag: WithTags = None,
     pin: Annotated[
-        list[str] | None,
-        typer.Option(metavar="SET", help="Keep this set, whatever a rule says; repeatable."),
+        list[str] | None, typer.Option(metavar="SET", help="Keep this set, whatever a rule says; repeatable.")
     ] = None,
     unpin: Annotated[list[str] | None, typer.Option(metavar="SET", help="No longer keep it; repeatable.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
@@ -61,10 +54,6 @@ def prune(
 
     Example: snapset prune --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --yes
     """
-    from snapset.cli.context import connect_to, one_document
-    from snapset.cli.deleting import ask, carry_out, raise_failed, records_of
-    from snapset.cli.output import progress
-    from snapset.durations import parse_duration
     from snapset.restore.rollback_plan import find_sets_in_use
     from snapset.sets import prune as pruning
     from snapset.sets.find import find_sets

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
 from snapset import errors, rules
+from snapset.cli.context import connect_to, one_document
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, check, check_set_id, parse_tags
+from snapset.cli.output import print_volumes, progress
 
 EXIT_CODES = (
     "Exit codes: 0 the volumes are there; 1 failed; 2 bad usage or input; 3 not permitted; 4 the set failed or the "
     "wait timed out."
 )
-# Whom the volumes are for: the same set and target again is the same restore, whoever asks.
-SCOPE = "snapset restore"
-
 
 # What this command calls the inputs that may be refused.
 OPTIONS = {
@@ -83,43 +83,39 @@ def restore(
 
     Example: snapset restore set-0123456789abcdef0 --to i-0123456789abcdef0 --exclude-boot
     """
-    from snapset.cli.context import connect_to, one_document
-    from snapset.cli.output import print_volumes, progress
-    from snapset.restore.inputs import check_inputs, parse
+    from snapset.restore.inputs import RestoreInputs, check_inputs
     from snapset.restore.volumes import restore_set
-    from snapset.rules import refuse
     from snapset.sets.find import find_latest
 
     document: dict[str, Any] = {"set_id": set_id, "instance_id": to, "volumes": []}
     with one_document(document, as_json=json_):
         _check_choice(set_id, latest=latest, of=of, change_id=change_id)
-        inputs = {
-            "scope": SCOPE,
-            # Until it is looked up, any id will do to check the other inputs.
-            "set_id": set_id or "set-00000000000000000",
-            "instance_id": to,
-            "availability_zone": availability_zone,
-            "exclude_boot_volume": exclude_boot,
-            "volume_type": volume_type,
-            "iops": iops,
-            "throughput": throughput,
-            "encrypted": encrypted,
-            "kms_key_id": kms_key_id,
-            "volume_initialization_rate": initialization_rate,
-            "allow_incomplete": allow_incomplete,
-            "tags": parse_tags(tag or []),
-            "region": region,
-        }
-        refuse(check_inputs(inputs), names=OPTIONS)
+        ec2 = connect_to(region, profile)
+        inputs = RestoreInputs(
+            set_id=set_id or "",
+            # The same set and target again is the same restore, whoever asks.
+            scope="snapset restore",
+            region=str(ec2.settings.region),
+            instance_id=to,
+            availability_zone=availability_zone,
+            exclude_boot_volume=exclude_boot,
+            volume_type=volume_type,
+            iops=iops,
+            throughput=throughput,
+            encrypted=encrypted,
+            kms_key_id=kms_key_id,
+            volume_initialization_rate=initialization_rate,
+            allow_incomplete=allow_incomplete,
+            tags=parse_tags(tag or []),
+        )
+        rules.refuse(check_inputs(inputs), names=OPTIONS)
         with progress("looking for the set") as say:
-            ec2 = connect_to(region, profile, say=say)
+            ec2 = ec2.saying(say)
             if set_id is None:
                 found = find_latest(ec2, instance_id=of, change_id=change_id, allow_incomplete=allow_incomplete)
                 document["set_id"] = set_id = found.set_id
-            # With the Region known, the zone can be held against it.
-            wanted = parse({**inputs, "set_id": set_id, "region": ec2.settings.region}, names=OPTIONS)
             say(f"restoring {set_id}")
-            document["volumes"] = restore_set(ec2, wanted)
+            document["volumes"] = restore_set(ec2, replace(inputs, set_id=set_id))
     if not json_:
         print_volumes(str(set_id), to, document["volumes"])
 
@@ -134,5 +130,4 @@ def _check_choice(set_id: str | None, *, latest: bool, of: str | None, change_id
             raise errors.InputError("reading --of: SET_ID says which set. Leave --of out.")
     if latest and of is None:
         raise errors.InputError("reading --latest: of which instance? Add --of INSTANCE.")
-    if of is not None:
-        check("--of", of, rules.instance_id)
+    check("--of", of, rules.instance_id)

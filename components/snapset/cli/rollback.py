@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapset import errors, rules
+from snapset.cli.context import connect_to, one_document
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, check, check_set_id
+from snapset.cli.output import print_rollback, progress
+from snapset.durations import parse_duration
 
 if TYPE_CHECKING:
-    from snapset.aws.ec2 import Ec2
-    from snapset.restore.rollback_plan import RollbackPlan, RollbackRecord
+    from snapset.restore.rollback_plan import RollbackPlan
 
 EXIT_CODES = (
     "Exit codes: 0 the instance has the set's volumes, and the power state that it had; 1 failed; 2 bad usage or "
@@ -57,9 +59,7 @@ def rollback(
 
     Example: snapset rollback i-0123456789abcdef0 --change-id "$GIT_SHA"
     """
-    from snapset.cli.context import connect_to, one_document
-    from snapset.cli.output import print_rollback, progress
-    from snapset.durations import parse_duration
+    from snapset.restore.rollback import roll_back
     from snapset.restore.rollback_plan import RollbackInputs, plan_rollback
 
     document: dict[str, Any] = {"rollback": None}
@@ -67,8 +67,7 @@ def rollback(
         check("INSTANCE", instance, rules.instance_id)
         if set_ is not None:
             check_set_id(set_, name="--set")
-        if change_id is not None:
-            check("--change-id", change_id, rules.change_id)
+        check("--change-id", change_id, rules.change_id)
         if set_ is not None and change_id is not None:
             raise errors.InputError("reading the set: give one of --set and --change-id.")
         wanted = RollbackInputs(
@@ -87,28 +86,16 @@ def rollback(
         document["rollback"] = plan.record()
         if not preview:
             if not yes and not plan.is_done:
-                _ask(plan, document["rollback"])
-            _carry_out(ec2, plan, document)
+                _ask(plan)
+            with progress(f"rolling back {instance}", keep_lines=True) as say:
+                roll_back(ec2.saying(say), plan, report=lambda so_far: document.update(rollback=so_far))
     if not json_:
         print_rollback(document["rollback"], plan, is_done=not preview)
 
 
-def _ask(plan: RollbackPlan, record: RollbackRecord) -> None:
-    from snapset.cli.output import print_rollback
-
-    print_rollback(record, plan, is_done=False, stderr=True)
+def _ask(plan: RollbackPlan) -> None:
+    print_rollback(plan.record(), plan, is_done=False, stderr=True)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise errors.InputError("rolling back: not a terminal, so I can't ask. Add --yes.")
     if not typer.confirm("Go on?", err=True):
         raise errors.SnapsetError("rolling back: the answer was no. Nothing is changed.")
-
-
-def _carry_out(ec2: Ec2, plan: RollbackPlan, document: dict[str, Any]) -> None:
-    from snapset.cli.output import progress
-    from snapset.restore.rollback import roll_back
-
-    def keep(record: RollbackRecord) -> None:
-        document["rollback"] = record
-
-    with progress(f"rolling back {plan.instance.instance_id}", keep_lines=True) as say:
-        roll_back(ec2.saying(say), plan, report=keep)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from snapset.cli.context import connect_to, one_document
 from snapset.cli.options import Json, Profile, Region, SetId, check_set_id
+from snapset.cli.output import print_sets, progress
 
 EXIT_CODES = "Exit codes: 0 done; 1 failed; 2 bad usage or input, or no such set; 3 not permitted."
 
@@ -14,8 +16,6 @@ def show(set_id: SetId, region: Region = None, profile: Profile = None, json_: J
 
     Example: snapset show set-0123456789abcdef0 --json
     """
-    from snapset.cli.context import connect_to, one_document
-    from snapset.cli.output import print_sets, progress
     from snapset.sets.find import find_set
 
     document: dict[str, Any] = {"sets": []}

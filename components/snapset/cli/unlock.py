@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snapset import errors
+from snapset.cli.context import find_region_of, one_document
 from snapset.cli.options import Json, Profile, Region
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ def unlock(
 
     Example: snapset unlock --change-id "$GIT_SHA"
     """
-    from snapset.cli.context import one_document
     from snapset.pipeline.stack_lock import clear_locks, find_locks
     from snapset.pipeline.state import open_state
 
@@ -52,7 +52,6 @@ def unlock(
 
 def _stack_of(stack: str | None, change_id: str | None, *, region: str | None, profile: str | None) -> str:
     """Return the name of the stack; by default a change has one in each Region."""
-    from snapset.cli.context import find_region_of
     from snapset.pipeline.request import BackupRequest
 
     if stack is not None and change_id is None:
@@ -64,7 +63,7 @@ def _stack_of(stack: str | None, change_id: str | None, *, region: str | None, p
 
 
 def _ask(stack: str, locks: Sequence[Lock], *, yes: bool) -> None:
-    held = "; ".join(str(lock) for lock in locks)
+    held = "; ".join(map(str, locks))
     if not yes and not sys.stdin.isatty():
         raise errors.InputError(
             f"unlocking stack {stack}: {held}: not a terminal, so I can't ask. Make sure that the run has ended, and "

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from snapset.cli.context import connect_to, one_document
 from snapset.cli.options import Json, Profile, Region, SetId, Timeout, check_set_id
+from snapset.cli.output import print_sets, progress
+from snapset.durations import parse_duration
 
 if TYPE_CHECKING:
     from snapset.sets.model import SnapshotSet
@@ -24,9 +27,6 @@ def wait(
     """
     import asyncio
 
-    from snapset.cli.context import connect_to, one_document
-    from snapset.cli.output import print_sets, progress
-    from snapset.durations import parse_duration
     from snapset.sets.find import find_set
     from snapset.sets.wait import wait_for_set
 

@@ -26,7 +26,7 @@ from snapset.aws.ec2 import Ec2, connect
 from snapset.pipeline.engine import EngineCommand, Stack, Workspace, environment, leave_outer_program
 from snapset.pipeline.look import Look
 from snapset.pipeline.request import BackupRequest
-from snapset.pipeline.stack_lock import is_unreadable, locks_in, wait_for_lock
+from snapset.pipeline.stack_lock import describe_locks, is_unreadable, locks_in, wait_for_lock
 from snapset.pipeline.state import PROJECT, last_error, was_cut_off
 from snapset.resources.fleet_set import TYPE, FleetSet, await_outputs, current_sets
 from snapset.resources.provider_process import find_starter
@@ -36,11 +36,9 @@ from snapset.sets.attempts import CUT_OFF
 from snapset.sets.claims import complete_claim
 from snapset.sets.find import find_sets_by_token
 from snapset.sets.finish import SetStatus, finish_sets, wait_for_sets
-from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SetRecord
 from snapset.sets.preflight import error_of
 from snapset.sets.served import find_all_fitting
-from snapset.text import redact
 
 _T = TypeVar("_T")
 
@@ -55,19 +53,13 @@ class Backup:
     """
 
     def __init__(self, request: BackupRequest, look: Look, *, say: Say) -> None:
-        """Prepare the run.
-
-        Args:
-            request: what to back up.
-            look: the look in EC2 for what the change has already, as it was begun before.
-            say: shows one line to the user.
-        """
+        """Prepare the run; `look`, begun before, finds what the change has already."""
         self.request = request
         self._look = look
-        # How the set of each instance stands, and what failed, by instance; filled while the run goes on.
+        # How the set of each instance stands, and what failed, by instance.
         self.statuses: dict[str, SetStatus] = {}
         self.failures: dict[str, errors.SnapsetError] = {}
-        # Other sets of the same change, which runs at the same time have taken, by instance.
+        # Other sets that were taken for the same change at the same time, by instance.
         self._surplus: dict[str, list[str]] = {}
         # The volumes that a set of each instance would hold now, as far as they are known.
         self._volumes: Mapping[str, Mapping[str, str]] = {}
@@ -85,7 +77,7 @@ class Backup:
             SnapsetError: the first failure, as its own class; all are in `failures`.
         """
         leave_outer_program()
-        ec2, wanted = connect(self.request.settings, say=self._say), self.request.set_inputs()
+        ec2 = connect(self.request.settings, say=self._say)
         if missing := self._find_missing(ec2):
             self._record(missing)
         if self.request.wait and not self._is_interrupted:
@@ -93,14 +85,14 @@ class Backup:
             if lost := self._drop_lost():
                 self._record(lost)
                 self._wait(ec2)
-            self._find_surplus(ec2, wanted)
+            self._find_surplus(ec2)
         if not self._is_interrupted:
             self._refuse_gaps()
 
     @property
-    def sets(self) -> dict[str, SetRecord]:
-        """The sets, as they were last seen, by instance."""
-        return {key: self._record_of(status) for key, status in self.statuses.items()}
+    def sets(self) -> list[SetRecord]:
+        """The sets, as they were last seen, in the order of the instances."""
+        return [self._record_of(self.statuses[key]) for key in self.request.instance_ids if key in self.statuses]
 
     def interrupt(self) -> None:
         """End the run in order; a set that was taken is in the state."""
@@ -123,14 +115,13 @@ class Backup:
         return record
 
     def _refuse_gaps(self) -> None:
-        """Raise the first failure, or that an instance has no set: nothing rests on "no failure was noted"."""
+        """Raise the first failure, or that an instance has no set: success takes a set that was seen."""
         for instance_id in self.request.instance_ids:
             status = self.statuses.get(instance_id)
-            if instance_id in self.failures:
-                raise self.failures[instance_id]
-            if not status or (self.request.wait and not status.completed):
+            if instance_id not in self.failures and (not status or (self.request.wait and not status.completed)):
                 reason = "the run ended without a set of it that was seen. Run it again"
                 self.failures[instance_id] = errors.SnapsetError(f"backing up {instance_id}: {reason}.")
+            if instance_id in self.failures:
                 raise self.failures[instance_id]
 
     # Before the engine, and without it.
@@ -142,17 +133,15 @@ class Backup:
         for found in served.values():
             volumes = inspection.volumes.get(found.instance_id, {})
             self._keep(SetStatus(set=complete_claim(ec2, found, volumes=volumes), outcome="unchanged"))
-        refused = {key: error_of(key, some) for key, some in inspection.problems.items() if key not in served}
-        self.failures |= refused
-        return [key for key in self.request.instance_ids if key not in served and key not in refused]
+        self.failures = {key: error_of(key, some) for key, some in inspection.problems.items() if key not in served}
+        return [key for key in self.request.instance_ids if key not in served and key not in self.failures]
 
     def _wait(self, ec2: Ec2) -> None:
         waited_for = [status for key, status in self.statuses.items() if key not in self.failures]
-        timeout = self.request.timeout
 
         async def wait() -> None:
             waiting = asyncio.ensure_future(
-                wait_for_sets(ec2, waited_for, until="completed", timeout=timeout, report=self._keep)
+                wait_for_sets(ec2, waited_for, until="completed", timeout=self.request.timeout, report=self._keep)
             )
             while not waiting.done():
                 await asyncio.wait([waiting], timeout=0.2)
@@ -165,7 +154,7 @@ class Backup:
         asyncio.run(wait())
 
     def _drop_lost(self) -> list[str]:
-        """Return the instances whose set an earlier run took, and that failed since: a new one takes its place."""
+        """Drop and return the instances whose set, of an earlier run, has failed since: a new one is taken."""
         lost = [
             key
             for key, error in self.failures.items()
@@ -176,9 +165,9 @@ class Backup:
             del self.statuses[instance_id]
         return lost
 
-    def _find_surplus(self, ec2: Ec2, wanted: Sequence[SetInputs]) -> None:
+    def _find_surplus(self, ec2: Ec2) -> None:
         """Look for sets that other runs have taken for the same change meanwhile: of several, the oldest counts."""
-        done = [inputs for inputs in wanted if inputs.instance_id not in self.failures]
+        done = [inputs for inputs in self.request.wanted if inputs.instance_id not in self.failures]
         if self._is_interrupted or not done:
             return
         try:
@@ -191,8 +180,7 @@ class Backup:
         replaced = False
         for instance_id, found in fitting.items():
             whole = [one for one in found if one.is_whole]
-            own = self.statuses[instance_id].set
-            if whole and whole[0].start_time < own.start_time:
+            if whole and whole[0].start_time < self.statuses[instance_id].set.start_time:
                 self._keep(SetStatus(set=whole[0], outcome="unchanged"))
                 replaced = True
             first = self.statuses[instance_id].set.set_id
@@ -200,8 +188,8 @@ class Backup:
         if replaced:
             self._wait(ec2)
         for instance_id, surplus in self._surplus.items():
+            first = self.statuses[instance_id].set.set_id
             for set_id in surplus:
-                first = self.statuses[instance_id].set.set_id
                 self._say(f"warning: {set_id} of {instance_id} is surplus: {first} was taken for the same change")
 
     # Under the lock.
@@ -209,7 +197,7 @@ class Backup:
     def _record(self, missing: Sequence[str]) -> None:
         """Have the engine take the sets of these instances, and record them."""
         with _work_folder() as folder:
-            # What the look has waited out, the provider need not wait out again.
+            # The look has waited for what cut-off runs took, so the provider need not.
             variables = {**environment(), "PULUMI_PYTHON_CMD": find_starter(), CUT_OFF: ""}
             workspace = Workspace(
                 work_dir=folder,
@@ -218,7 +206,7 @@ class Backup:
                 project_settings=automation.ProjectSettings(name=PROJECT, runtime="python"),
                 pulumi_command=self._command,
             )
-            # A profile in the environment would lose to keys that are there, too.
+            # Keys in the environment would win over a profile there.
             config = {"aws:profile": self.request.profile} if self.request.profile else {}
             workspace.save_stack_settings(self.request.stack_name, automation.StackSettings(config=config))
             # A killed engine is reported in one line, below.
@@ -229,10 +217,10 @@ class Backup:
                     variables[CUT_OFF] = "1"
                 self._diagnostics.clear()
                 watch = partial(self._on_event, missing)
-                # Other changes may share the stack: this run must not touch their sets.
+                # Other changes may share the stack: leave their sets alone.
                 self._locking(lambda: stack.up(on_event=watch, target=[self._target]))
             except automation.CommandError as error:
-                # Too old an engine explains the failure better: then this raises.
+                # If the engine is too old, this raises the better explanation.
                 self._command.find_version()
                 raise self._failure(error) from error
             except errors.SnapsetError:
@@ -270,7 +258,7 @@ class Backup:
             return
         failed = {key: errors.from_record(failure) for key, failure in known["failures"].items()}
         self.failures |= failed
-        # What an earlier run recorded, of these and of other instances, is in the state, too.
+        # The state also has what earlier runs recorded, of these and of other instances.
         taken_now = set(missing) - failed.keys()
         states = [state for key, state in current_sets({**known, "sets": sets}).items() if key in taken_now]
         done = await finish_sets(
@@ -284,20 +272,17 @@ class Backup:
             tell=self._say,
             report=self._keep,
         )
-        # One instance's failure must not end the program, and with it the claims of the others.
+        # One instance's failure must not end the program: the others are still to be claimed.
         for status in done:
             self._keep(status)
 
     def _end_program(self) -> None:
         # After an interrupt the engine is gone, and the program would still wait for a set.
-        if not self._loop:
-            return
-        try:
-            for task in asyncio.all_tasks(self._loop):
-                self._loop.call_soon_threadsafe(task.cancel)
-        except RuntimeError:
-            # The loop was closed meanwhile: the program has ended by itself.
-            return
+        if self._loop:
+            # The loop is closed if the program has ended by itself.
+            with suppress(RuntimeError):
+                for task in asyncio.all_tasks(self._loop):
+                    self._loop.call_soon_threadsafe(task.cancel)
 
     @property
     def _target(self) -> str:
@@ -309,9 +294,10 @@ class Backup:
     def _on_event(self, missing: Sequence[str], event: automation.EngineEvent) -> None:
         step = event.resource_pre_event.metadata if event.resource_pre_event else None
         if step and step.type == TYPE and step.op in (automation.OpType.CREATE, automation.OpType.UPDATE):
-            self._say(f"taking {_number_of_sets(missing)}")
+            number = f"sets of {len(missing)} instances" if len(missing) > 1 else f"a set of {missing[0]}"
+            self._say(f"taking {number}")
         if diagnostic := event.diagnostic_event:
-            text = redact(re.sub(r"<\{%.*?%\}>", "", diagnostic.message).strip())
+            text = re.sub(r"<\{%.*?%\}>", "", diagnostic.message).strip()
             if diagnostic.severity == "error":
                 self._diagnostics.append(text)
             elif diagnostic.severity in ("info", "info#err", "warning") and text:
@@ -324,35 +310,27 @@ class Backup:
                 return known
             if match := re.search(r"property (\S+) value .* has a problem: (.*)", text, re.DOTALL):
                 return errors.InputError(f"reading {match[1]}: {match[2].strip()}.")
+        doing, clear_it = f"updating stack {self.request.stack_name}", f"clear its lock first: {self._unlock_command}"
         if isinstance(error, automation.ConcurrentUpdateError):
-            return self._locked(error)
+            return errors.LockedError(
+                f"{doing}: {describe_locks(locks_in(str(error)))}. Wait for that run to end, and run this again; "
+                f"if it was killed, {clear_it}"
+            )
         if killed := re.search(r"code: -(\d+)", str(error)):
             return errors.SnapsetError(
-                f"updating stack {self.request.stack_name}: the Pulumi engine was ended by signal {killed[1]}. A set "
-                f"that was taken is taken up by the next run with --change-id {self.request.change_id}; if the stack "
-                f"is locked then, clear the lock first: {self._unlock_command()}"
+                f"{doing}: the Pulumi engine was ended by signal {killed[1]}. The next run with --change-id "
+                f"{self.request.change_id} adopts a set that was taken; if the stack is locked then, {clear_it}"
             )
         why = self._diagnostics[0] if self._diagnostics else last_error(error)
         if is_unreadable(why):
-            why += f". If a run was killed while it wrote its lock, clear its lock first: {self._unlock_command()}"
-        return errors.SnapsetError(f"updating stack {self.request.stack_name}: {why}")
+            why += f". If a run was killed while it wrote its lock, {clear_it}"
+        return errors.SnapsetError(f"{doing}: {why}")
 
-    def _locked(self, error: automation.CommandError) -> errors.LockedError:
-        holders = "; ".join(str(lock) for lock in locks_in(str(error))) or "another run holds it"
-        return errors.LockedError(
-            f"updating stack {self.request.stack_name}: {holders}. Wait for that run to end, and run this again; "
-            f"if it was killed, clear its lock first: {self._unlock_command()}"
-        )
-
+    @property
     def _unlock_command(self) -> str:
-        request = self.request
-        by_change = ["--change-id", request.change_id, "--region", request.region]
-        which = ["--stack", request.stack] if request.stack else by_change
+        change = ["--change-id", self.request.change_id, "--region", self.request.region]
+        which = ["--stack", self.request.stack] if self.request.stack else change
         return shlex.join(["snapset", "unlock", *which])
-
-
-def _number_of_sets(instance_ids: Sequence[str]) -> str:
-    return f"a set of {instance_ids[0]}" if len(instance_ids) == 1 else f"sets of {len(instance_ids)} instances"
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from snapset.aws.session import find_caller, find_region
 from snapset.aws.settings import AwsSettings
 from snapset.pipeline.engine import EngineCommand
 from snapset.pipeline.state import check_writable, find_backend, open_state
-from snapset.retry import Say, silent
+from snapset.retry import Say
 from snapset.sets.inputs import parse
 from snapset.sets.tags import new_set_id
-from snapset.text import redact
+from snapset.text import clean
 
 _PLUGINS = ("pulumi-language-python", "pulumi-resource-pulumi-python")
 
@@ -30,21 +30,17 @@ _NO_SNAPSHOT = "snap-00000000000000000"
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one check found: `ok` and a fact, or what is wrong and how to mend it."""
+    """What one check found: `ok` and a fact, or what is wrong and how to fix it."""
 
     check: str
     ok: bool
     message: str
 
 
-def examine(settings: AwsSettings, *, instance_id: str | None, say: Say = silent) -> Iterator[Finding]:
-    """Check what a backup needs; what can't be checked before something else is mended is left out.
+def examine(settings: AwsSettings, *, instance_id: str | None, say: Say) -> Iterator[Finding]:
+    """Check what a backup needs; what can't be checked before something else is fixed is left out.
 
-    Args:
-        settings: where calls go and as whom.
-        instance_id: the instance that the permissions are asked for; without one, policies that allow only some
-            instances may be found too strict.
-        say: shows one line to the user, such as that AWS throttles a call.
+    Permissions are asked for the instance. Without one, a policy that allows only some instances may seem too strict.
     """
     engine = _find("engine", _check_engine)
     yield engine
@@ -66,7 +62,7 @@ def _find(check: str, probe: Callable[[], str]) -> Finding:
     try:
         return Finding(check=check, ok=True, message=probe())
     except errors.SnapsetError as error:
-        return Finding(check=check, ok=False, message=redact(str(error)))
+        return Finding(check=check, ok=False, message=clean(str(error)))
 
 
 def _check_engine() -> str:

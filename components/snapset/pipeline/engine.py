@@ -25,8 +25,7 @@ from snapset import errors
 OLDEST = VersionInfo(3, 259, 0)
 
 # How an engine hands the stack's config to a program: as a whole, or key by key.
-_OUTER_CONFIG = ("PULUMI_CONFIG", "PULUMI_CONFIG_SECRET_KEYS")
-_OUTER_KEYS = ("PULUMI_CONFIG_AWS_", "PULUMI_CONFIG_SNAPSET_")
+_OUTER_CONFIG = re.compile(r"PULUMI_CONFIG(_SECRET_KEYS|_AWS_.*|_SNAPSET_.*)?")
 
 _SET_BACKEND = "Set PULUMI_BACKEND_URL, or HOME."
 
@@ -35,15 +34,15 @@ class EngineCommand(automation.PulumiCommand):
     """The `pulumi` command, which can be interrupted while it runs, as Ctrl-C in a terminal does."""
 
     def __init__(self) -> None:
-        # The Automation API asks for it to know what the engine can do. The oldest will do: asking the engine itself
-        # takes another process, and `find_version` does so once something failed.
+        # The Automation API asks what the engine can do. Asking the engine itself takes another process, so
+        # `find_version` does that only once something failed.
         self.version = OLDEST
         self.interrupted = threading.Event()
         self._running: subprocess.Popen[str] | None = None
 
     @cached_property
     def command(self) -> str:  # type: ignore[override]
-        """The path of the engine; looked for when it is needed first: what is served already needs none.
+        """The path of the engine, looked for when it is needed: what is served already needs none.
 
         Raises:
             SnapsetError: there is no engine.
@@ -70,7 +69,7 @@ class EngineCommand(automation.PulumiCommand):
         env = {**os.environ, **additional_env, "PULUMI_AUTOMATION_API": "true"}
         if os.path.isabs(self.command):
             env["PATH"] = os.pathsep.join([os.path.dirname(self.command), env.get("PATH", "")])
-        # A session of its own: the terminal's Ctrl-C must not reach the engine a second time, beside interrupt().
+        # A session of its own, so that the terminal's Ctrl-C does not reach the engine beside interrupt().
         self._running = subprocess.Popen(  # noqa: S603
             command,
             cwd=cwd,
@@ -104,15 +103,12 @@ class EngineCommand(automation.PulumiCommand):
             raise errors.SnapsetError(f"starting the Pulumi engine: {error}. Install it again.") from error
 
     def interrupt(self) -> None:
-        """Ask the engine to end in order, as Ctrl-C does: it writes the state and unlocks the stack.
-
-        Once only: at a second signal the engine would drop everything.
-        """
-        if self.interrupted.is_set():
-            return
-        self.interrupted.set()
-        if self._running and self._running.poll() is None:
-            self._running.send_signal(signal.SIGINT)
+        """Ask the engine to end in order, as Ctrl-C does: it writes the state and unlocks the stack."""
+        # Once only: at a second signal the engine would drop everything.
+        if not self.interrupted.is_set():
+            self.interrupted.set()
+            if self._running and self._running.poll() is None:
+                self._running.send_signal(signal.SIGINT)
 
 
 class Workspace(automation.LocalWorkspace):
@@ -122,14 +118,14 @@ class Workspace(automation.LocalWorkspace):
     existed = False
 
     def select_stack(self, stack_name: str) -> None:
-        """Select the stack, which is created if there is none."""
+        """Select the stack; create it if there is none."""
         command = ["stack", "select", "--create", "--stack", stack_name]
         shown = self.pulumi_command.run(command, self.work_dir, self.env_vars)
         self.existed = "Created stack" not in shown.stdout + shown.stderr
 
 
 class Stack(automation.Stack):
-    """A stack whose outputs and history nobody reads: the Automation API starts a process for each."""
+    """A stack without outputs and history, which nobody reads: the Automation API starts a process for each."""
 
     def __init__(self, name: str, workspace: Workspace) -> None:
         super().__init__(name, workspace, StackInitMode.SELECT)
@@ -149,7 +145,7 @@ class Stack(automation.Stack):
 def environment() -> dict[str, str]:
     """Return what the engine's environment needs beside the caller's own.
 
-    The state goes to the backend that Pulumi is logged in to or that PULUMI_BACKEND_URL names; else to files in the
+    The state goes to the backend that PULUMI_BACKEND_URL names or that Pulumi is logged in to; else to files in the
     user's data folder. snapset keeps no secrets, so an unset passphrase is no obstacle.
     """
     added = {
@@ -170,9 +166,9 @@ def environment() -> dict[str, str]:
 
 
 def leave_outer_program() -> None:
-    """Forget the config of the Pulumi program that has started this process, if one has: it is not this run's."""
+    """Forget the config of a Pulumi program that has started this process: it is not this run's."""
     for name in list(os.environ):
-        if name in _OUTER_CONFIG or name.startswith(_OUTER_KEYS):
+        if _OUTER_CONFIG.fullmatch(name):
             del os.environ[name]
 
 

@@ -1,9 +1,11 @@
-"""Look in EC2 for what a change has already, while the rest of the run gets ready. Imports no Pulumi."""
+"""Look in EC2 for sets that serve a change already, while Pulumi is imported. Imports no Pulumi."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import TypeVar
 
 from snapset.aws.ec2 import connect
 from snapset.pipeline.request import BackupRequest
@@ -13,21 +15,29 @@ from snapset.sets.model import SnapshotSet
 from snapset.sets.preflight import Inspection
 from snapset.sets.served import find_served
 
+_T = TypeVar("_T")
 Look = Future[tuple[dict[str, SnapshotSet], Inspection]]
 
 
 def start_looking(request: BackupRequest, *, say: Say) -> Look:
     """Begin to look for the set that serves each instance; see `snapset.sets.served.find_served`."""
-    look: Look = Future()
+
+    def look() -> tuple[dict[str, SnapshotSet], Inspection]:
+        ec2, cut_off = connect(request.settings, say=say), attempts.cut_off_elsewhere()
+        return find_served(ec2, request.wanted, within=request.served_within, cut_off=cut_off)
+
+    return start_thread(look)
+
+
+def start_thread(call: Callable[[], _T]) -> Future[_T]:
+    """Make a call in a thread that does not keep the process from ending, as a pool's would."""
+    future: Future[_T] = Future()
 
     def run() -> None:
         try:
-            ec2, wanted = connect(request.settings, say=say), request.set_inputs()
-            cut_off = attempts.cut_off_elsewhere()
-            look.set_result(find_served(ec2, wanted, within=request.served_within, cut_off=cut_off))
-        except BaseException as error:  # raised again where it is awaited
-            look.set_exception(error)
+            future.set_result(call())
+        except BaseException as error:  # raised again where the result is awaited
+            future.set_exception(error)
 
-    # Not a pool's: Python would wait for it at the end.
     threading.Thread(target=run, daemon=True).start()
-    return look
+    return future

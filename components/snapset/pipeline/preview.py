@@ -1,9 +1,8 @@
-"""What a backup would take, and what would stand in its way: asked of EC2 alone, without an engine and a state."""
+"""What a backup would take, and what would prevent it: from EC2 alone, without an engine and a state."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from typing_extensions import TypedDict
 
@@ -33,23 +32,15 @@ class PlannedSet(TypedDict):
     volumes: list[PlannedVolume]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Preview:
-    """What would be taken, and the failures, by instance."""
-
-    planned: list[PlannedSet]
-    failures: dict[str, errors.SnapsetError]
-
-
-def preview(request: BackupRequest, *, say: Say) -> Preview:
-    """Find out what a backup would do. Creates nothing, and leaves no stack behind.
+def preview(request: BackupRequest, *, say: Say) -> tuple[list[PlannedSet], dict[str, errors.SnapsetError]]:
+    """Return what a backup would take, and the failures by instance. Creates nothing, and leaves no stack behind.
 
     Raises:
         SnapsetError: the answer of AWS.
     """
-    ec2, wanted = connect(request.settings, say=say), request.set_inputs()
-    served, _ = find_served(ec2, wanted, within=request.served_within)
-    inspection = preview_sets(ec2, wanted)
+    ec2 = connect(request.settings, say=say)
+    served, _ = find_served(ec2, request.wanted, within=request.served_within)
+    inspection = preview_sets(ec2, request.wanted)
     failures = {key: error_of(key, problems) for key, problems in inspection.problems.items() if key not in served}
     sizes = {volume.volume_id: volume.size_gib for some in inspection.attached.values() for volume in some}
     planned = [
@@ -62,7 +53,7 @@ def preview(request: BackupRequest, *, say: Say) -> Preview:
         for key in request.instance_ids
         if key not in failures
     ]
-    return Preview(planned=planned, failures=failures)
+    return planned, failures
 
 
 def _volumes_in(devices: Mapping[str, str], sizes: Mapping[str, int]) -> list[PlannedVolume]:

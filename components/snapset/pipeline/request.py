@@ -8,13 +8,12 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from snapset.aws.settings import AwsSettings
 from snapset.sets.inputs import SetInputs, parse
 
-# A day: a change that is deployed again later gets a set of its own.
-SERVED_WITHIN = 24 * 3600.0
 _NAME_LENGTH = 60
 
 
@@ -30,8 +29,8 @@ class BackupRequest:
         served_within: how old a set of the change may be to serve, in seconds.
         wait: wait until the sets have completed.
         timeout: for how many seconds.
-        stack: the Pulumi stack that keeps the record; one of its own for each change and Region if None.
-        profile: the AWS profile whose credentials are used, whatever the environment has; if None, the environment's.
+        stack: the Pulumi stack that keeps the record; if None, each change and Region has its own.
+        profile: the AWS profile to use, also where the environment has credentials; if None, the environment's.
         lock_timeout: for how many seconds to wait for another run that holds the stack.
     """
 
@@ -39,7 +38,7 @@ class BackupRequest:
     region: str
     change_id: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    served_within: float = SERVED_WITHIN
+    served_within: float = 24 * 3600.0
     wait: bool = True
     timeout: float = 7200.0
     stack: str | None = None
@@ -51,8 +50,9 @@ class BackupRequest:
         """Where calls go and as whom."""
         return AwsSettings(region=self.region, profile=self.profile)
 
-    def set_inputs(self) -> list[SetInputs]:
-        """Return what is asked for, one for each instance; the tokens name no resource.
+    @cached_property
+    def wanted(self) -> list[SetInputs]:
+        """The inputs of each set; their tokens name no resource.
 
         Raises:
             InputError: an input is refused.
@@ -62,8 +62,8 @@ class BackupRequest:
 
     @property
     def slug(self) -> str:
-        """The change id as a part of names; where Pulumi refuses it, it is made readable and a hash is added."""
-        # An id that already ends like such a hash gets one too, so that no two ids have the same slug.
+        """The change id as a part of names: as it is if Pulumi takes it, else readable, with a hash."""
+        # An id that ends like such a hash gets one too, so that no two ids have the same slug.
         if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}(?<!-[0-9a-f]{8})", self.change_id):
             return self.change_id
         readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", self.change_id)[:_NAME_LENGTH].strip("-.") or "change"
@@ -76,7 +76,7 @@ class BackupRequest:
 
     @property
     def resource_name(self) -> str:
-        """The name in the stack of the resource that holds the sets of the change."""
+        """The name of the resource that holds the sets of the change."""
         return f"sets-{self.slug}.{self.region}"
 
 

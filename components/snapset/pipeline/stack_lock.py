@@ -11,7 +11,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Event
 from typing import TypeVar
@@ -23,11 +23,11 @@ from snapset.pipeline.state import PROJECT, find_backend
 from snapset.retry import Say
 
 _T = TypeVar("_T")
-# How often in a row two runs may start at the same moment.
+# How many ties in a row are tried again.
 _TIES = 8
 
 _LOCK = re.compile(r"created by (.+) \(pid (\d+)\) at (\S+)")
-# What the engine says of a lock that was only half written, by a run that was killed or on a full disk.
+# The engine's words for a lock that is half written: a run was killed, or the disk was full.
 _UNREADABLE = re.compile(r"JSON|invalid character|lockContent|nil pointer|parsing time")
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -36,7 +36,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 class Lock:
     """A lock of a stack: who made it, when (ISO 8601), and, unless Pulumi Cloud keeps it, with which process.
 
-    Of one that can't be read, holder and time are empty.
+    If it can't be read, holder and time are empty.
     """
 
     holder: str
@@ -55,13 +55,18 @@ def locks_in(text: str) -> list[Lock]:
     return [Lock(holder=who, pid=int(pid), since=since) for who, pid, since in _LOCK.findall(text)]
 
 
+def describe_locks(locks: Iterable[Lock]) -> str:
+    """Return who holds the stack, as far as the locks tell."""
+    return "; ".join(map(str, locks)) or "another run holds it"
+
+
 def is_unreadable(text: str) -> bool:
     """Tell whether this, from the engine, is about a lock that can't be read."""
     return bool(_UNREADABLE.search(text)) and "checkpoint" not in text
 
 
 def wait_for_lock(attempt: Callable[[], _T], *, timeout: float, interrupted: Event, say: Say) -> _T:
-    """Make an attempt at a stack, again while another run holds it, for as long as the time-out allows.
+    """Make an attempt at a stack, and repeat it while another run holds the stack, for `timeout` seconds.
 
     With files and buckets, each of two runs that start at once sees the other's lock and withdraws its own, so both
     would fail: such a tie is tried again whatever the time-out. A lock that is seen twice belongs to a run that is at
@@ -82,7 +87,7 @@ def wait_for_lock(attempt: Callable[[], _T], *, timeout: float, interrupted: Eve
             if not is_tie and time.monotonic() >= deadline:
                 raise
             if not is_tie and locks != shown:
-                say(f"waiting for the stack's lock: {'; '.join(map(str, locks)) or 'another run holds it'}")
+                say(f"waiting for the stack's lock: {describe_locks(locks)}")
                 shown = locks
             seen |= locks
             if interrupted.wait(random.uniform(0.1, 1.5)):

@@ -15,7 +15,7 @@ from pulumi import automation
 
 from snapset import errors
 from snapset.pipeline.engine import EngineCommand, environment
-from snapset.text import redact
+from snapset.text import clean
 
 PROJECT = "snapset"
 
@@ -43,7 +43,7 @@ def open_state() -> Iterator[automation.LocalWorkspace]:
 
 def find_backend(state: automation.LocalWorkspace) -> str:
     """Return the URL of the backend, without the credentials that it may hold."""
-    return redact(state.who_am_i().url or "")
+    return clean(state.who_am_i().url or "")
 
 
 def was_cut_off(state: automation.LocalWorkspace, stack: str, urn: str) -> bool:
@@ -71,4 +71,4 @@ def check_writable(state: automation.LocalWorkspace) -> None:
 def last_error(error: automation.CommandError) -> str:
     """Return the last error that the engine showed, in one line, without credentials."""
     lines = [line.strip() for line in str(error).splitlines() if "error: " in line]
-    return redact(lines[-1].split("error: ", 1)[1] if lines else " ".join(str(error).split()))
+    return clean(lines[-1].split("error: ", 1)[1] if lines else " ".join(str(error).split()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,6 +13,7 @@ import pulumi
 
 from snapset import errors
 from snapset.durations import parse_duration
+from snapset.text import hide
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -131,16 +132,16 @@ def check_storable(value: Any, *, of: str) -> Any:
     raise pulumi.RunError(f"InputError: reading {of}: a value of type {kind} can't be kept. Give a string.")
 
 
-async def secrets_among(given: Mapping[str, Any]) -> list[str]:
-    """Return the names of the inputs that are secret, so that no message shows their values."""
-    return [name for name, value in given.items() if await _is_secret(value)]
-
-
-async def _is_secret(value: Any) -> bool:
+async def secrets_among(value: Any, path: Sequence[str | int] = ()) -> list[list[str | int]]:
+    """Return the paths of the secrets in the inputs, and hide their values in all messages of this program."""
     if isinstance(value, pulumi.Output):
-        return await value.is_secret()
+        if not await value.is_secret():
+            return []
+        hide(await value.future())
+        return [list(path)]
+    items: Iterable[tuple[str | int, Any]] = ()
     if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return any([await _is_secret(item) for item in value])
-    return False
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    return [found for key, item in items for found in await secrets_among(item, (*path, key))]

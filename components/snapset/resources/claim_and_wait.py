@@ -17,7 +17,7 @@ from snapset.resources.set_state import status_from_state
 from snapset.resources.snapshot_set import SnapshotSet
 from snapset.sets.finish import SetStatus, finish_sets
 
-_OUTPUTS = ("set_id", "instance_id", "snapshots", "count", "region", "claim", "outcome", "start_time")
+_OUTPUTS = ("set_id", "instance_id", "snapshots", "count", "region", "claim", "outcome", "start_time", "owner_id")
 
 
 def claim_and_wait(taken: SnapshotSet, *, wait: bool, timeout: float) -> pulumi.Output[SetStatus]:

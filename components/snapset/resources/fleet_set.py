@@ -44,7 +44,7 @@ class FleetSetProvider(SetsProvider):
         if ignored := keeps and set_inputs.find_differences(*of_some):
             number = len(current_sets(olds))
             stays = "its set stays as it is" if number == 1 else f"its {number} sets stay as they are"
-            say(f"change {news['change_id']} was served with another {', '.join(ignored)}: {stays}")
+            say(f"the same change was served with another {', '.join(ignored)}: {stays}")
         instance_ids = news["instance_ids"]
         if has_unknown(instance_ids):
             return DiffResult(changes=True, replaces=replaces)

@@ -17,6 +17,7 @@ from snapset.resources.program import is_mocked
 from snapset.resources.set_args import SetArgs
 from snapset.resources.set_state import set_from_state, status_from_state
 from snapset.sets.model import SetRecord
+from snapset.text import clean
 
 _SHOWN_FAILURES = 20
 
@@ -121,7 +122,7 @@ def _as_texts(failures: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _failure(failures: Mapping[str, str], *, wanted: int) -> str:
-    shown = "".join(f"\n  {key}: {text}" for key, text in sorted(failures.items())[:_SHOWN_FAILURES])
+    shown = "".join(f"\n  {clean(key)}: {text}" for key, text in sorted(failures.items())[:_SHOWN_FAILURES])
     more = f"\n  and {len(failures) - _SHOWN_FAILURES} more" if len(failures) > _SHOWN_FAILURES else ""
     number = f"{len(failures)} of {wanted} instances have no backup"
     return f"SnapsetError: backing up the fleet: {number}. Mend this, and run it again:{shown}{more}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +18,12 @@ from snapset.aws.settings import AwsSettings
 from snapset.resources.arguments import bad_call_as_error
 from snapset.resources.aws_provider import find_provider, settings_of
 from snapset.resources.program import is_mocked
-from snapset.resources.provider_base import hide, texts_in
 from snapset.sets import tags
 from snapset.sets.find import find_latest, find_set
 from snapset.sets.model import SnapshotRecord, SnapshotSet
 from snapset.sets.threads import run_in_thread
 from snapset.sets.volume_arguments import volume_arguments
+from snapset.text import hide
 
 TOKEN = "snapset:index:getSnapshots"  # noqa: S105 - the name that a unit test's mocks know it by
 
@@ -131,13 +131,14 @@ def get_snapshots_output(
 
     async def find(known: dict[str, Any]) -> GetSnapshotsResult:
         settings = await settings_of(provider)
-        hidden = texts_in(known) if await given_as.is_secret() else []
-        return await run_in_thread(lambda: _find(settings, known, hidden))
+        if await given_as.is_secret():
+            hide([known["set_id"], known["instance"], known["change_id"]])
+        return await run_in_thread(lambda: _find(settings, known))
 
     return given_as.apply(find)
 
 
-def _find(settings: AwsSettings, wanted: Mapping[str, Any], hidden: Sequence[str] = ()) -> GetSnapshotsResult:
+def _find(settings: AwsSettings, wanted: Mapping[str, Any]) -> GetSnapshotsResult:
     if is_mocked():
         monitor: Any = get_monitor()
         return GetSnapshotsResult(**{"set_id": "", **monitor.mocks.call(MockCallArgs(TOKEN, dict(wanted), ""))})
@@ -146,7 +147,7 @@ def _find(settings: AwsSettings, wanted: Mapping[str, Any], hidden: Sequence[str
         region = wanted["region"] or find_region(settings)
         return _look(settings.in_region(region), wanted, region=region)
     except errors.SnapsetError as error:
-        raise pulumi.RunError(hide(errors.show(error), hidden)) from None
+        raise pulumi.RunError(errors.show(error)) from None
 
 
 def _refuse_problems(wanted: Mapping[str, Any]) -> None:

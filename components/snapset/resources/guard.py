@@ -19,11 +19,12 @@ from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.errors import INVALID_INSTANCE_NOT_FOUND
 from snapset.aws.records import Instance
-from snapset.aws.session import find_caller, find_region
+from snapset.aws.session import find_region, refuse_other_account
 from snapset.durations import parse_duration
 from snapset.limits import Limits
 from snapset.resources.arguments import bad_call_as_error
 from snapset.resources.aws_provider import read_provider, settings_in
+from snapset.resources.late_guard import find_unguarded
 from snapset.resources.program import end_quietly_on_interrupt, is_mocked, say_in_program, waiting
 from snapset.resources.provider_base import DEBUG
 from snapset.retry import Say
@@ -36,17 +37,22 @@ from snapset.sets.model import SnapshotSet
 from snapset.sets.take import take_set
 from snapset.sets.threads import run_in_thread
 from snapset.sets.wait import wait_for_set
+from snapset.text import clean
 
 Change = Literal["update", "delete"]
 
 _INSTANCE = "aws:ec2/instance:Instance"
 _ATTACHMENT = "aws:ec2/volumeAttachment:VolumeAttachment"
 
+_LONGEST_DESCRIPTION = 255
+# What the name of a guard's hook ends with.
+_HOOK = "-before"
+
 # For so long an instance that EC2 does not know is looked for once more: a new one may not be visible yet.
 _LOOK_AGAIN_SECONDS = 5.0
 
-# The guards of each program by name: its options, and its hook. A program runs in one event loop.
-_guards: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, tuple[Mapping[str, Any], pulumi.ResourceHook]]] = (
+# The guards of each program by name: what it was called with, and what it returned. A program runs in one event loop.
+_guards: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, tuple[Mapping[str, Any], pulumi.ResourceOptions]]] = (
     WeakKeyDictionary()
 )
 
@@ -131,14 +137,9 @@ def backup_before_change(
             say=say_in_program(),
         )
         end_quietly_on_interrupt()
-        before = pulumi.ResourceHook(f"{name}-before", guard.before, pulumi.ResourceHookOptions(on_dry_run=True))
+        before = guard.options(name, on=on, provider=provider)
         _guards[asyncio.get_running_loop()][name] = (options, before)
-    return pulumi.ResourceOptions(
-        provider=provider,
-        hooks=pulumi.ResourceHookBinding(
-            before_update=[before] if "update" in on else None, before_delete=[before] if "delete" in on else None
-        ),
-    )
+    return before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,22 +151,19 @@ class _Step:
     name: str
     region: str | None
     # Whose instance it is, as far as the state says so.
-    account: str | None
+    account: str
+    # Of an attachment, which has no ARN: a volume that is seen is of these credentials' account.
+    volume_id: str | None
 
     @classmethod
-    def of(cls, args: pulumi.ResourceHookArgs) -> _Step:
-        outputs = args.old_outputs or {}
-        if args.type not in (_INSTANCE, _ATTACHMENT):
-            raise errors.InputError(
-                f"guarding {args.name}: backup_before_change guards aws.ec2.Instance and its "
-                f"aws.ec2.VolumeAttachments, not {args.type}. Give {args.name} other options."
-            )
+    def of(cls, args: pulumi.ResourceHookArgs, *, change: Change, old_id: str, outputs: Mapping[str, Any]) -> _Step:
         return cls(
-            instance_id=args.id if args.type == _INSTANCE else str(outputs["instanceId"]),
-            change="update" if args.new_inputs is not None else "delete",
-            name=args.name,
+            instance_id=old_id if args.type == _INSTANCE else str(outputs["instanceId"]),
+            change=change,
+            name=" ".join(clean(args.name).split()),
             region=outputs.get("region") or _part_of(outputs.get("arn"), 3),
-            account=_part_of(outputs.get("arn"), 4),
+            account=_part_of(outputs.get("arn"), 4) or "",
+            volume_id=outputs.get("volumeId") if args.type == _ATTACHMENT else None,
         )
 
     def __str__(self) -> str:
@@ -184,21 +182,72 @@ class _Guard:
     # By instance: its set, or why there is nothing to take one of.
     taken: dict[str, asyncio.Task[SnapshotSet | str]] = field(default_factory=dict)
 
+    # The guarded resources that are deleted before they are created anew, as far as the program says so.
+    deleted_first: set[tuple[str, str]] = field(default_factory=set)
+
+    def options(
+        self, name: str, *, on: Sequence[Change], provider: pulumi.ProviderResource | None
+    ) -> pulumi.ResourceOptions:
+        """Return the options of what is guarded."""
+        in_previews = pulumi.ResourceHookOptions(on_dry_run=True)
+        before = pulumi.ResourceHook(f"{name}{_HOOK}", self.before, in_previews)
+        before_create = pulumi.ResourceHook(f"{name}-before-create", self.before_create, in_previews)
+        hooks = pulumi.ResourceHookBinding(
+            before_create=[before_create] if "delete" in on else None,
+            before_update=[before] if "update" in on else None,
+            before_delete=[before] if "delete" in on else None,
+        )
+
+        def note(args: pulumi.ResourceTransformationArgs) -> None:
+            # What is inside the resource inherits this function, but not the hooks.
+            given = args.opts.hooks
+            if not given or before not in [*(given.before_update or []), *(given.before_delete or [])]:
+                return
+            if args.type_ not in (_INSTANCE, _ATTACHMENT):
+                reason = f"its aws.ec2.VolumeAttachments, not {args.type_}: what is inside it would not be guarded"
+                raise pulumi.RunError(
+                    f"InputError: guarding {args.name}: backup_before_change guards aws.ec2.Instance and {reason}. "
+                    "Give the options to the instance itself."
+                )
+            if args.opts.delete_before_replace:
+                self.deleted_first.add((args.type_, args.name))
+
+        return pulumi.ResourceOptions(provider=provider, hooks=hooks, transformations=[note])
+
+    async def before_create(self, args: pulumi.ResourceHookArgs) -> None:
+        """Guard the instance that the new one replaces, if the state does not know this guard yet."""
+        hooks = [f"{name}{_HOOK}" for name in _guards[asyncio.get_running_loop()]]
+        try:
+            old = await find_unguarded(args.urn, hooks=hooks)
+        except errors.SnapsetError as error:
+            unknown = f"whether {args.name} replaces an instance without a guard is not known"
+            _log(pulumi.log.warn, f"{unknown}: {error}")
+            return
+        if old is None:
+            return
+        step = _Step.of(args, change="delete", old_id=old.id, outputs=old.outputs)
+        if old.is_deleted or (args.type, args.name) in self.deleted_first:
+            tense = "was" if old.is_deleted else "would be"
+            raise pulumi.RunError(
+                f"InputError: guarding {args.name}: {step.instance_id} {tense} deleted without a set, since the "
+                "guard came in the same run. Run `pulumi up` with the guard alone first, then with the replacement."
+            )
+        await self._guard(step)
+
     async def before(self, args: pulumi.ResourceHookArgs) -> None:
         """Take the set of the instance that is about to change, once in this run."""
-        try:
-            step = _Step.of(args)
-        except errors.InputError as error:
-            raise pulumi.RunError(errors.show(error)) from None
+        change: Change = "update" if args.new_inputs is not None else "delete"
+        await self._guard(_Step.of(args, change=change, old_id=args.id, outputs=args.old_outputs or {}))
+
+    async def _guard(self, step: _Step) -> None:
         act = self._check if pulumi.runtime.is_dry_run() else self._back_up
         try:
             await _fault_as_error(act, step)
         except errors.SnapsetError as error:
             if self.blocks:
                 raise pulumi.RunError(f"{step.instance_id} is not changed: {errors.show(error)}") from None
-            pulumi.log.warn(
-                f"{step.instance_id}: the change goes ahead although its backup failed: {errors.show(error)}"
-            )
+            reason = f"the change goes ahead although its backup failed: {errors.show(error)}"
+            _log(pulumi.log.warn, f"{step.instance_id}: {reason}")
 
     async def _check(self, step: _Step) -> None:
         """Say what would be taken, and find what would stand in the way. Creates nothing."""
@@ -208,7 +257,7 @@ class _Guard:
             return
         for problem in await run_in_thread(lambda: preflight.check_against_ec2(ec2, inputs)):
             raise problem.error or errors.InputError(f"checking the backup before {step}: {problem.reason}.")
-        pulumi.log.info(f"would take a snapshot set of {step.instance_id} before {step}")
+        _log(pulumi.log.info, f"would take a snapshot set of {step.instance_id} before {step}")
 
     async def _back_up(self, step: _Step) -> None:
         if step.instance_id not in self.taken:
@@ -219,7 +268,7 @@ class _Guard:
             self.taken.pop(step.instance_id, None)
             _say_nothing_left(step, taken)
         else:
-            pulumi.log.info(f"{taken.set_id} of {step.instance_id} is taken before {step}")
+            _log(pulumi.log.info, f"{taken.set_id} of {step.instance_id} is taken before {step}")
 
     async def _take(self, step: _Step) -> SnapshotSet | str:
         ec2, inputs = await self._connect(step)
@@ -241,7 +290,7 @@ class _Guard:
         try:
             await run_in_thread(lambda: claim_set(ec2, taken, claim=claim))
         except errors.SnapsetError as error:
-            pulumi.log.warn(f"{taken.set_id} is taken, but its snapshots could not be tagged: {error}")
+            _log(pulumi.log.warn, f"{taken.set_id} is taken, but its snapshots could not be tagged: {error}")
 
     async def _wait(self, ec2: Ec2, taken: SnapshotSet, *, timeout: float) -> None:
         try:
@@ -282,14 +331,16 @@ class _Guard:
             time.sleep(1)
 
     def _refuse_if_not_gone(self, ec2: Ec2, step: _Step, error: errors.SnapsetError) -> None:
-        """Raise the error unless the credentials are those of the instance's account."""
+        """Raise an error unless the instance's account was asked: only then is it gone."""
         advice = "If it has an aws.Provider of its own, name that: backup_before_change(provider=...)."
         if step.change == "update":
             raise errors.NotFoundError(f"{error} {advice}", code=error.code)
-        account = find_caller(ec2.settings).split(":")[4] if step.account else None
-        if account != step.account:
-            reason = f"it is of account {step.account}, and the credentials are of {account}. {advice}"
-            raise errors.NotFoundError(f"describing instance {step.instance_id}: {reason}", code=error.code)
+        if step.volume_id and ec2.describe_volumes([step.volume_id]):
+            return
+        try:
+            refuse_other_account(ec2.settings, step.account, doing=f"describing instance {step.instance_id}")
+        except errors.NotFoundError as refusal:
+            raise errors.NotFoundError(f"{refusal} {advice}", code=error.code) from error
 
     async def _connect(self, step: _Step) -> tuple[Ec2, SetInputs]:
         settings = await settings_in(self.provider_settings)
@@ -300,7 +351,7 @@ class _Guard:
                 "scope": self.scope,
                 "region": region,
                 "instance_id": step.instance_id,
-                "description": self.shape["description"] or f"before {step}",
+                "description": self.shape["description"] or f"before {step}"[:_LONGEST_DESCRIPTION],
                 "change_id": f"{step.change} of {step.name}",
             }
         )
@@ -321,8 +372,13 @@ async def _fault_as_error(act: Callable[[_Step], Awaitable[None]], step: _Step) 
         raise errors.SnapsetError(f"backing up before {step}: {type(error).__name__}: {error}. {where}") from error
 
 
+def _log(show: Callable[[str], None], text: str) -> None:
+    # Not `say`: a hook may be called after the program's last line.
+    show(clean(text))
+
+
 def _say_nothing_left(step: _Step, reason: str) -> None:
-    pulumi.log.info(f"{step.instance_id} {reason}: no snapshot set is taken before {step}")
+    _log(pulumi.log.info, f"{step.instance_id} {reason}: no snapshot set is taken before {step}")
 
 
 def _part_of(arn: Any, at: int) -> str | None:

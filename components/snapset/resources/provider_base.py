@@ -25,7 +25,7 @@ from pulumi.output import Unknown
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR
-from snapset.aws.session import find_region
+from snapset.aws.session import find_region, refuse_other_account
 from snapset.aws.settings import AwsSettings
 from snapset.end import end_now
 from snapset.limits import Limits
@@ -35,6 +35,7 @@ from snapset.rules import UNKNOWN, Problem, has_unknown
 from snapset.sets import inputs as set_inputs
 from snapset.sets.claims import find_other_claims
 from snapset.sets.inputs import SetInputs
+from snapset.text import clean, hide
 
 DEBUG = "SNAPSET_DEBUG"
 
@@ -64,13 +65,14 @@ class SetsProvider(ResourceProvider):
     def check(self, olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         """Refuse bad inputs; in a preview, also inputs that do not fit what EC2 has now."""
         olds, news = with_sentinels(olds), with_sentinels(news)
-        hidden = [text for name in news.pop("secrets", None) or [] for text in texts_in(news.get(name))]
+        for path in news.pop("secrets", None) or []:
+            hide(_at(path, news))
         self._is_preview = news.pop("is_preview") is True
         failures = self._follow_provider(news)
         problems = [] if failures else self._check_inputs(news)
         if not failures and not problems and self._looks_ahead and not has_unknown(news):
             problems = self._check_against_ec2(olds, news)
-        failures += [CheckFailure(problem.property, hide(problem.reason, hidden)) for problem in problems]
+        failures += [CheckFailure(problem.property, clean(problem.reason)) for problem in problems]
         return CheckResult(news, failures)
 
     @property
@@ -111,8 +113,8 @@ class SetsProvider(ResourceProvider):
 
     def _refresh(self, states: Sequence[Mapping[str, Any]], props: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Return the sets as they are now, by id; what no longer exists is left out, unless it may be invisible."""
-        recorded = [set_from_state(state) for state in states]
-        there = self._ec2(props).describe_snapshots([key for one in recorded for key in one.snapshot_ids])
+        recorded, ec2 = [set_from_state(state) for state in states], self._ec2(props)
+        there = ec2.describe_snapshots([key for one in recorded for key in one.snapshot_ids])
         by_id = {snapshot.snapshot_id: snapshot for snapshot in there}
         refreshed: dict[str, dict[str, Any]] = {}
         for state, one in zip(states, recorded, strict=True):
@@ -122,6 +124,7 @@ class SetsProvider(ResourceProvider):
                 refreshed[one.set_id] = dict(state)
                 continue
             if gone:
+                refuse_other_account(ec2.settings, one.owner_id, doing=f"refreshing {one.set_id}")
                 verb = "exists" if len(gone) == 1 else "exist"
                 say(f"{one.set_id} of {one.instance_id}: {', '.join(gone)} no longer {verb}")
             if found.snapshots:
@@ -164,20 +167,11 @@ def is_sound(state: Mapping[str, Any]) -> bool:
     return recorded.state != ERROR and recorded.is_whole
 
 
-def hide(reason: str, secrets: Sequence[str]) -> str:
-    """Return the text without the secrets."""
-    for secret in secrets:
-        reason = reason.replace(secret, "[secret]")
-    return reason
-
-
-def texts_in(value: Any) -> list[str]:
-    """Return the strings in a value, the longest first."""
-    if isinstance(value, Mapping):
-        value = [*value, *value.values()]
-    if isinstance(value, (list, tuple)):
-        return sorted((text for item in value for text in texts_in(item)), key=len, reverse=True)
-    return [str(value)] if value not in (None, "", UNKNOWN, True, False) else []
+def _at(path: Sequence[str | float], value: Any) -> Any:
+    """Return what is at the path. Pulumi carries every number as a float."""
+    for step in path:
+        value = value[step if isinstance(step, str) else int(step)]
+    return value
 
 
 def with_sentinels(value: Any) -> Any:
@@ -194,7 +188,7 @@ def with_sentinels(value: Any) -> Any:
 
 def say(text: str) -> None:
     """Show one line as a diagnostic of the stack: Pulumi shows what a provider prints."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{clean(text)}\n")
     sys.stderr.flush()
 
 

@@ -40,7 +40,7 @@ def state_of(taken: Taken) -> SetState:
         snapshot_ids=found.snapshot_ids,
         snapshots=found.records(),
         count=found.count,
-        owner_id=found.snapshots[0].owner_id,
+        owner_id=found.owner_id,
         start_time=found.start_time,
         outcome=taken.outcome,
     )
@@ -54,6 +54,7 @@ def set_from_state(state: Mapping[str, Any]) -> SnapshotSet:
         instance_id=state["instance_id"],
         # A mock leaves it out.
         count=int(state["count"] or len(state["snapshots"])),
+        owner_id=state.get("owner_id") or "",
     )
 
 

@@ -42,7 +42,7 @@ class SnapshotSetProvider(SetsProvider):
         olds, news = with_sentinels(olds), with_sentinels(news)
         replaces = set_inputs.find_changes(olds, news)
         if ignored := not replaces and set_inputs.find_differences(olds, news):
-            say(f"change {news['change_id']} was served with another {', '.join(ignored)}: {id_} stays as it is")
+            say(f"{id_} was taken for the same change, with another {', '.join(ignored)}: it stays as it is")
         if not is_sound(olds):
             replaces.append("snapshots")
         if self._find_shared([olds], olds):

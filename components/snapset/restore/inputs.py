@@ -8,39 +8,28 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from snapset import rules
 from snapset.aws.ec2 import tag_list
-from snapset.aws.records import Snapshot
+from snapset.aws.records import Snapshot, Volume
 from snapset.rules import Problem, Rule
 from snapset.sets import tags as tag_rules
 from snapset.sets.volume_tag import VOLUME_TYPES, VolumeAttributes
 
-# Applied atomically by CreateVolume itself. None is a key of a set: CopyTagsFromSource copies them to snapshots.
+# Set by CreateVolume itself. No key of a set is among them: CopyTagsFromSource copies them to snapshots.
 RESTORED_FROM = "snapset:restored-from"
 RESTORE = "snapset:restored-by"
 SNAPSHOT = "snapset:restored-snapshot"
 DEVICE = "snapset:restored-device"
-# When the restore was finished, in AWS's time: from then on, anybody may have used the volume.
+# Set when the restore is finished, to AWS's time: from then on, anybody may have used the volume.
 FINISHED = "snapset:restored-at"
-OWN_KEYS = (RESTORED_FROM, tag_rules.RESTORED_FOR, RESTORE, SNAPSHOT, DEVICE, FINISHED)
 
-# A restore with other values of these is another restore.
-_IN_TOKEN = (
-    "set_id",
-    "region",
-    "instance_id",
-    "availability_zone",
-    "volume_type",
-    "iops",
-    "throughput",
-    "encrypted",
-    "kms_key_id",
-)
+# A rerun may correct these, and goes on with the same restore.
+_NOT_IN_TOKEN = ("scope", "exclude_boot_volume", "volume_initialization_rate", "allow_incomplete", "tags")
 
 # What messages call each, its unit, and the least and the most of it by volume type.
 _LIMITS = {
@@ -56,21 +45,11 @@ _ZONE = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+([a-z]|-[a-z]+-\d+[a-z]|-wl\d+-[a-z]
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreInputs:
-    """The valid inputs of one restore.
+    """The inputs of one restore; `snapset restore --help` says what each is.
 
-    Attributes:
-        set_id: the set.
-        scope: whom the volumes are for: `snapset restore`, or one rollback.
-        region: where the set is.
-        instance_id: the instance to attach the volumes to, at the devices that they had.
-        availability_zone: instead of an instance, where to make the volumes.
-        exclude_boot_volume: leave the root volume's snapshot out.
-        volume_type: of every volume; None for as each was. So are `iops` and `throughput` (MiB/s).
-        encrypted: encrypt every volume; those of encrypted snapshots are in any case.
-        kms_key_id: the key to encrypt with, which implies `encrypted`; None for the snapshot's own.
-        volume_initialization_rate: MiB/s at which AWS loads the data beforehand; None for not at all.
-        allow_incomplete: restore what is left of a set that is not whole.
-        tags: for every volume, beside those that it had and that its snapshot has.
+    `scope` is what the volumes are for: `snapset restore`, or one rollback. `volume_type`, `iops` and `throughput`
+    are None where each volume is to be as it was. `throughput` and `volume_initialization_rate` are in MiB/s. A
+    `kms_key_id` implies `encrypted`; the volumes of encrypted snapshots are encrypted in any case.
     """
 
     set_id: str
@@ -90,20 +69,12 @@ class RestoreInputs:
 
     @property
     def token(self) -> str:
-        """The token of this restore: whose it is, of which set, where to, and of what kind the volumes are.
-
-        Exclusions and tags are no part of it, so that a restore that failed because of them goes on.
-        """
-        kind = {name: getattr(self, name) for name in _IN_TOKEN}
-        return tag_rules.token_of(scope=self.scope, shape=kind)
-
-    @property
-    def restored_for(self) -> str:
-        """The scope, as a tag has room for it."""
-        return tag_rules.fit(self.scope)
+        """The token of this restore: the same in every run for this set, target and kind of volumes."""
+        shape = {name: value for name, value in vars(self).items() if name not in _NOT_IN_TOKEN}
+        return tag_rules.token_of(scope=self.scope, shape=shape)
 
     def tags_of(self, source: Source) -> dict[str, str]:
-        """Return all tags of the volume of a snapshot: the volume's as it was, the user's and snapset's own."""
+        """Return all tags of a snapshot's volume: the snapshot's, those it had, the user's and snapset's own."""
         copied = {
             key: value
             for key, value in source.snapshot.tags.items()
@@ -111,12 +82,13 @@ class RestoreInputs:
         }
         own = {
             RESTORED_FROM: self.set_id,
-            tag_rules.RESTORED_FOR: self.restored_for,
+            tag_rules.RESTORED_FOR: self.scope,
             RESTORE: self.token,
             SNAPSHOT: source.snapshot.snapshot_id,
+            **({DEVICE: source.device} if source.device else {}),
         }
         theirs = source.was.tags if source.was else {}
-        return {**copied, **theirs, **self.tags, **own, **({DEVICE: source.device} if source.device else {})}
+        return {**copied, **theirs, **self.tags, **own}
 
     def request(self, source: Source, *, zone: str, outpost_arn: str = "") -> dict[str, Any]:
         """Return the CreateVolume request for a snapshot: the volume as it was, or as the inputs say."""
@@ -141,7 +113,7 @@ class RestoreInputs:
         }
 
     def kind_of(self, source: Source) -> tuple[str | None, int | None, int | None]:
-        """Return type, IOPS and throughput of the volume of a snapshot; None where AWS's default is meant."""
+        """Return type, IOPS and throughput of a snapshot's volume; None stands for AWS's default."""
         was = source.was
         kind = self.volume_type or (was.volume_type if was else None)
         if was is None or kind != was.volume_type:
@@ -152,7 +124,7 @@ class RestoreInputs:
         """Return why AWS would not make a volume of this type with these IOPS and this throughput, or None."""
         kind, iops, throughput = self.kind_of(source)
         given = {"volume_type": kind, "iops": iops, "throughput": throughput}
-        return next(iter(_kind_problems(given, of=source.snapshot.snapshot_id)), None)
+        return next(_kind_problems(given, of=source.snapshot.snapshot_id), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,11 +135,15 @@ class Source:
         snapshot: the snapshot.
         device: where its volume was attached; empty if that is not known.
         was: how its volume was, or None if that is not known.
+        volume: the new volume, if an earlier attempt made it.
+        set_aside: the ids of those that earlier restores made, and that may have been used since; the oldest first.
     """
 
     snapshot: Snapshot
     device: str
     was: VolumeAttributes | None
+    volume: Volume | None = None
+    set_aside: tuple[str, ...] = ()
 
 
 def client_token(request: Mapping[str, Any], *, salt: str) -> str:
@@ -176,84 +152,59 @@ def client_token(request: Mapping[str, Any], *, salt: str) -> str:
     return f"snapset-{hashlib.sha256(text.encode()).hexdigest()[:40]}"
 
 
-def parse(props: Mapping[str, Any], *, names: Mapping[str, str] | None = None) -> RestoreInputs:
-    """Return the inputs as a value.
-
-    Args:
-        props: the inputs.
-        names: what they are called where they were given, such as `--tag`.
-
-    Raises:
-        InputError: the first problem that `check_inputs` finds.
-    """
-    rules.refuse(check_inputs(props), names=names)
-    return RestoreInputs(**props)
-
-
-def check_inputs(props: Mapping[str, Any]) -> list[Problem]:
+def check_inputs(inputs: RestoreInputs) -> list[Problem]:
     """Return everything that is wrong with the inputs, by property."""
-    found: list[Problem] = []
-    for name, rule in _RULES.items():
-        value = props.get(name)
-        if value is not None and (reason := rule(value)):
-            found.append(Problem(property=name, reason=reason))
-    return found or [*_target_problems(props), *_kind_problems(props, of="")]
+    given = vars(inputs)
+    found = [
+        Problem(property=name, reason=reason)
+        for name, rule in _RULES.items()
+        if given[name] is not None and (reason := rule(given[name]))
+    ]
+    if found:
+        return found
+    if reason := _find_target_problem(inputs):
+        found.append(Problem(property="availability_zone", reason=reason))
+    return [*found, *_kind_problems(given, of="")]
 
 
-def _target_problems(props: Mapping[str, Any]) -> list[Problem]:
-    instance, zone, region = (props.get(name) for name in ("instance_id", "availability_zone", "region"))
-    if bool(instance) == bool(zone):
+def _find_target_problem(inputs: RestoreInputs) -> str | None:
+    zone, region = inputs.availability_zone, inputs.region
+    if bool(inputs.instance_id) == bool(zone):
         given = "both are given" if zone else "neither is given"
-        reason = f"{given}: give the instance to attach the volumes to, or the zone to make them in"
-        return [Problem(property="availability_zone", reason=reason)]
-    if zone and region and not zone.startswith(region):
-        reason = f"{zone} is not in {region}, where the set is; copy the snapshots there, or choose another zone"
-        return [Problem(property="availability_zone", reason=reason)]
-    return []
+        return f"{given}: give the instance to attach the volumes to, or the zone to make them in"
+    if zone and not zone.startswith(region):
+        return f"{zone} is not in {region}, where the set is; copy the snapshots there, or choose another zone"
+    return None
 
 
-def _kind_problems(props: Mapping[str, Any], *, of: str) -> list[Problem]:
-    """Return what is wrong with type, IOPS and throughput together, of a known snapshot's volume or of any."""
-    kind = props.get("volume_type")
-    if of and kind in _NEEDS_IOPS and props.get("iops") is None:
-        return [Problem(property="iops", reason=f"{kind} needs {_range_of('iops', kind)}")]
-    reasons = {name: _find_misfit(name, props.get(name), kind, of=of) for name in _LIMITS}
-    return [Problem(property=name, reason=reason) for name, reason in reasons.items() if reason]
-
-
-def _find_misfit(name: str, value: int | None, kind: str | None, *, of: str) -> str | None:
-    if kind is None and of:
-        kind = "gp2"
+def _kind_problems(given: Mapping[str, Any], *, of: str) -> Iterator[Problem]:
+    """Yield what is wrong with type, IOPS and throughput together; `of` is the snapshot, or empty for any."""
     # Without a type and a snapshot, each volume is of the type that it had.
-    if value is None or kind is None:
-        return None
-    noun, _, limits = _LIMITS[name]
-    if kind not in limits:
-        whose = f"the volume of {of} is {kind}, which" if of else kind
-        return f"{whose} takes no {noun}; leave it out, or choose the type {' or '.join(limits)}"
-    low, high = limits[kind]
-    return None if low <= value <= high else f"{value} does not fit {kind}, which takes {_range_of(name, kind)}"
-
-
-def _range_of(name: str, kind: str) -> str:
-    _, unit, limits = _LIMITS[name]
-    low, high = limits[kind]
-    return f"{low} to {high} {unit}"
+    kind = given["volume_type"] or ("gp2" if of else None)
+    for name, (noun, unit, limits) in _LIMITS.items():
+        value = given[name]
+        if kind in limits:
+            low, high = limits[kind]
+            takes = f"{low} to {high} {unit}"
+            if value is None and of and kind in _NEEDS_IOPS:
+                yield Problem(property=name, reason=f"{kind} needs {takes}")
+            elif value is not None and not low <= value <= high:
+                yield Problem(property=name, reason=f"{value} does not fit {kind}, which takes {takes}")
+        elif kind and value is not None:
+            whose = f"the volume of {of} is {kind}, which" if of else kind
+            advice = f"leave it out, or choose the type {' or '.join(limits)}"
+            yield Problem(property=name, reason=f"{whose} takes no {noun}; {advice}")
 
 
 def _initialization_rate(value: Any) -> str | None:
     low, high = _INITIALIZATION_RATE
-    if low <= value <= high:
-        return None
-    return f"{value} is not a rate of {low} to {high} MiB/s"
+    return None if low <= value <= high else f"{value} is not a rate of {low} to {high} MiB/s"
 
 
 _RULES: Mapping[str, Rule] = {
-    "set_id": rules.matches(tag_rules.SET_ID, "the id of a set", "set-0123456789abcdef0"),
     "instance_id": rules.instance_id,
     "availability_zone": rules.matches(_ZONE, "an Availability Zone", "us-east-1a"),
     "volume_type": rules.one_of(*VOLUME_TYPES),
     "volume_initialization_rate": _initialization_rate,
     "tags": partial(tag_rules.tag_map, resource="volume"),
-    "region": rules.region,
 }

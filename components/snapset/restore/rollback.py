@@ -9,8 +9,7 @@ https://docs.aws.amazon.com/ebs/latest/userguide/ebs-restoring-volume.html
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +17,7 @@ from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR, RUNNING, STOPPED, Instance, Volume
+from snapset.restore import volumes
 from snapset.restore.rollback_plan import (
     JOURNAL,
     RECENT_SECONDS,
@@ -29,37 +29,24 @@ from snapset.restore.rollback_plan import (
     Swap,
     note_of,
 )
-from snapset.restore.volumes import (
-    attach,
-    create_missing,
-    delete_volumes,
-    detach,
-    set_delete_on_termination,
-    wait_until_attached,
-)
+from snapset.retry import polls
 from snapset.sets import attempts, tags
 from snapset.sets.claims import claim_set
 from snapset.sets.find import find_set, find_sets_by_token
-from snapset.sets.inputs import SetInputs
-from snapset.sets.model import SnapshotSet, is_marked
+from snapset.sets.model import is_marked
 from snapset.sets.take import take_set
 from snapset.sets.wait import wait_for_set
 
 # A safety set shows what is there now: an older one is not used, unless volumes have been swapped since.
 _FRESH_SECONDS = 600
-# How often it is stopped, or started, if it does not stay so: somebody else, or AWS, may be at it too.
+# How often the instance is stopped, or started, if it does not stay so: somebody else, or AWS, may undo it.
 _TURNS = 3
 
 
 def roll_back(
     ec2: Ec2, plan: RollbackPlan, *, report: Callable[[RollbackRecord], None] = lambda so_far: None
 ) -> RollbackRecord:
-    """Carry out the plan, step by step, and return how all stands at the end. Safe to repeat: it goes on.
-
-    Args:
-        ec2: where.
-        plan: what to do.
-        report: told how all stands after each step.
+    """Carry out the plan, and return how all stands at the end; `report` gets that after each step. Safe to repeat.
 
     Raises:
         WaitTimeoutError: the instance did not stop or start in time, or a volume was not made or attached in time.
@@ -109,7 +96,7 @@ class _Run:
             if not self._is_swapped:
                 self._reach(STOPPED)
             if inputs.safety_set and inputs.delete_replaced:
-                self._take_safety_set_of_stopped()
+                self._take_safety_set(launch_time=self._inspect_instance().launch_time)
             self._swap_all()
             if inputs.safety_set and inputs.delete_replaced:
                 self._mark_saved()
@@ -124,7 +111,7 @@ class _Run:
 
     @contextmanager
     def saying_how_far(self) -> Iterator[None]:
-        """Add to an error how far the rollback got; whatever failed, the input is not what is wrong any more."""
+        """Add to an error how far the rollback got; once it has begun, the input is no longer to blame."""
         try:
             yield
         except errors.SnapsetError as error:
@@ -142,11 +129,7 @@ class _Run:
         return f"{self.instance_id} is {self.record['state']}, {number}. {self.advice}"
 
     def _inspect_instance(self) -> Instance:
-        """Return the instance as it is now. Another run of the same rollback may have swapped more.
-
-        Raises:
-            SnapsetError: it is gone, or another rollback of it has begun.
-        """
+        """Return the instance as it is now, and note what another run of the same rollback has swapped."""
         instance = self.ec2.describe_instance(self.instance_id)
         self.record["state"] = instance.state
         self.swapped |= {device for device, new_id in self.new.items() if instance.devices.get(new_id) == device}
@@ -175,46 +158,37 @@ class _Run:
             self.ec2.say(f"{self.instance_id}: going on with {what}")
             return
         journal = Journal(
-            rollback_id=plan.rollback_id,
-            set_id=plan.found.set_id,
-            was_running=plan.was_running,
-            begun=clock.stamp(),
+            rollback_id=plan.rollback_id, set_id=plan.found.set_id, was_running=plan.was_running, begun=clock.stamp()
         )
         self.ec2.add_tags([self.instance_id], {JOURNAL: journal.text()})
 
     def _create_volumes(self) -> None:
         plan = self.plan
         self.ec2.say(f"making {len(plan.swaps)} volumes from {plan.found.set_id}")
-        made = create_missing(self.ec2, plan.restore_inputs, plan.restore_plan)
-        new = {swap.device: made[swap.source.snapshot.snapshot_id] for swap in plan.swaps}
+        made = volumes.create_missing(self.ec2, plan.restore_plan)
+        new = {swap.device: volume for swap, volume in zip(plan.swaps, made, strict=True)}
         self.record["devices"] = [replace(swap, new=new[swap.device]).record() for swap in plan.swaps]
         self.new = {device: volume.volume_id for device, volume in new.items()}
         self.swapped = {device for device, volume in new.items() if volume.instance_id == self.instance_id}
         self.report(self.record)
 
-    def _take_safety_set(self) -> None:
-        """Take a set of what is there now, unless an earlier run has, or has begun to swap."""
-        inputs = self.plan.safety_inputs()
-        known = [found for found in self._find_safety_sets(inputs) if self.swapped or found.age < _FRESH_SECONDS]
-        if not known and self.swapped:
-            self.ec2.say(f"warning: no safety set of {self.instance_id}: an earlier run has begun to swap volumes")
-            return
-        self._keep_safety_set(inputs, known)
+    def _take_safety_set(self, *, launch_time: str = "") -> None:
+        """Take a set of what is there now, unless an earlier run has, or has begun to swap.
 
-    def _take_safety_set_of_stopped(self) -> None:
-        """Take a set of all that was written until the instance stopped, unless an earlier run has."""
-        inputs = self.plan.safety_inputs(launch_time=self._inspect_instance().launch_time)
-        known = self._find_safety_sets(inputs)
-        if known or not self._is_swapped:
-            self._keep_safety_set(inputs, known)
-
-    def _find_safety_sets(self, inputs: SetInputs) -> list[SnapshotSet]:
+        With `launch_time`, it has to have what the stopped instance wrote since then.
+        """
+        inputs = self.plan.safety_inputs(launch_time=launch_time)
         found = find_sets_by_token(self.ec2, [inputs.token]).get(inputs.token, [])
-        return [one for one in found if one.state != ERROR]
-
-    def _keep_safety_set(self, inputs: SetInputs, known: Sequence[SnapshotSet]) -> None:
+        # Nothing was written since, if the instance has not been started; and what was swapped is no longer there.
+        any_age = bool(launch_time or self.swapped)
+        known = [one for one in found if one.state != ERROR and (any_age or one.age < _FRESH_SECONDS)]
         if known:
             safety = known[0]
+        elif launch_time and self._is_swapped:
+            return
+        elif self.swapped and not launch_time:
+            self.ec2.say(f"warning: no safety set of {self.instance_id}: an earlier run has begun to swap volumes")
+            return
         else:
             self.ec2.say(f"taking a safety set of {self.instance_id}")
             safety = take_set(self.ec2, inputs, adopt_within=_FRESH_SECONDS).set
@@ -224,37 +198,26 @@ class _Run:
         self.report(self.record)
 
     def _reach(self, wanted: str) -> None:
-        """Stop or start the instance, and wait until it has. Don't stop it if all volumes are swapped.
-
-        Raises:
-            SnapsetError: it goes back each time, by itself or by somebody else.
-            WaitTimeoutError: the time is up.
-        """
+        """Stop or start the instance, and wait until it has. Don't stop it if all volumes are swapped."""
         change = self.ec2.stop_instance if wanted == STOPPED else self.ec2.start_instance
         doing = f"{'stopping' if wanted == STOPPED else 'starting'} {self.instance_id}"
         unwanted = RUNNING if wanted == STOPPED else STOPPED
         timeout = self.plan.inputs.timeout
-        give_up, pause = time.monotonic() + timeout, 0.5
         # When it was started last, each time that it was found as it should not be.
         turns: set[str] = set()
-        said = False
-        while True:
+        for number, _ in enumerate(polls(timeout)):
             instance = self._inspect_instance()
             if instance.state == wanted or (wanted == STOPPED and self._is_swapped):
                 return
-            if not said:
+            if number == 0:
                 self.ec2.say(doing)
-                said = True
             if instance.state == unwanted:
                 turns.add(instance.launch_time)
                 if len(turns) > _TURNS:
                     why = f" ({instance.state_reason})" if instance.state_reason else ""
                     raise errors.SnapsetError(f"{doing}: each time it is {unwanted} again{why}.")
                 change(self.instance_id)
-            if time.monotonic() + pause > give_up:
-                raise errors.WaitTimeoutError(f"{doing}: it is still {instance.state} after {timeout:.0f} s.")
-            time.sleep(pause)
-            pause = min(pause * 1.5, 5.0)
+        raise errors.WaitTimeoutError(f"{doing}: it is still {self.record['state']} after {timeout:.0f} s.")
 
     def _swap_all(self) -> None:
         plan = self.plan
@@ -262,9 +225,9 @@ class _Run:
         for swap in sorted(plan.swaps, key=lambda swap: swap.device == plan.instance.root_device_name):
             if swap.device not in self.swapped:
                 self._swap(swap)
-        seen = wait_until_attached(self.ec2, list(self.new.values()), self.instance_id)
-        deleted = {swap.device for swap in plan.swaps if swap.deleted_with_instance}
-        set_delete_on_termination(self.ec2, seen.values(), deleted, instance_id=self.instance_id)
+        attached = volumes.wait_until_attached(self.ec2, list(self.new.values()), instance_id=self.instance_id)
+        devices = {swap.device for swap in plan.swaps if swap.deleted_with_instance}
+        volumes.set_delete_on_termination(self.ec2, attached, devices, instance_id=self.instance_id)
 
     def _swap(self, swap: Swap) -> None:
         instance, old, new_id = self._inspect_instance(), swap.old, self.new[swap.device]
@@ -283,9 +246,9 @@ class _Run:
                 # It was put back, and used again.
                 mark[SAVED] = ""
             self.ec2.add_tags([there], mark)
-            detach(self.ec2, there, instance_id=self.instance_id)
-        attach(self.ec2, new_id, instance_id=self.instance_id, device=swap.device)
-        wait_until_attached(self.ec2, [new_id], self.instance_id)
+            volumes.detach(self.ec2, there, instance_id=self.instance_id)
+        volumes.attach(self.ec2, new_id, instance_id=self.instance_id, device=swap.device)
+        volumes.wait_until_attached(self.ec2, [new_id], instance_id=self.instance_id)
         self.swapped.add(swap.device)
 
     def _mark_saved(self) -> None:
@@ -309,30 +272,29 @@ class _Run:
 
     def _delete_replaced(self) -> None:
         """Delete the replaced volumes that are wholly in a safety set, or all of them if none was wanted."""
-        saved_in = {volume.volume_id: self._saved_in(volume) for volume in self._describe_old_volumes()}
-        for set_id in sorted(set(saved_in.values()) - {""}):
-            try:
-                self._wait_for_set(set_id)
-                self.record["safety_set_id"] = set_id
-            except (errors.SetFailedError, errors.NotFoundError) as error:
-                # A rerun would not mend the set.
-                self.ec2.say(f"warning: {error}")
-                saved_in = {key: "" if value == set_id else value for key, value in saved_in.items()}
+        saved_in: dict[str, str] = {}
+        for volume in self._describe_old_volumes():
+            rollback_id, _, set_id = volume.tags.get(SAVED, "").partition(" ")
+            saved_in[volume.volume_id] = set_id if rollback_id == self.plan.rollback_id else ""
+        completed = {set_id for set_id in sorted(set(saved_in.values()) - {""}) if self._completes(set_id)}
         wanted = self.plan.inputs.safety_set
-        deletable = [volume_id for volume_id, set_id in saved_in.items() if set_id or not wanted]
+        deletable = [volume_id for volume_id, set_id in saved_in.items() if set_id in completed or not wanted]
         if kept := sorted(saved_in.keys() - set(deletable)):
             self.ec2.say(f"warning: {', '.join(kept)} stays: no set has all that is on it")
         if deletable:
             self.ec2.say(f"deleting {', '.join(deletable)}")
-            delete_volumes(self.ec2, deletable)
+            volumes.delete_volumes(self.ec2, deletable)
         self.record["deleted_volume_ids"] = deletable
         self.report(self.record)
 
-    def _saved_in(self, volume: Volume) -> str:
-        """Return the safety set that has all that is on the volume, or nothing."""
-        rollback_id, _, set_id = volume.tags.get(SAVED, "").partition(" ")
-        return set_id if rollback_id == self.plan.rollback_id else ""
-
-    def _wait_for_set(self, set_id: str) -> None:
-        safety = find_set(self.ec2, set_id, wait=self.ec2.limits.consistency)
-        asyncio.run(wait_for_set(self.ec2, safety, timeout=self.plan.inputs.timeout))
+    def _completes(self, set_id: str) -> bool:
+        """Wait for the safety set, and tell whether it has completed."""
+        try:
+            safety = find_set(self.ec2, set_id, wait=self.ec2.limits.consistency)
+            asyncio.run(wait_for_set(self.ec2, safety, timeout=self.plan.inputs.timeout))
+        except (errors.SetFailedError, errors.NotFoundError) as error:
+            # A rerun would not mend the set.
+            self.ec2.say(f"warning: {error}")
+            return False
+        self.record["safety_set_id"] = set_id
+        return True

@@ -120,30 +120,32 @@ class RollbackPlan:
 
     Attributes:
         rollback_id: `rb-` and 17 hex digits; that of an earlier run that was cut off, if there was one.
-        instance: as it is now.
+        attached: what is attached to the instance now, by device.
         found: the set.
-        restore_inputs: what the new volumes are made with.
-        restore_plan: which of them exist, and which are to be made.
-        swaps: the devices that get other volumes.
-        stays: the devices that keep their volumes, with those.
+        restore_plan: which new volumes exist, and which are to be made.
+        swaps: the devices that get other volumes, in the order of `restore_plan.sources`.
         was_running: whether the instance ran before the rollback.
         begun: when the earlier run that was cut off began; empty if there was none.
         is_done: whether that run had nothing left to do.
-        obstacles: what stands in the way.
     """
 
     inputs: RollbackInputs
     rollback_id: str
     instance: Instance
+    attached: Mapping[str, Volume]
     found: SnapshotSet
-    restore_inputs: RestoreInputs
     restore_plan: Plan
     swaps: tuple[Swap, ...]
-    stays: Mapping[str, str]
     was_running: bool = False
     begun: str = ""
     is_done: bool = False
     obstacles: tuple[str, ...] = ()
+
+    @property
+    def stays(self) -> dict[str, str]:
+        """The volumes that stay as they are, by device."""
+        devices = {swap.device for swap in self.swaps}
+        return {device: self.attached[device].volume_id for device in sorted(self.attached.keys() - devices)}
 
     @property
     def old_volumes(self) -> list[Volume]:
@@ -151,21 +153,16 @@ class RollbackPlan:
         return [swap.old for swap in self.swaps if swap.old]
 
     @property
-    def new_volumes(self) -> list[Volume]:
-        """The new volumes that are made already."""
-        return [swap.new for swap in self.swaps if swap.new]
-
-    @property
     def is_in_place(self) -> bool:
         """Whether each of the devices has its new volume."""
-        there = {(volume.instance_id, volume.device_name) for volume in self.new_volumes}
+        there = {(volume.instance_id, volume.device_name) for volume in self.restore_plan.volumes}
         return bool(self.swaps) and there == {(self.instance.instance_id, swap.device) for swap in self.swaps}
 
     def record(self) -> RollbackRecord:
         """Return what is planned, as JSON documents have it."""
         return RollbackRecord(
             instance_id=self.instance.instance_id,
-            region=self.restore_inputs.region,
+            region=self.restore_plan.inputs.region,
             set_id=self.found.set_id,
             safety_set_id=None,
             state=self.instance.state,
@@ -174,15 +171,12 @@ class RollbackPlan:
         )
 
     def safety_inputs(self, *, launch_time: str = "") -> SetInputs:
-        """Return what the safety set is taken with.
-
-        Args:
-            launch_time: of the stopped instance, if the set has to have all that was written since.
-        """
+        """Return the safety set's inputs; with `launch_time`, it has what the stopped instance wrote since then."""
+        restore = self.restore_plan.inputs
         return SetInputs(
             instance_id=self.instance.instance_id,
-            scope=f"{self.restore_inputs.scope} {launch_time}".rstrip(),
-            region=self.restore_inputs.region,
+            scope=f"{restore.scope} {launch_time}".rstrip(),
+            region=restore.region,
             outpost_arn=self.found.snapshots[0].outpost_arn or None,
             description=f"before the rollback to {self.found.set_id}",
             change_id=f"{tags.SAFETY_CHANGE}{self.found.set_id}",
@@ -252,10 +246,9 @@ def _inspect(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
     instance = ec2.describe_instance(inputs.instance_id)
     journal = Journal.of(instance)
     found = _choose_set(ec2, inputs, journal)
-    attached = _find_attached(ec2, instance)
+    plan_as = partial(_plan, ec2, inputs, instance, _find_attached(ec2, instance), found)
     # Somebody may have started it since an earlier run was cut off.
     was_running = instance.state in (RUNNING, _PENDING) or (journal is not None and journal.was_running)
-    plan_as = partial(_plan, ec2, inputs, instance, found, attached)
     plan: RollbackPlan | None = None
     for rollback_id in _earlier_ids(instance, journal, found):
         earlier = plan_as(rollback_id)
@@ -266,12 +259,8 @@ def _inspect(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
             plan = replace(earlier, begun=journal.begun)
         elif is_over:
             return replace(earlier, is_done=True)
-    plan = plan or plan_as(_new_id())
-    return replace(plan, was_running=was_running, obstacles=tuple(_find_obstacles(ec2, plan, attached)))
-
-
-def _new_id() -> str:
-    return f"rb-{secrets.token_hex(9)[:17]}"
+    plan = plan or plan_as(f"rb-{secrets.token_hex(9)[:17]}")
+    return replace(plan, was_running=was_running, obstacles=tuple(_find_obstacles(ec2, plan)))
 
 
 def _earlier_ids(instance: Instance, journal: Journal | None, found: SnapshotSet) -> list[str]:
@@ -283,7 +272,7 @@ def _earlier_ids(instance: Instance, journal: Journal | None, found: SnapshotSet
 
 def _was_used_since(ec2: Ec2, earlier: RollbackPlan) -> bool:
     """Tell whether the instance has been used since the rollback was in place, so that another one is meant."""
-    in_place = max(volume.create_time for volume in earlier.new_volumes)
+    in_place = max(volume.create_time for volume in earlier.restore_plan.volumes)
     sets = find_sets_of(ec2, instance_id=earlier.instance.instance_id)
     if any(found.began_after(in_place) and not found.is_safety_set for found in sets):
         return True
@@ -295,14 +284,14 @@ def _was_used_since(ec2: Ec2, earlier: RollbackPlan) -> bool:
 
 def _choose_set(ec2: Ec2, inputs: RollbackInputs, journal: Journal | None) -> SnapshotSet:
     instance_id, doing = inputs.instance_id, f"rolling back {inputs.instance_id}"
-    set_id = inputs.set_id or (journal.set_id if journal else None)
-    under_way = f"a rollback to {journal.set_id} that began at {journal.begun} was not ended" if journal else ""
-    if journal and not inputs.set_id and not inputs.change_id and clock.age_of(journal.begun) > _UNDER_WAY_SECONDS:
-        raise errors.InputError(f"{doing}: {under_way}. Say which set is meant: --set or --change-id.")
     if inputs.change_id:
         return _choose_set_of_change(ec2, instance_id, inputs.change_id, journal)
+    set_id = inputs.set_id or (journal.set_id if journal else None)
     if not set_id:
         return find_latest(ec2, instance_id=instance_id)
+    under_way = f"a rollback to {journal.set_id} that began at {journal.begun} was not ended" if journal else ""
+    if journal and not inputs.set_id and clock.age_of(journal.begun) > _UNDER_WAY_SECONDS:
+        raise errors.InputError(f"{doing}: {under_way}. Say which set is meant: --set or --change-id.")
     try:
         found = find_set(ec2, set_id)
     except errors.NotFoundError as error:
@@ -319,29 +308,23 @@ def _choose_set(ec2: Ec2, inputs: RollbackInputs, journal: Journal | None) -> Sn
 
 
 def _choose_set_of_change(ec2: Ec2, instance_id: str, change_id: str, journal: Journal | None) -> SnapshotSet:
-    """Return the set of the change; if there are several, the one to which a rollback is under way.
-
-    Raises:
-        InputError: there are several.
-        NotFoundError: there is none.
-    """
+    """Return the set of the change; if there are several, the one to which a rollback is under way."""
     sets = find_sets_of(ec2, instance_id=instance_id, change_id=change_id)
     done = [found for found in sets if found.state == COMPLETED and not found.is_safety_set]
-    under_way = [found for found in done if journal and found.set_id == journal.set_id]
-    if len(done) > 1 and not under_way:
+    for found in done:
+        if journal and found.set_id == journal.set_id:
+            return found
+    if len(done) > 1:
         listed = ", ".join(f"{found.set_id} (taken {found.start_time[:19]}Z)" for found in done)
-        reason = f"change {change_id} has {len(done)} sets: {listed}. Choose one with --set"
-        raise errors.InputError(f"rolling back {instance_id}: {reason}.")
-    # If there is none, this says why.
-    return under_way[0] if under_way else find_latest(ec2, instance_id=instance_id, change_id=change_id)
+        raise errors.InputError(
+            f"rolling back {instance_id}: change {change_id} has {len(done)} sets: {listed}. Choose one with --set."
+        )
+    # If there is none, the error says why.
+    return find_latest(ec2, instance_id=instance_id, change_id=change_id)
 
 
 def _find_attached(ec2: Ec2, instance: Instance) -> dict[str, Volume]:
-    """Return what is attached to the instance, by device.
-
-    Raises:
-        SnapsetError: a volume is there, and can't be described.
-    """
+    """Return what is attached to the instance, by device."""
     volumes = {volume.volume_id: volume for volume in ec2.describe_volumes(list(instance.devices))}
     if unseen := sorted(instance.devices.keys() - volumes.keys()):
         raise errors.SnapsetError(
@@ -355,8 +338,8 @@ def _plan(
     ec2: Ec2,
     inputs: RollbackInputs,
     instance: Instance,
-    found: SnapshotSet,
     attached: Mapping[str, Volume],
+    found: SnapshotSet,
     rollback_id: str,
 ) -> RollbackPlan:
     restore_inputs = RestoreInputs(
@@ -366,39 +349,37 @@ def _plan(
         instance_id=inputs.instance_id,
         exclude_boot_volume=inputs.exclude_boot_volume,
     )
-    plan = make_plan(ec2, restore_inputs, in_place=True)
-    # Somebody has started the instance since, perhaps with this volume, and put it aside again.
-    used = [
-        volume
-        for volume in plan.volumes.values()
-        if not volume.instance_id and instance.launch_time > volume.create_time
-    ]
-    plan = plan.setting_aside(used)
-    sources = tuple(source for source in plan.sources if not _is_excluded(source, attached, inputs))
-    kept = {source.snapshot.snapshot_id for source in sources}
-    volumes = {key: volume for key, volume in plan.volumes.items() if key in kept}
-    new = {volume.volume_id for volume in volumes.values()}
+    restore_plan = make_plan(ec2, restore_inputs, in_place=True)
+    sources = tuple(
+        _without_used(source, instance)
+        for source in restore_plan.sources
+        if not _is_excluded(source, attached, inputs)
+    )
+    restore_plan = replace(restore_plan, sources=sources)
+    new = {volume.volume_id for volume in restore_plan.volumes}
     replaced = {
         volume.tags[REPLACED].split()[-1]: volume
         for volume in ec2.find_volumes({f"tag:{REPLACED}": [f"{rollback_id} {instance.instance_id} *"]})
     }
     now = {device: volume for device, volume in attached.items() if volume.volume_id not in new}
     old = {**replaced, **now}
-    swaps = tuple(
-        Swap(source=source, old=old.get(source.device), new=volumes.get(source.snapshot.snapshot_id))
-        for source in sources
-    )
-    devices = {swap.device for swap in swaps}
     return RollbackPlan(
         inputs=inputs,
         rollback_id=rollback_id,
         instance=instance,
+        attached=attached,
         found=found,
-        restore_inputs=restore_inputs,
-        restore_plan=replace(plan, sources=sources, volumes=volumes),
-        swaps=swaps,
-        stays={device: volume.volume_id for device, volume in sorted(attached.items()) if device not in devices},
+        restore_plan=restore_plan,
+        swaps=tuple(Swap(source=source, old=old.get(source.device), new=source.volume) for source in sources),
     )
+
+
+def _without_used(source: Source, instance: Instance) -> Source:
+    """Set the new volume aside if somebody started the instance since, perhaps with it, and detached it again."""
+    volume = source.volume
+    if not volume or volume.instance_id or instance.launch_time <= volume.create_time:
+        return source
+    return replace(source, volume=None, set_aside=(*source.set_aside, volume.volume_id))
 
 
 def _is_excluded(source: Source, attached: Mapping[str, Volume], inputs: RollbackInputs) -> bool:
@@ -406,37 +387,35 @@ def _is_excluded(source: Source, attached: Mapping[str, Volume], inputs: Rollbac
     return bool({source.snapshot.volume_id, now} & set(inputs.exclude_volume_ids))
 
 
-def _find_obstacles(ec2: Ec2, plan: RollbackPlan, attached: Mapping[str, Volume]) -> list[str]:
-    """Return everything that stands in the way."""
+def _find_obstacles(ec2: Ec2, plan: RollbackPlan) -> Iterator[str]:
+    """Yield everything that stands in the way."""
     instance, instance_id = plan.instance, plan.instance.instance_id
     if instance.state not in (RUNNING, STOPPED, STOPPING, _PENDING):
-        return [f"it is {instance.state}"]
-    found: list[str] = []
+        yield f"it is {instance.state}"
+        return
     if plan.restore_plan.obstacle:
-        found.append(plan.restore_plan.obstacle)
+        yield plan.restore_plan.obstacle
     elif not plan.swaps:
-        found.append("no volume is left to roll back")
+        yield "no volume is left to roll back"
     if group := instance.tags.get(_AUTO_SCALING_GROUP):
         advice = f"aws autoscaling detach-instances --instance-ids {instance_id} --auto-scaling-group-name {group}"
-        found.append(f"its Auto Scaling group {group} would replace it while it is stopped; take it out: {advice}")
-    known = plan.found.volume_ids | {volume.volume_id for volume in attached.values()}
-    found += [
-        f"{volume_id} is neither attached to it nor in the set, so it can't be left out"
-        for volume_id in plan.inputs.exclude_volume_ids
-        if volume_id not in known
-    ]
-    found += [
-        f"{swap.old.volume_id} at {swap.device} can be attached to several instances at once; leave it out "
-        f"(--exclude-volume {swap.old.volume_id})"
-        for swap in plan.swaps
-        if swap.old and swap.old.multi_attach
-    ]
-    found += _find_full(plan)
-    return found + (_find_stop_obstacles(ec2, instance) if instance.state != STOPPED else [])
+        yield f"its Auto Scaling group {group} would replace it while it is stopped; take it out: {advice}"
+    known = plan.found.volume_ids | {volume.volume_id for volume in plan.attached.values()}
+    for volume_id in plan.inputs.exclude_volume_ids:
+        if volume_id not in known:
+            yield f"{volume_id} is neither attached to it nor in the set, so it can't be left out"
+    for swap in plan.swaps:
+        if swap.old and swap.old.multi_attach:
+            what = f"{swap.old.volume_id} at {swap.device}"
+            advice = f"leave it out (--exclude-volume {swap.old.volume_id})"
+            yield f"{what} can be attached to several instances at once; {advice}"
+    yield from _find_full(plan)
+    if instance.state != STOPPED:
+        yield from _find_stop_obstacles(ec2, instance)
 
 
 def _find_full(plan: RollbackPlan) -> Iterator[str]:
-    """Return what has no room for the tags that a rollback sets."""
+    """Yield what has no room for the tags that a rollback sets."""
     instance, keys = plan.instance, {REPLACED, SAVED} if plan.inputs.delete_replaced else {REPLACED}
     volumes = [(volume.volume_id, volume.tags, keys) for volume in plan.old_volumes]
     for resource_id, theirs, own in [(instance.instance_id, instance.tags, {JOURNAL}), *volumes]:
@@ -445,20 +424,20 @@ def _find_full(plan: RollbackPlan) -> Iterator[str]:
             yield f"{resource_id} has {len(others)} tags: there is no room for {' and '.join(sorted(own))}"
 
 
-def _find_stop_obstacles(ec2: Ec2, instance: Instance) -> list[str]:
+def _find_stop_obstacles(ec2: Ec2, instance: Instance) -> Iterator[str]:
+    """Yield why the instance can't be stopped."""
     instance_id = instance.instance_id
     if instance.has_instance_store_root:
-        return ["its root is an instance store, so it can't be stopped"]
-    found: list[str] = []
+        yield "its root is an instance store, so it can't be stopped"
+        return
     if instance.is_spot and not ec2.has_persistent_spot_request(instance_id):
-        found.append("it is a one-time Spot Instance, which can't be stopped")
+        yield "it is a one-time Spot Instance, which can't be stopped"
     try:
         if ec2.is_stop_protected(instance_id):
             advice = f"aws ec2 modify-instance-attribute --instance-id {instance_id} --no-disable-api-stop"
-            found.append(f"it is protected from being stopped; take that away: {advice}")
+            yield f"it is protected from being stopped; take that away: {advice}"
     except errors.NotPermittedError as error:
         ec2.say(f"warning: whether {instance_id} is protected from being stopped is not known: {error}")
-    return found
 
 
 def _check_permissions(ec2: Ec2, plan: RollbackPlan) -> None:
@@ -468,20 +447,19 @@ def _check_permissions(ec2: Ec2, plan: RollbackPlan) -> None:
         NotPermittedError: a permission is missing.
         SnapsetError: AWS would refuse a call for another reason.
     """
-    instance_id, restore_plan, dry_run = plan.instance.instance_id, plan.restore_plan, ec2.dry_run()
+    instance_id, dry_run = plan.instance.instance_id, ec2.dry_run()
     dry_run.add_tags([instance_id], {JOURNAL: "checked"})
     dry_run.remove_tags([instance_id], [JOURNAL])
-    request = plan.restore_inputs.request(
-        restore_plan.sources[0], zone=restore_plan.zone, outpost_arn=restore_plan.outpost_arn
-    )
+    request = plan.restore_plan.request(plan.restore_plan.sources[0])
     dry_run.create_volume(request, client_token=client_token(request, salt="dry run"))
     if plan.inputs.safety_set:
         dry_run.create_snapshots(plan.safety_inputs().request(set_id=tags.new_set_id()))
     dry_run.stop_instance(instance_id)
     dry_run.start_instance(instance_id)
-    for device, old in [(swap.device, swap.old) for swap in plan.swaps if swap.old][:1]:
-        volume_id = old.volume_id
-        dry_run.detach_volume(volume_id, instance_id=instance_id)
-        dry_run.attach_volume(volume_id, instance_id=instance_id, device=device)
-        if plan.inputs.delete_replaced:
-            dry_run.delete_volume(volume_id)
+    for swap in plan.swaps:
+        if swap.old:
+            dry_run.detach_volume(swap.old.volume_id, instance_id=instance_id)
+            dry_run.attach_volume(swap.old.volume_id, instance_id=instance_id, device=swap.device)
+            if plan.inputs.delete_replaced:
+                dry_run.delete_volume(swap.old.volume_id)
+            break

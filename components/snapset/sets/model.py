@@ -116,7 +116,9 @@ class SnapshotSet:
         return cls(set_id=set_id, instance_id=instance_id, snapshots=ordered, devices=devices, count=count)
 
     @classmethod
-    def recorded(cls, records: Sequence[SnapshotRecord], *, set_id: str, instance_id: str, count: int) -> SnapshotSet:
+    def recorded(
+        cls, records: Sequence[SnapshotRecord], *, set_id: str, instance_id: str, count: int, owner_id: str
+    ) -> SnapshotSet:
         """Return the set as a stack's state has it."""
         return cls.of(
             [
@@ -129,7 +131,7 @@ class SnapshotSet:
                     state=record["state"],
                     progress=record["progress"],
                     start_time=record["start_time"],
-                    owner_id="",
+                    owner_id=owner_id,
                     state_message=record.get("state_message", ""),
                 )
                 for record in records
@@ -159,6 +161,11 @@ class SnapshotSet:
     def snapshot_ids(self) -> list[str]:
         """The ids of the snapshots, in their order."""
         return [snapshot.snapshot_id for snapshot in self.snapshots]
+
+    @property
+    def owner_id(self) -> str:
+        """The AWS account that owns it; empty if that is not known."""
+        return self.snapshots[0].owner_id
 
     @property
     def volume_ids(self) -> set[str]:

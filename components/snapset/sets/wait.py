@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import COMPLETED, ERROR, Snapshot
+from snapset.aws.session import refuse_other_account
 from snapset.aws.settings import AwsSettings
-from snapset.limits import Limits
 from snapset.sets.model import SnapshotSet
 from snapset.sets.threads import run_in_thread
 
@@ -123,7 +123,7 @@ async def wait_for_set(
             last_whole = now
         if not trouble:
             # By this machine's own watch: no clock has to be right for it.
-            _refuse_loss(seen, taken, missing_for=now - last_whole, limits=ec2.limits)
+            await _refuse_loss(ec2, seen, taken, missing_for=now - last_whole)
             if seen.is_whole and (until == "seen" or seen.state == COMPLETED):
                 if said:
                     ec2.say(f"{taken.set_id}: {_progress(seen, taken)}")
@@ -147,7 +147,7 @@ async def wait_for_set(
             trouble = f" ({error})"
 
 
-def _refuse_loss(seen: SnapshotSet, taken: SnapshotSet, *, missing_for: float, limits: Limits) -> None:
+async def _refuse_loss(ec2: Ec2, seen: SnapshotSet, taken: SnapshotSet, *, missing_for: float) -> None:
     """Raise a `SetFailedError` if the set is no backup: a snapshot is in error, or was not seen for too long."""
     doing = f"waiting for {taken.set_id}"
     advice = "There is no backup: take a new set; in a stack, with `pulumi refresh` and `pulumi up`."
@@ -157,8 +157,9 @@ def _refuse_loss(seen: SnapshotSet, taken: SnapshotSet, *, missing_for: float, l
             raise errors.SetFailedError(
                 f"{doing}: {snapshot.snapshot_id} of {snapshot.volume_id} is in error: {cause}. {advice}"
             )
-    if seen.is_whole or missing_for < limits.consistency:
+    if seen.is_whole or missing_for < ec2.limits.consistency:
         return
+    await run_in_thread(lambda: refuse_other_account(ec2.settings, taken.owner_id, doing=doing))
     if missing := [key for key in taken.snapshot_ids if key not in seen.snapshot_ids]:
         verb = "no longer exists" if len(missing) == 1 else "no longer exist"
         raise errors.SetFailedError(f"{doing}: {', '.join(missing)} {verb}. {advice}")

@@ -1,1 +1,0 @@
-"""In the place of pip for the engine's runs in tests; see `__main__`."""
