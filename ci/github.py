@@ -30,6 +30,17 @@ ONE_A_LINE = ("filter", "exclude-volume", "exclude-volume-tag", "tag")
 COLUMNS = ("set", "instance", "outcome", "snapshot", "volume", "device", "GiB", "state")
 
 
+def change_of(given: str) -> str:
+    """Return the change in one line. action.yml ends its default with the matrix, as JSON or null."""
+    change, _, matrix = given.partition(" ")
+    is_default = change.startswith("github-run-") and matrix.startswith(("{", "null"))
+    if not is_default:
+        return given
+    values = json.loads(matrix) or {}
+    named = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()]
+    return " ".join([change, *sorted(named)])
+
+
 def arguments_of(inputs: Mapping[str, str]) -> list[str]:
     """Return the arguments of `snapset backup`. Empty inputs are left out."""
     options: list[str] = []
@@ -42,7 +53,8 @@ def arguments_of(inputs: Mapping[str, str]) -> list[str]:
                 sys.exit(2)
             options += FLAGS[name][value]
         else:
-            lines = value.splitlines() if name in ONE_A_LINE else [value]
+            given = change_of(value) if name == "change-id" else value
+            lines = given.splitlines() if name in ONE_A_LINE else [given]
             options += [f"--{name}={line.strip()}" for line in lines if line.strip()]
     return [*options, "--", *inputs["instances"].split()]
 

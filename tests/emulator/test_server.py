@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -93,6 +95,28 @@ def test_it_exits_when_its_parent_is_killed(eventually: Any) -> None:
         assert answers(endpoint)
         parent.kill()
     eventually(lambda: answers(endpoint), lambda now: not now)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "evil.example:5999"},
+        {"Host": "127.0.0.1.evil.example"},
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/_snapset/calls"), ("POST", "/moto-api/reset"), ("GET", "/?Action=DescribeInstances")],
+)
+def test_it_answers_no_web_page(ec2_server: EmbeddedEC2, headers: dict[str, str], method: str, path: str) -> None:
+    address = urlsplit(ec2_server.endpoint)
+    connection = http.client.HTTPConnection("127.0.0.1", address.port or 0, timeout=10)
+    with closing(connection):
+        connection.request(method, path, headers=headers)
+        assert connection.getresponse().status == 403
 
 
 def test_the_error_says_that_the_port_is_in_use(ec2_server: EmbeddedEC2) -> None:

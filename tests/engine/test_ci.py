@@ -42,8 +42,7 @@ class GitHub:
     folder: Path
     env: dict[str, str]
     inputs: dict[str, str] = field(default_factory=dict)
-    # The job's place in its matrix.
-    index: str = "3"
+    matrix: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         (self.folder / "temp").mkdir()
@@ -61,7 +60,12 @@ class GitHub:
     def start(self) -> subprocess.Popen[str]:
         for file in (self.output, self.summary):
             file.write_text("")
-        context = {"github.run_id": "4711", "github.job": "deploy", "strategy.job-index": self.index}
+        context = {
+            "github.run_id": "4711",
+            "github.job": "deploy",
+            "github.action": "__snapset",
+            "toJSON(matrix)": json.dumps(self.matrix, indent=2),
+        }
         defaults = {name: described.get("default", "") for name, described in ACTION["inputs"].items()}
         inputs = {name: evaluate(text, context) for name, text in defaults.items()} | self.inputs
         context["toJSON(inputs)"] = json.dumps(inputs, indent=2)
@@ -150,7 +154,8 @@ def test_the_action_takes_the_sets_and_another_attempt_waits_for_them_and_prints
     assert {snapshot["Description"] for snapshot in there} == {NASTY}
     for snapshot in there:
         tags = {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}
-        assert (tags["app"], tags["note"], tags["snapset:change"]) == ("shop", NASTY, "github-run-4711-deploy-3")
+        assert (tags["app"], tags["note"]) == ("shop", NASTY)
+        assert tags["snapset:change"] == "github-run-4711-deploy-__snapset"
     assert not list(tmp_path.rglob("hacked"))
 
     outputs = github.outputs()
@@ -181,17 +186,18 @@ def test_the_jobs_of_a_matrix_take_their_sets_at_the_same_time(
     env: dict[str, str], ec2: EmbeddedEC2, tmp_path: Path
 ) -> None:
     jobs = []
-    for index in ("0", "1"):
-        folder = tmp_path / index
+    for shard in (1, 2):
+        folder = tmp_path / str(shard)
         folder.mkdir()
-        job = GitHub(folder, dict(env), {"instances": ec2.launch().instance_id}, index=index)
+        matrix = {"zone": "a b", "shard": shard}
+        job = GitHub(folder, dict(env), {"instances": ec2.launch().instance_id}, matrix=matrix)
         jobs.append((job, job.start()))
     for job, process in jobs:
         stdout, stderr = process.communicate(timeout=120)
         assert process.returncode == 0, stdout + stderr
         assert len(job.outputs()["set-id"].split()) == 1
     changes = {tag["Value"] for item in snapshots_in(ec2) for tag in item["Tags"] if tag["Key"] == "snapset:change"}
-    assert changes == {"github-run-4711-deploy-0", "github-run-4711-deploy-1"}
+    assert changes == {f"github-run-4711-deploy-__snapset shard={shard} zone=a b" for shard in (1, 2)}
 
 
 def test_an_error_on_github_is_an_annotation_and_in_the_summary(github: GitHub, ec2: EmbeddedEC2) -> None:

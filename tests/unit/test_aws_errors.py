@@ -333,3 +333,11 @@ def test_credentials_that_no_header_can_hold_are_bad_input_and_are_not_shown(
     with pytest.raises(errors.InputError, match="the call was not sent") as caught:
         Ec2(signed, Limits()).create_snapshots(inputs.request(set_id=SET))
     assert "EXAMPLE" not in str(caught.value)
+
+
+def test_a_refused_handshake_is_said_as_such_and_the_call_was_not_sent(
+    settings: AwsSettings, ec2: EmbeddedEC2, inputs: SetInputs
+) -> None:
+    endpoint = ec2.endpoint.replace("http:", "https:")
+    with pytest.raises(errors.UnreachableError, match=r"TLS: .*Check the endpoint, and AWS_CA_BUNDLE"):
+        Ec2(replace(settings, endpoint_url=endpoint), Limits()).create_snapshots(inputs.request(set_id=SET))

@@ -101,6 +101,10 @@ def test_instances_are_found_by_tag_sorted_and_without_those_that_have_no_volume
     client.stop_instances(InstanceIds=web[:1])
     client.terminate_instances(InstanceIds=web[2:])
     assert aws.find_instances({"tag:app": ["web"]}) == sorted(web[:2])
+    ec2.settings(instance_seconds=600)
+    client.start_instances(InstanceIds=web[:1])
+    assert aws.describe_instance(web[0]).state == "pending"
+    assert aws.find_instances({"tag:app": ["web"]}) == sorted(web[:2])
     assert aws.find_instances({"tag:app": ["nothing"]}) == []
 
 

@@ -63,7 +63,33 @@ def test_the_credentials_are_looked_for_where_pulumi_keeps_them(home: Path, monk
     assert "PULUMI_BACKEND_URL" not in environment()
 
 
-@pytest.mark.parametrize("text", ["{}", '{"current": ""}', "", "not json"])
+@pytest.mark.parametrize(("url", "folder"), [("file://.", ""), ("file://./", ""), ("file://states", "states")])
+@pytest.mark.parametrize("logged_in", [False, True])
+def test_a_relative_backend_is_in_the_callers_folder(
+    home: Path, monkeypatch: pytest.MonkeyPatch, url: str, folder: str, logged_in: bool
+) -> None:
+    monkeypatch.chdir(home)
+    if logged_in:
+        log_in(home, json.dumps({"current": url}))
+    else:
+        monkeypatch.setenv("PULUMI_BACKEND_URL", url)
+    assert environment()["PULUMI_BACKEND_URL"] == (home / folder).as_uri()
+
+
+def test_relative_paths_of_the_environment_are_in_the_callers_folder(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "keys")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "~/config")
+    monkeypatch.setenv("PATH", os.pathsep.join(["bin", "/usr/bin", ""]))
+    added = environment()
+    assert added["AWS_SHARED_CREDENTIALS_FILE"] == str(home / "keys")
+    assert added["PATH"] == os.pathsep.join([str(home / "bin"), "/usr/bin", str(home)])
+    assert "AWS_CONFIG_FILE" not in added
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"current": ""}', "", "not json"])
 def test_credentials_that_name_no_backend_are_none(home: Path, text: str) -> None:
     log_in(home, text)
     assert "PULUMI_BACKEND_URL" in environment()

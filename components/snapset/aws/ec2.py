@@ -174,7 +174,7 @@ class Ec2:
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
         """
-        wanted = {"instance-state-name": ("running", "stopping", "stopped"), **filters}
+        wanted = {"instance-state-name": ("pending", "running", "stopping", "stopped"), **filters}
         reservations = self._call_pages(
             f"looking for instances in {self.settings.region}",
             "DescribeInstances",

@@ -6,6 +6,7 @@ Codes: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.ht
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,8 @@ ACCOUNT_CODES = {
 SERVER_FAULT_CODES = frozenset(
     {"InternalError", "InternalFailure", "ServerInternal", "ServiceUnavailable", "Unavailable"}
 )
+# What OpenSSL says before a connection is made. Later, a call may have been sent.
+_NO_HANDSHAKE = re.compile("CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER|HANDSHAKE_FAILURE|UNSUPPORTED_PROTOCOL")
 _HTTP_SERVER_ERROR = 500
 _LONGEST_CAUSE = 400
 _ENCODED = "Encoded authorization failure message"
@@ -126,6 +129,9 @@ def _from_failure(error: Exception, doing: str) -> errors.SnapsetError:
         return errors.InputError(f"{doing}: no AWS credentials were found. {advice}.")
     if isinstance(error, botocore.NoRegionError):
         return no_region(doing)
+    if isinstance(error, botocore.SSLError) and _NO_HANDSHAKE.search(str(error)):
+        advice = "Check the endpoint, and AWS_CA_BUNDLE or aws:customCaBundle"
+        return errors.UnreachableError(f"{doing}: TLS: {_one_line(error)}. {advice}.")
     if isinstance(error, botocore.HTTPClientError) and isinstance(error.kwargs.get("error"), ValueError):
         # Of a header: its text is that of the credentials.
         advice = "Look for a line end or a space in the AWS credentials, as a file or a secret store may add it"

@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from moto.core.responses import BaseResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
@@ -18,12 +19,31 @@ from .middleware import FaultMiddleware
 from .world import WORLD, Settings
 
 LOOPBACK = "127.0.0.1"
+_LOCAL_NAMES = (LOOPBACK, "localhost", "::1")
 _PARENT_POLL_SECONDS = 0.2
 
 
 class _QuietRequestHandler(MotoRequestHandler):  # type: ignore[misc]
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Log nothing here: the call log replaces it."""
+
+
+class _LocalOnly:
+    """Refuses what a web page sends: one of another site, or one whose name was bound to the loopback."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Answer the request, or refuse it."""
+        host = urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname or ""
+        is_local = host in _LOCAL_NAMES or host.endswith(".localhost")
+        # Browsers send these, and AWS's clients do not.
+        is_page = "HTTP_ORIGIN" in environ or environ.get("HTTP_SEC_FETCH_SITE", "none") != "none"
+        if is_local and not is_page:
+            return self._app(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"The embedded EC2 answers programs on this machine, and no web page.\n"]
 
 
 def serve(*, port: int, settings: Settings, region: str, parent: int | None) -> NoReturn:
@@ -35,7 +55,7 @@ def serve(*, port: int, settings: Settings, region: str, parent: int | None) -> 
     models.install()
     speed.install()
     BaseResponse.default_region = region
-    app = FaultMiddleware(DomainDispatcherApplication(create_backend_app))
+    app = _LocalOnly(FaultMiddleware(DomainDispatcherApplication(create_backend_app)))
     server = make_server(LOOPBACK, port, app, threaded=True, request_handler=_QuietRequestHandler)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)

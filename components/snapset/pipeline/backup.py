@@ -167,7 +167,8 @@ class Backup:
 
     def _find_surplus(self, ec2: Ec2) -> None:
         """Look for sets that other runs have taken for the same change meanwhile: of several, the oldest counts."""
-        done = [inputs for inputs in self.request.wanted if inputs.instance_id not in self.failures]
+        seen = self.statuses.keys() - self.failures.keys()
+        done = [inputs for inputs in self.request.wanted if inputs.instance_id in seen]
         if self._is_interrupted or not done:
             return
         try:

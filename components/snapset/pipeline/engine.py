@@ -27,6 +27,18 @@ OLDEST = VersionInfo(3, 259, 0)
 # How an engine hands the stack's config to a program: as a whole, or key by key.
 _OUTER_CONFIG = re.compile(r"PULUMI_CONFIG(_SECRET_KEYS|_AWS_.*|_SNAPSET_.*)?")
 
+# What the engine, and what it starts, reads paths from.
+_PATHS = (
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "PATH",
+    "PULUMI_CONFIG_PASSPHRASE_FILE",
+    "PULUMI_HOME",
+)
+_RELATIVE_STATE = re.compile(r"file://(?![/~])(.*)")
+
 _SET_BACKEND = "Set PULUMI_BACKEND_URL, or HOME."
 
 
@@ -155,7 +167,11 @@ def environment() -> dict[str, str]:
     }
     if not {"PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE"} & os.environ.keys():
         added["PULUMI_CONFIG_PASSPHRASE"] = ""
-    if not _has_backend():
+    added |= _absolute_paths()
+    backend = _backend()
+    if match := _RELATIVE_STATE.fullmatch(backend):
+        added["PULUMI_BACKEND_URL"] = Path(match[1]).absolute().as_uri()
+    elif not backend and not os.environ.get("PULUMI_ACCESS_TOKEN"):
         state = _data_folder() / "snapset" / "state"
         try:
             state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -182,14 +198,29 @@ def _data_folder() -> Path:
         raise errors.InputError(f"looking for a place for the state: there is no home. {_SET_BACKEND}") from error
 
 
-def _has_backend() -> bool:
-    if os.environ.get("PULUMI_BACKEND_URL") or os.environ.get("PULUMI_ACCESS_TOKEN"):
-        return True
+def _absolute_paths() -> dict[str, str]:
+    """Return the paths of the environment that are relative to this folder: the engine runs in another one."""
+    absolute = {
+        name: os.pathsep.join(map(_absolute, given.split(os.pathsep)))
+        for name in _PATHS
+        if (given := os.environ.get(name))
+    }
+    return {name: path for name, path in absolute.items() if path != os.environ[name]}
+
+
+def _absolute(path: str) -> str:
+    return path if path.startswith(("~", os.sep)) else os.path.abspath(path)
+
+
+def _backend() -> str:
+    """Return the backend that the environment names, or that Pulumi is logged in to; empty if there is none."""
+    if url := os.environ.get("PULUMI_BACKEND_URL"):
+        return url
     try:
         home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-        return bool(json.loads((home / "credentials.json").read_text()).get("current"))
-    except (OSError, RuntimeError, ValueError):
-        return False
+        return str(json.loads((home / "credentials.json").read_text()).get("current") or "")
+    except (AttributeError, OSError, RuntimeError, ValueError):
+        return ""
 
 
 def engine_folder() -> str | None:

@@ -11,7 +11,7 @@ from snapset.aws.ec2 import connect
 from snapset.pipeline.request import BackupRequest
 from snapset.retry import Say
 from snapset.sets.model import BOOT_DEVICES
-from snapset.sets.preflight import error_of, preview_sets
+from snapset.sets.preflight import check_ready, error_of
 from snapset.sets.served import find_served
 
 
@@ -39,8 +39,8 @@ def preview(request: BackupRequest, *, say: Say) -> tuple[list[PlannedSet], dict
         SnapsetError: the answer of AWS.
     """
     ec2 = connect(request.settings, say=say)
-    served, _ = find_served(ec2, request.wanted, within=request.served_within)
-    inspection = preview_sets(ec2, request.wanted)
+    served, inspection = find_served(ec2, request.wanted, within=request.served_within)
+    check_ready(ec2, inspection)
     failures = {key: error_of(key, problems) for key, problems in inspection.problems.items() if key not in served}
     sizes = {volume.volume_id: volume.size_gib for some in inspection.attached.values() for volume in some}
     planned = [

@@ -57,24 +57,33 @@ def inspect_instances(ec2: Ec2, wanted: Sequence[SetInputs]) -> Inspection:
             rest.append(inputs)
     if rest:
         _inspect_instances(ec2, rest, found)
+    for inputs in found.ready:
+        if problem := _find_tag_problem(inputs, found):
+            found.problems[inputs.instance_id] = [problem]
+    found.ready = [inputs for inputs in found.ready if inputs.instance_id not in found.problems]
     return found
 
 
-def preview_sets(ec2: Ec2, wanted: Sequence[SetInputs]) -> Inspection:
+def check_ready(ec2: Ec2, found: Inspection) -> None:
     """Find out why sets could not be taken now; AWS is asked, too, by a dry run for one of them. Creates nothing.
 
     A dry run counts against the rate limit of CreateSnapshots, so it is for previews.
 
     Raises:
-        SnapsetError: the instances can't be described, or AWS would not allow the call.
+        SnapsetError: AWS would not allow the call.
     """
-    found = inspect_instances(ec2, wanted)
     for inputs in found.ready:
         if problem := _find_location_problem(ec2, inputs):
             found.problems[inputs.instance_id] = [problem]
     found.ready = [inputs for inputs in found.ready if inputs.instance_id not in found.problems]
     for inputs in found.ready[:1]:
         ec2.dry_run().create_snapshots(inputs.request(set_id=tags.new_set_id()))
+
+
+def preview_sets(ec2: Ec2, wanted: Sequence[SetInputs]) -> Inspection:
+    """Inspect the instances, and check what is ready; see `check_ready`. Creates nothing."""
+    found = inspect_instances(ec2, wanted)
+    check_ready(ec2, found)
     return found
 
 
@@ -167,6 +176,20 @@ def check_instance(inputs: SetInputs, instance: Instance) -> list[Problem]:
         reason = f"{instance_id} is {place}; give the instance's own Outpost, or none"
         found.append(Problem(property="outpost_arn", reason=reason))
     return found
+
+
+def _find_tag_problem(inputs: SetInputs, found: Inspection) -> Problem | None:
+    """Return that a volume has too many tags to copy them all, if so."""
+    if not inputs.copy_tags_from_source:
+        return None
+    left_in = found.volumes.get(inputs.instance_id, {})
+    for volume in found.attached.get(inputs.instance_id, ()):
+        copied = {key for key in volume.tags if not key.startswith("aws:")}
+        number = len(copied | inputs.user_tags.keys() | set(tags.OWN_KEYS))
+        if volume.volume_id in left_in and number > tags.MAX_TAGS:
+            reason = f"a snapshot of {volume.volume_id} would have {number} tags; AWS takes at most {tags.MAX_TAGS}"
+            return Problem(property="copy_tags_from_source", reason=reason)
+    return None
 
 
 def _find_location_problem(ec2: Ec2, inputs: SetInputs) -> Problem | None:
