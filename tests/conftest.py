@@ -33,10 +33,7 @@ os.environ.pop("GITHUB_ACTIONS", None)
 # time: a process that is measured takes three quarters longer.
 MEASURED = {
     "test_doctor.py",
-    "test_locks.py",
     "test_mocked_stacks.py",
-    "test_schema.py",
-    "test_unlock.py",
 }
 
 
@@ -61,7 +58,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     cases: defaultdict[str, list[str]] = defaultdict(list)
     for item in items:
         if item.get_closest_marker("long"):
-            cases[item.nodeid.partition("[")[0]].append(item.nodeid)
+            test, bracket, _ = item.nodeid.partition("[")
+            # The cases of a test, or the tests of a file.
+            cases[test if bracket else os.fspath(item.path)].append(item.nodeid)
     left_out = {name for names in cases.values() for name in set(names) - sample_of(names)}
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
     items[:] = [item for item in items if item.nodeid not in left_out]

@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import pytest
 from support import aws_plugin
 from support.project import Project, changes
 from support.sets import find_taken
 
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
+
+pytestmark = pytest.mark.long
 
 REGION = "eu-west-1"
 ROLE, SECOND_ROLE = (f"arn:aws:iam::123456789012:role/{name}" for name in ("backup", "second"))

@@ -14,6 +14,8 @@ from support.project import Project
 from support.restores import DATA, launch_source, snapshots_of, take_set
 from support.rollbacks import devices_of
 
+pytestmark = pytest.mark.long
+
 MakeProject = Callable[[str], Project]
 
 PROGRAM = """

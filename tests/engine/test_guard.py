@@ -285,6 +285,7 @@ def test_a_replacement_happens_only_after_one_complete_set_of_the_old_instance(
     assert values_of("snapset:instance", sets_in(ec2)[replaced]) == {old}
 
 
+@pytest.mark.long
 def test_a_guard_for_deletes_ignores_updates_and_keeps_the_old_instance_if_the_set_fails(
     alone: Project, ec2: EmbeddedEC2
 ) -> None:
@@ -307,6 +308,7 @@ def test_a_guard_for_deletes_ignores_updates_and_keeps_the_old_instance_if_the_s
     assert alone.outputs()["instanceId"] != old
 
 
+@pytest.mark.long
 def test_with_warn_the_change_goes_ahead_without_a_set(alone: Project, ec2: EmbeddedEC2) -> None:
     instance_id = alone.outputs()["instanceId"]
     ec2.fault(action="CreateSnapshots", kind="deny")
@@ -343,6 +345,7 @@ def test_every_run_takes_its_own_set_which_is_marked_whatever_becomes_of_the_cha
         assert len(sets_in(ec2)) == sets
 
 
+@pytest.mark.long
 def test_a_set_that_could_not_be_marked_is_never_taken_for_a_later_change(alone: Project, ec2: EmbeddedEC2) -> None:
     ec2.fault(action="CreateTags", kind="deny", times=None)
     alone.config["instanceType"] = "t3.large"
@@ -373,6 +376,7 @@ def test_an_instance_that_is_gone_already_needs_no_set(alone: Project, ec2: Embe
     assert sets_in(ec2) == {}
 
 
+@pytest.mark.long
 def test_an_instance_that_can_not_be_found_is_not_taken_for_gone(alone: Project, ec2: EmbeddedEC2) -> None:
     instance_id = alone.outputs()["instanceId"]
     hidden = {"action": "DescribeInstances", "kind": "error", "code": "InvalidInstanceID.NotFound"}
@@ -390,6 +394,7 @@ def test_an_instance_that_can_not_be_found_is_not_taken_for_gone(alone: Project,
     assert actions(ec2).index("CreateSnapshots") < actions(ec2).index("TerminateInstances")
 
 
+@pytest.mark.long
 def test_credentials_of_another_account_do_not_make_an_instance_gone(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
@@ -407,6 +412,7 @@ def test_credentials_of_another_account_do_not_make_an_instance_gone(
     assert "TerminateInstances" not in actions(ec2)
 
 
+@pytest.mark.long
 def test_a_detached_volume_of_another_account_does_not_make_its_instance_gone(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
@@ -457,6 +463,7 @@ def test_a_guard_that_comes_with_a_delete_first_replacement_refuses_in_the_previ
     assert f"InputError: guarding server: {old} would be deleted without a set" in refused.text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["shop\u00a0web", "tab\tname", "x" * 240])
 def test_a_set_is_taken_whatever_the_instance_is_called(
     program: Callable[[str], Project], ec2: EmbeddedEC2, name: str
@@ -485,6 +492,7 @@ def test_a_preview_finds_what_would_stand_in_the_way(alone: Project, ec2: Embedd
     assert mutating(ec2.calls()) == []
 
 
+@pytest.mark.long
 def test_a_guard_is_for_several_instances_and_other_resources_are_refused(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
@@ -501,6 +509,7 @@ def test_a_guard_is_for_several_instances_and_other_resources_are_refused(
     )
 
 
+@pytest.mark.long
 def test_no_guard_gets_the_name_and_the_options_of_another(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
@@ -532,6 +541,7 @@ def test_no_guard_gets_the_name_and_the_options_of_another(
     assert "TerminateInstances" not in actions(ec2)
 
 
+@pytest.mark.long
 def test_a_guard_of_an_own_provider_works_after_the_program_has_ended(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:
@@ -550,6 +560,7 @@ def test_a_guard_of_an_own_provider_works_after_the_program_has_ended(
     assert actions(ec2).index("CreateSnapshots") < actions(ec2).index("TerminateInstances")
 
 
+@pytest.mark.long
 def test_a_guard_uses_the_given_provider_and_takes_separate_sets_for_volume_and_instance(
     program: Callable[[str], Project], ec2: EmbeddedEC2
 ) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
+pytestmark = pytest.mark.long
+
 TWO_TYPES = """
 import pulumi
 from snapset import InstanceSnapshots

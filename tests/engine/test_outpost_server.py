@@ -12,6 +12,8 @@ from support.project import Project, changes, mutating
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
 
+pytestmark = pytest.mark.long
+
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
 ANOTHER = "arn:aws:outposts:us-east-1:123456789012:outpost/op-fedcba98765432100"
 ZONE, LOCAL_ZONE = "us-east-1a", "us-east-1-bos-1a"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
+pytestmark = pytest.mark.long
+
 PAGE = (REPOSITORY / "docs/permissions.md").read_text()
 ROWS = dict(re.findall(r"^\| (.+?) \| (.*`(?:ec2|sts):.+) \|$", PAGE, re.MULTILINE))
 

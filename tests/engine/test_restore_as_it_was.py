@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
+pytestmark = pytest.mark.long
+
 ZONE = "us-east-1a"
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
 

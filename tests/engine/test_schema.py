@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from jsonschema import Draft202012Validator
-from support.command_line import CommandLine
+from support.command_line import CommandLine, InProcess
 from support.project import REPOSITORY, run_environment
 from support.restores import launch_source
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SCHEMA = json.loads((REPOSITORY / "components/snapset/schema.json").read_text())
 SET = "set-0123456789abcdef0"
+WITH_ENGINE = ("backup", "doctor", "unlock")
 
 
 @pytest.fixture
@@ -26,14 +27,19 @@ def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
     return CommandLine({**env, "SNAPSET_CONSISTENCY_SECONDS": "1"}, tmp_path)
 
 
+@pytest.fixture
+def without_engine(snapset: CommandLine) -> InProcess:
+    return InProcess(snapset.env, snapset.folder)
+
+
 def problems_of(command: str, document: Any) -> list[str]:
     validator = Draft202012Validator({**SCHEMA, "anyOf": [{"$ref": f"#/$defs/{command}"}]})
     return [problem.message for problem in validator.iter_errors(document)]
 
 
-def test_every_document_matches_the_schema(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+def test_every_document_matches_the_schema(snapset: CommandLine, without_engine: InProcess, ec2: EmbeddedEC2) -> None:
     def run(command: str, *arguments: str, code: int = 0) -> Any:
-        ran = snapset(command, *arguments, "--json")
+        ran = (snapset if command in WITH_ENGINE else without_engine)(command, *arguments, "--json")
         assert ran.code == code, ran.text
         document = json.loads(ran.stdout)
         assert problems_of(command, document) == []

@@ -11,6 +11,8 @@ from support.project import Project, changes, mutating
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
+pytestmark = pytest.mark.long
+
 ROLE = "arn:aws:iam::123456789012:role/backup"
 SECOND_ROLE = "arn:aws:iam::123456789012:role/second"
 

@@ -16,6 +16,8 @@ from support.project import Project, Run, changes, mutating
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
 
+pytestmark = pytest.mark.long
+
 REGION = "eu-west-1"
 AMI, NEWER_AMI = "ami-12345678", "ami-87654321"
 DEVICES = ["/dev/sdf", "/dev/sdg"]

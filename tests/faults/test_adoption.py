@@ -6,12 +6,15 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import pytest
 from support.calls import Place
 from support.crash import Case, Scene
 from support.project import Project
 
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
+
+pytestmark = pytest.mark.long
 
 KILLED = {part: Case("create", Place("CreateSnapshots", 1), part, "after") for part in ("engine", "command")}
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from support.command_line import CommandLine
     from support.processes import Processes
 
+pytestmark = pytest.mark.long
+
 WHO = f"{getpass.getuser()}@{socket.gethostname()}"
 SHARED = ("--stack", "shared", "--change-id", "x", "--json", "--lock-timeout", "1s")
 ENGINE_KILLED = Case("create", Place("CreateSnapshots", 1), "engine", "before")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import pytest
 from support.crash import Scene
 from support.project import until
 
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
     from support.processes import Processes
+
+pytestmark = pytest.mark.long
 
 # Longer than the provider outlives its engine.
 LOOK_SECONDS = 15.0

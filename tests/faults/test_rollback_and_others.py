@@ -20,6 +20,8 @@ from support.sets import find_sets
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def aws(ec2: EmbeddedEC2) -> Ec2:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
     from support.processes import Processes
 
+pytestmark = pytest.mark.long
+
 BUCKET = "their-state"
 # A job as a team would write it. Two pipelines run it at once.
 PIPELINE = """

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
     from support.command_line import CommandLine
 
+pytestmark = pytest.mark.long
+
 MANY = """
 import pulumi
 from snapset import InstanceSnapshots

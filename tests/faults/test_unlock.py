@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from support.command_line import CommandLine
     from support.crash import Scene
 
+pytestmark = pytest.mark.long
+
 ENGINE_KILLED = Case("create", Place("CreateSnapshots", 1), "engine", "before")
 CHANGE = ("--change-id", "c", "--region", "us-east-1")
 STACK = "c.us-east-1"

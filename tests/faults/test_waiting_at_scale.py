@@ -11,6 +11,8 @@ from support.project import Project, until
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
 
+pytestmark = pytest.mark.long
+
 WAITING = """
 import pulumi
 from snapset import InstanceSnapshots
