@@ -285,6 +285,15 @@ def test_without_an_engine_the_error_says_so_and_a_bad_instance_is_refused_never
     assert "InvalidInstanceID.NotFound" in run.stderr
 
 
+@pytest.mark.parametrize("backend", ["file:///proc/nope", "gopher://x"])
+def test_a_backend_that_can_not_be_used_is_named(
+    snapset: CommandLine, instance: LaunchedInstance, backend: str
+) -> None:
+    snapset.env["PULUMI_BACKEND_URL"] = backend
+    refused = snapset("backup", instance.instance_id, "--json").failed()
+    assert document(refused)["error"]["message"].endswith("Check PULUMI_BACKEND_URL.")
+
+
 def test_without_a_backend_the_state_is_in_the_users_data_folder(
     snapset: CommandLine, instance: LaunchedInstance, tmp_path: Path
 ) -> None:

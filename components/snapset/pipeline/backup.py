@@ -43,6 +43,8 @@ from snapset.sets.served import find_all_fitting
 _T = TypeVar("_T")
 
 _FOLDERS = "snapset-run-"
+# What the engine says of a backend that it can't use.
+_NO_BACKEND = re.compile("unable to open state|PULUMI_ACCESS_TOKEN must be set")
 _OLD_FOLDER_SECONDS = 24 * 3600
 
 
@@ -323,6 +325,8 @@ class Backup:
                 f"{self.request.change_id} adopts a set that was taken; if the stack is locked then, {clear_it}"
             )
         why = self._diagnostics[0] if self._diagnostics else last_error(error)
+        if _NO_BACKEND.search(why):
+            why += ". Check PULUMI_BACKEND_URL."
         if is_unreadable(why):
             why += f". If a run was killed while it wrote its lock, {clear_it}"
         return errors.SnapsetError(f"{doing}: {why}")
