@@ -86,7 +86,7 @@ def _without_secrets(text: str) -> str:
     text = _QUERY.sub(rf"\1{_COVER}", _USER.sub(rf"\1{_COVER}@", text))
     # The longest first: a secret may be a part of another.
     for secret in sorted(_Hidden.values | _environments_own(), key=len, reverse=True):
-        for form in sorted(_forms_of(secret), key=len, reverse=True):
+        for form in _forms_of(secret):
             if len(form) >= _SHORTEST:
                 text = text.replace(form, _INSTEAD)
             elif form in text:
@@ -103,8 +103,11 @@ def _environments_own() -> set[str]:
 
 
 @lru_cache(maxsize=4096)
-def _forms_of(secret: str) -> set[str]:
-    """Return how messages may spell the secret: as it is, in one line, quoted by Python, in JSON, XML or a URL."""
+def _forms_of(secret: str) -> list[str]:
+    """Return how messages may spell the secret: as it is, in one line, quoted by Python, in JSON, XML or a URL.
+
+    The longest comes first: a form may be a part of another.
+    """
     encoded = secret.encode("utf-8", "surrogatepass")
     # With a double quote before it, Python quotes with single ones.
     quoted = [repr('"' + secret)[2:-1], repr(b'"' + encoded)[3:-1]]
@@ -122,4 +125,4 @@ def _forms_of(secret: str) -> set[str]:
         quote(encoded, safe=""),
         quote_plus(encoded),
     }
-    return forms - {""}
+    return sorted(forms - {""}, key=len, reverse=True)

@@ -74,6 +74,11 @@ def find_caller(settings: AwsSettings) -> str:
     return str(caller["Arn"])
 
 
+def _find_account(settings: AwsSettings) -> str:
+    """Return the account that these settings sign calls for."""
+    return find_caller(settings).split(":")[4]
+
+
 def refuse_other_account(settings: AwsSettings, owner_id: str, *, doing: str) -> None:
     """Refuse to take what was not found for gone unless the credentials are of the account that owns it.
 
@@ -86,7 +91,7 @@ def refuse_other_account(settings: AwsSettings, owner_id: str, *, doing: str) ->
         NotFoundError: it may exist in another account.
         SnapsetError: whose credentials these are could not be seen.
     """
-    account = find_caller(settings).split(":")[4]
+    account = _find_account(settings)
     if account != owner_id:
         owner = f"account {owner_id}" if owner_id else "an account that is not known"
         raise errors.NotFoundError(
@@ -104,7 +109,7 @@ def _check_account(settings: AwsSettings) -> None:
     """
     if not settings.allowed_account_ids and not settings.forbidden_account_ids:
         return
-    account = find_caller(settings).split(":")[4]
+    account = _find_account(settings)
     if account in settings.forbidden_account_ids:
         reason = "is among aws:forbiddenAccountIds"
     elif settings.allowed_account_ids and account not in settings.allowed_account_ids:

@@ -183,7 +183,7 @@ class SnapshotSet:
         return min(map(_time_of, self.snapshots))
 
     def began_after(self, moment: str) -> bool:
-        """Tell whether it was surely taken after the moment, of which AWS may say whole seconds only."""
+        """Tell whether it was surely taken after the moment. AWS may give the moment in whole seconds."""
         return self.start_time[:19] > moment[:19]
 
     @property

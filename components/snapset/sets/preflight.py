@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from snapset import errors
@@ -57,10 +57,7 @@ def inspect_instances(ec2: Ec2, wanted: Sequence[SetInputs]) -> Inspection:
             rest.append(inputs)
     if rest:
         _inspect_instances(ec2, rest, found)
-    for inputs in found.ready:
-        if problem := _find_tag_problem(inputs, found):
-            found.problems[inputs.instance_id] = [problem]
-    found.ready = [inputs for inputs in found.ready if inputs.instance_id not in found.problems]
+    _refuse_ready(found, lambda inputs: _find_tag_problem(inputs, found))
     return found
 
 
@@ -72,10 +69,7 @@ def check_ready(ec2: Ec2, found: Inspection) -> None:
     Raises:
         SnapsetError: AWS would not allow the call.
     """
-    for inputs in found.ready:
-        if problem := _find_location_problem(ec2, inputs):
-            found.problems[inputs.instance_id] = [problem]
-    found.ready = [inputs for inputs in found.ready if inputs.instance_id not in found.problems]
+    _refuse_ready(found, lambda inputs: _find_location_problem(ec2, inputs))
     for inputs in found.ready[:1]:
         ec2.dry_run().create_snapshots(inputs.request(set_id=tags.new_set_id()))
 
@@ -176,6 +170,14 @@ def check_instance(inputs: SetInputs, instance: Instance) -> list[Problem]:
         reason = f"{instance_id} is {place}; give the instance's own Outpost, or none"
         found.append(Problem(property="outpost_arn", reason=reason))
     return found
+
+
+def _refuse_ready(found: Inspection, find_problem: Callable[[SetInputs], Problem | None]) -> None:
+    """Take out of what is ready whatever has this problem."""
+    for inputs in found.ready:
+        if problem := find_problem(inputs):
+            found.problems[inputs.instance_id] = [problem]
+    found.ready = [inputs for inputs in found.ready if inputs.instance_id not in found.problems]
 
 
 def _find_tag_problem(inputs: SetInputs, found: Inspection) -> Problem | None:

@@ -21,7 +21,7 @@ SET = "snapset:set"
 TOKEN = "snapset:token"  # noqa: S105 - the key of a tag
 INSTANCE = "snapset:instance"
 CHANGE = "snapset:change"
-# How many snapshots the set has: without it, a set of which some were deleted would pass for a whole one.
+# How many snapshots the set has: without it, a set that has lost some would pass for a whole one.
 COUNT = "snapset:count"
 # The volumes of the instance that the set leaves out: see `excluded_text`.
 EXCLUDED = "snapset:excluded"
