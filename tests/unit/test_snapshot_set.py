@@ -399,6 +399,15 @@ def test_a_refresh_keeps_a_young_set_that_is_not_visible_yet(
     assert (read.id, read.outs) == (state["set_id"], state)
 
 
+def test_a_refresh_with_the_credentials_of_another_account_forgets_nothing(
+    configure: Configure, state: Props, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNAPSET_CONSISTENCY_SECONDS", "0")
+    stranger = configure(**{"aws:assumeRoles": '[{"roleArn": "arn:aws:iam::222222222222:role/deploy"}]'})
+    with pytest.raises(Exception, match="of account 123456789012, and the credentials are of 222222222222"):
+        stranger.read(state["set_id"], state)
+
+
 def test_a_claimed_set_is_never_adopted_by_a_replacement(
     provider: SnapshotSetProvider, props: Props, state: Props, client: EC2Client
 ) -> None:
