@@ -17,7 +17,7 @@ from snapset.text import _Hidden
 sys.path.insert(0, str(Path(__file__).parent))
 
 from support.project import Project
-from support.sample import sample_of
+from support.sample import SOAK, sample_of
 
 # A shell's background jobs ignore Ctrl-C, nohup's a hang-up; every process that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -37,8 +37,6 @@ MEASURED = {
 }
 
 
-# `make soak` sets it: every case of the long tests, and each race in many rounds.
-SOAK = os.environ.get("SNAPSET_SOAK") == "1"
 ROUNDS = 10
 
 

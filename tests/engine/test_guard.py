@@ -146,11 +146,15 @@ Box("box", backup_before_change())
 """
 
 LATE = """
+import os
+
 import pulumi
 import pulumi_aws as aws
 from snapset import backup_before_change
 
 config = pulumi.Config()
+if config.get_bool("withoutEngine"):
+    os.environ["PATH"] = ""
 server = aws.ec2.Instance(
     "server", ami=config.get("ami") or "ami-12345678", instance_type="t3.micro", availability_zone="us-east-1a",
     opts=pulumi.ResourceOptions.merge(
@@ -441,7 +445,10 @@ def test_a_guard_that_comes_with_the_replacement_takes_its_set_or_refuses_in_the
     aws_plugin.install(project.env)
     project.up().ok()
     old = project.outputs()["instanceId"]
-    project.config |= {"guarded": True, "ami": "ami-87654321"}
+    project.config |= {"guarded": True, "ami": "ami-87654321", "withoutEngine": True}
+    unread = "whether server replaces an instance without a guard is not known: SnapsetError: reading the state of"
+    assert unread in project.preview().failed().text
+    del project.config["withoutEngine"]
     assert f"would take a snapshot set of {old} before the delete of server" in project.preview().ok().text
     ec2.clear_calls()
     project.up().ok()

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from snapset.emulator.client import EmbeddedEC2
 from support.command_line import CommandLine
 from support.pages import PAGES, name_of
+from support.places import two_regions_and_two_accounts
 from support.processes import Processes
 from support.project import Run, mutating, run_environment, until
 from support.sets import find_sets, find_taken
@@ -225,36 +225,12 @@ def test_what_serves_a_change_and_what_does_not(world: World) -> None:
 
 
 def test_two_regions_and_two_accounts_by_turns_are_each_served_by_their_own_set(world: World) -> None:
-    ec2 = world.ec2
-    sts = boto3.client(
-        "sts", endpoint_url=ec2.endpoint, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
-    )
-    role = sts.assume_role(RoleArn="arn:aws:iam::222222222222:role/deploy", RoleSessionName="deploy")["Credentials"]
-    theirs = boto3.client(
-        "ec2",
-        endpoint_url=ec2.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=role["AccessKeyId"],
-        aws_secret_access_key=role["SecretAccessKey"],
-        aws_session_token=role["SessionToken"],
-    )
-    root: Any = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8}}
-    launched = theirs.run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=1, BlockDeviceMappings=[root])
-    account = {
-        "AWS_ACCESS_KEY_ID": role["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": role["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": role["SessionToken"],
-    }
-    places: dict[str, tuple[str, str, dict[str, str]]] = {
-        "here": (ec2.launch().instance_id, "us-east-1", {}),
-        "another Region": (ec2.launch(region="eu-west-1").instance_id, "eu-west-1", {}),
-        "another account": (str(launched["Instances"][0]["InstanceId"]), "us-east-1", account),
-    }
+    places = two_regions_and_two_accounts(world.ec2)
+    instances = {name: place.launch() for name, place in places.items()}
 
-    def run(machine: CommandLine, place: str) -> dict[str, Any]:
-        instance_id, region, env = places[place]
-        there = CommandLine({**machine.env, **env}, machine.folder)
-        return sets_in(back_up(there, instance_id, "--region", region).ok())[instance_id]
+    def run(machine: CommandLine, name: str) -> dict[str, Any]:
+        there = CommandLine({**machine.env, **places[name].keys}, machine.folder)
+        return sets_in(back_up(there, instances[name], "--region", places[name].region).ok())[instances[name]]
 
     first = {place: run(world.machine("first"), place) for place in places}
     assert {record["outcome"] for record in first.values()} == {"created"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.command_line import CommandLine
-from support.crash import Scene
+from support.crash import KNOBS, Scene
 from support.processes import Processes
 from support.project import STACK, Project, run_environment
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 DEVICE = "/dev/sdf"
-# How long to look for a set after a lost answer. The default of 20 seconds would make the tests slow.
-KNOBS = {"SNAPSET_CONSISTENCY_SECONDS": "2", "SNAPSET_LATE_SECONDS": "2"}
 
 
 @pytest.fixture

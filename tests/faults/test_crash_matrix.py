@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from support.calls import Place
-from support.crash import Case, Scene, cases_of
+from support.crash import KNOBS, Case, Scene, cases_of
+from support.project import STACK, Project, Run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from snapset.emulator.client import EmbeddedEC2
-    from support.project import Project, Run
 
 # Each row is a call: its step, its action, its number. Looks are counted within their step, all other calls from the
 # start of the run. Each column is a failure. A cell says when the failure comes: before the call is carried out (b),
@@ -47,6 +50,31 @@ create CreateSnapshots   1            ba        a     ba         b   a     ba   
 claim  CreateTags        1             b        .      .         .   .      a    .
 claim  CreateTags        2             b        .      b         .   .      .    .
 """
+# The run in which a set is replaced, or an instance joins a fleet.
+CHANGED = """
+                         provider program engine throttled 500 closed late
+create CreateSnapshots 1       ba       .      a         .   .      a    .
+claim  CreateTags      1        .       b      .         .   .      .    .
+"""
+PROGRAM = """
+import pulumi
+from snapset import FleetSnapshots, InstanceSnapshots
+
+config = pulumi.Config()
+
+
+def delete_first(args):
+    first = pulumi.ResourceOptions(delete_before_replace=True)
+    return pulumi.ResourceTransformationResult(args.props, pulumi.ResourceOptions.merge(args.opts, first))
+
+
+given = config.require_object("instances")
+if config.get_bool("fleet"):
+    FleetSnapshots("backup", instances=given, wait=False)
+else:
+    options = pulumi.ResourceOptions(transformations=[delete_first])
+    InstanceSnapshots("backup", instance=given[0], triggers=given[1], wait=False, opts=options)
+"""
 # The engine adds these lines to snapset's one error line.
 ENGINES_OWN = (
     "error: update failed",
@@ -75,14 +103,56 @@ def test_up_leaves_exactly_one_set(case: Case, scene_of: Callable[..., Scene]) -
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["rerun_here", "rerun_elsewhere"])
 @each_case_of(COMMAND)
-def test_a_command_leaves_exactly_one_set(case: Case, scene_of_command: Callable[..., Scene]) -> None:
+def test_a_command_leaves_exactly_one_set(
+    case: Case, elsewhere: bool, scene_of_command: Callable[..., Scene], tmp_path: Path
+) -> None:
+    """Elsewhere there are neither the state nor the notes of the first run."""
     scene = scene_of_command("backup", "--change-id", "c", "--no-wait", "--json")
     first = scene.run_with(case)
     assert "Traceback" not in first.text, first.text
-    again = scene.run_again().ok()
-    recorded = scene.assert_exactly_one_set()
-    assert [record["set_id"] for record in json.loads(again.stdout)["sets"]] == [recorded["id"]]
+    if elsewhere:
+        fresh = tmp_path / "elsewhere"
+        fresh.mkdir()
+        scene.env |= {"PULUMI_BACKEND_URL": fresh.as_uri(), "XDG_STATE_HOME": str(fresh)}
+    again = (scene.run() if elsewhere else scene.run_again()).ok()
+    [told] = json.loads(again.stdout)["sets"]
+    taken = scene.taken()
+    assert set(taken) == set(told["snapshot_ids"])
+    [(set_id, _claim)] = {(tags["snapset:set"], tags["snapset:claim"]) for tags in taken.values()}
+    assert set_id == told["set_id"]
+    assert elsewhere or scene.assert_exactly_one_set()["id"] == set_id
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fleet", [False, True], ids=["delete_first", "fleet"])
+@each_case_of(CHANGED)
+def test_a_replaced_set_and_an_instance_that_joins_get_one_set_and_none_is_lost(
+    case: Case, fleet: bool, program: Callable[[str], Project], ec2: EmbeddedEC2
+) -> None:
+    project, (stays, leaves, joins) = program(PROGRAM), (ec2.launch() for _ in range(3))
+    project.env |= KNOBS
+    project.config = {"fleet": fleet, "instances": [stays.instance_id, leaves.instance_id]}
+    project.up().ok()
+    start = partial(project.start, "up", "--yes", "--skip-preview")
+    stack = f"{project.namespace}/{STACK}"
+    scene = Scene(ec2=ec2, instance=joins, env=project.env, folder=project.folder, start=start, stack=stack)
+    before = scene.taken()
+    project.config["instances"] = [stays.instance_id, joins.instance_id]
+    first = scene.run_with(case)
+    assert_one_error_line(first, case)
+    if first.code or case.step == "claim":
+        scene.run_again().ok()
+    after, recorded = scene.taken(), {record["id"]: record["outputs"]["claim"] for record in scene.recorded()}
+    assert {snapshot_id: after[snapshot_id] for snapshot_id in before} == before
+    [(set_id, claim, instance_id)] = {
+        (tags["snapset:set"], tags["snapset:claim"], tags["snapset:instance"])
+        for snapshot_id, tags in after.items()
+        if snapshot_id not in before
+    }
+    assert recorded[set_id] == claim
+    assert instance_id == (joins if fleet else stays).instance_id
 
 
 def test_neither_a_replacement_nor_a_destroy_that_fails_deletes_a_snapshot(

@@ -103,6 +103,8 @@ class OneSet(RuleBasedStateMachine):
         config = {"aws:region": ec2.region, "aws:endpoints": json.dumps([{"ec2": ec2.endpoint, "sts": ec2.endpoint}])}
         self.engine = Engine({**config, "aws:accessKey": "testing", "aws:secretKey": "testing"})
         self.program: dict[str, Any] = {"instance_id": instance.instance_id}
+        # Whether the set has the option `delete_before_replace`.
+        self.delete_first = False
         self.scope = "org/project/stack/backup"
         self.exported: list[Resource] = []
         # The sets in EC2 after the last step.
@@ -132,6 +134,10 @@ class OneSet(RuleBasedStateMachine):
     def rename(self, name: str = "renamed") -> None:
         """An alias, or the stack's new name: the resource in the state is the same, its next scope another."""
         self.scope = f"org/project/stack/{name}"
+
+    @rule()
+    def turn_the_order_of_replacements(self) -> None:
+        self.delete_first = not self.delete_first
 
     @rule(seconds=st.sampled_from([-3600, -60, 0, 60, 7200]))
     def set_this_machines_clock(self, seconds: float = 3600) -> None:
@@ -207,7 +213,7 @@ class OneSet(RuleBasedStateMachine):
             # Only a set that this run itself takes may be hidden from it.
             accident = NOTHING
         with self._befalling(accident) as strike:
-            run = self.engine.up(news, boundary=strike, force=force)
+            run = self.engine.up(news, boundary=strike, force=force, delete_first=self.delete_first)
         self.forced, self.failed = force, not run.ok
         taken = self._note_taken(shape)
         if wanted:
@@ -348,6 +354,10 @@ def test_an_accident_in_any_run_neither_loses_a_set_nor_makes_a_second_one(
         run(accident=accident)
         if stack.failed:
             stack.up_again()
+    stack.turn_the_order_of_replacements()
+    stack.replace(accident)
+    if stack.failed:
+        stack.up_again()
     stack.destroy(accident)
     if stack.engine.state:
         stack.destroy()

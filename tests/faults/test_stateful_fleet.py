@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from pulumi.dynamic import Config, ConfigureRequest
 from snapset.aws.ec2 import Ec2
 from snapset.emulator.client import ROOT_DEVICE, EmbeddedEC2
+from snapset.errors import SnapsetError
 from snapset.resources.fleet_set import FleetSetProvider, current_sets
 from snapset.resources.set_state import status_from_state
 from snapset.sets import tags
@@ -31,6 +32,7 @@ from snapset.sets.claims import complete_claim
 from snapset.sets.finish import finish_sets
 from snapset.sets.inputs import parse
 from snapset.sets.served import find_served
+from support.places import two_regions_and_two_accounts
 from support.project import mutating
 from support.sets import SetInEC2, find_sets, find_taken, wait_for_calls
 
@@ -118,7 +120,7 @@ class Runs(RuleBasedStateMachine):
 
     def connect(self) -> Ec2:
         provider = self.start_provider()
-        return Ec2(provider._settings.in_region("us-east-1"), provider._limits)
+        return Ec2(provider._settings.in_region(self.config["aws:region"]), provider._limits)
 
     @contextmanager
     def befalling(self, accident: Accident) -> Iterator[None]:
@@ -281,8 +283,14 @@ class OneSetEach(Runs):
             assert there[set_id].token not in set(waiting) - self.forced, "a set besides the one in the state"
 
 
+MACHINES = st.sampled_from(["a", "b", "fresh"])
+PLACES = ("here", "another Region", "another account")
+places = st.sampled_from(PLACES)
+
+
 class OneSetPerChange(Runs):
-    """`snapset backup` of one change, on two machines that share nothing: whatever fails, one set serves it.
+    """`snapset backup` of one change, in two Regions and two accounts, on two machines that share nothing, and on new
+    ones: whatever fails, one set of each instance serves it.
 
     A run is as `snapset.pipeline.backup` has it: a look without the engine, then the engine for what is missing.
     """
@@ -290,55 +298,103 @@ class OneSetPerChange(Runs):
     def __init__(self, ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         super().__init__(ec2, monkeypatch)
         self.homes = folder
-        self.fleet = [ec2.launch([(1, "/dev/sdf", {})]).instance_id for _ in range(2)]
-        self.states: dict[str, dict[str, Any]] = {}
-        self.ever: dict[str, set[str]] = {}
+        self.places = two_regions_and_two_accounts(ec2)
+        self.fleets = {name: [place.launch("/dev/sdf") for _ in range(2)] for name, place in self.places.items()}
+        # By machine and Region, as the names of the stacks: one state may hold sets of two accounts.
+        self.states: dict[tuple[str, str], dict[str, Any]] = {}
+        self.ever: dict[str, dict[str, set[str]]] = {name: {} for name in PLACES}
+        self.place_of: dict[str, str] = {}
         # A machine has no notes of the runs before: those of another example are none of its.
         self.number = next(_numbers)
 
-    @rule(machine=st.sampled_from(["a", "b"]), accident=ACCIDENTS)
-    def backup(self, machine: str = "a", accident: Accident = NOTHING) -> None:
-        self.patch.setenv("XDG_STATE_HOME", str(self.homes / f"{self.number}-{machine}"))
+    @rule(machine=MACHINES, place=places, accident=ACCIDENTS)
+    def backup(self, machine: str = "a", place: str = "here", accident: Accident = NOTHING) -> None:
+        self._move_to(machine, place)
         with self.befalling(accident):
-            self._backup(machine, accident)
-        there = find_sets(self.ec2)
-        self.ever |= {set_id: found.ids for set_id, found in there.items()}
-        assert {set_id: found.ids for set_id, found in there.items()} == self.ever
-        tokens = [found.token for found in there.values()]
-        assert len(tokens) == len(set(tokens)), "two sets of an instance for the change"
+            self._backup(accident)
+        for name in PLACES:
+            there = self._sets(name)
+            if name == place:
+                self.ever[name] |= {set_id: found.ids for set_id, found in there.items()}
+                self.place_of |= dict.fromkeys(there, place)
+            assert {set_id: found.ids for set_id, found in there.items()} == self.ever[name]
+            tokens = [found.token for found in there.values()]
+            assert len(tokens) == len(set(tokens)), "two sets of an instance for the change"
 
-    @rule(machine=st.sampled_from(["a", "b"]))
-    def backup_again(self, machine: str = "a") -> None:
+    @rule(machine=MACHINES, place=places)
+    def backup_again(self, machine: str = "a", place: str = "here") -> None:
         """After a run in which nothing fails, a set of each instance serves every run, on whichever machine."""
-        self.backup(machine)
-        there = find_sets(self.ec2)
-        assert len(there) == len(self.fleet)
+        self.backup(machine, place)
+        there = self._sets(place)
+        assert len(there) == len(self.fleets[place])
         for found in there.values():
             assert len(found.ids) == 2
             assert {len(snapshot.claims) for snapshot in found.snapshots.values()} == {1}
             assert len(found.claims) == 1
             assert {snapshot.tags[tags.DEVICE] for snapshot in found.snapshots.values()} == {ROOT_DEVICE, "/dev/sdf"}
-        for again in ("a", "b"):
+        for again in ("a", "b", "fresh"):
             self.ec2.clear_calls()
-            self.backup(again)
+            self.backup(again, place)
             assert mutating(self.ec2.calls()) == []
 
-    def _backup(self, machine: str, accident: Accident) -> None:
-        ec2, shared = self.connect(), {"region": "us-east-1", "change_id": "release-42"}
-        wanted = [parse({**shared, "instance_id": instance_id}) for instance_id in self.fleet]
-        served, inspection = find_served(ec2, wanted, within=3600)
+    @precondition(lambda self: self.states)
+    @rule(machine=st.sampled_from(["a", "b"]), place=places)
+    def refresh(self, machine: str = "a", place: str = "here") -> None:
+        """Whichever account's credentials it has, it forgets just what somebody has deleted in that account."""
+        self._move_to(machine, place)
+        state = self.states.get(self.stack)
+        if not state:
+            return
+        there = {set_id for name in PLACES for set_id in self._sets(name)}
+        try:
+            now = dict(self.start_provider().read(ID, state).outs or {})
+        except SnapsetError:
+            assert {self.place_of[set_id] for set_id in state["sets"]} - {place}, "all are this account's"
+            return
+        assert state["sets"].keys() & there <= now["sets"].keys()
+        self.states[self.stack] = now
+
+    @rule(place=places)
+    def somebody_deletes_a_set(self, place: str = "here") -> None:
+        for set_id, found in list(self._sets(place).items())[:1]:
+            for snapshot_id in found.ids:
+                self.places[place].ec2.delete_snapshot(SnapshotId=snapshot_id)
+            del self.ever[place][set_id]
+
+    def _move_to(self, machine: str, place: str) -> None:
+        """From now on, runs are on this machine, with the credentials and the Region of this place."""
+        if machine == "fresh":
+            machine = f"fresh {next(_numbers)}"
+        self.here = self.places[place]
+        self.stack = (machine, self.here.region)
+        self.wanted = [
+            parse({"region": self.here.region, "change_id": "release-42", "instance_id": instance_id})
+            for instance_id in self.fleets[place]
+        ]
+        self.patch.setenv("XDG_STATE_HOME", str(self.homes / f"{self.number}-{machine}"))
+        names = ("aws:accessKey", "aws:secretKey", "aws:token")
+        self.config |= dict(zip(names, self.here.keys.values(), strict=True)) | {"aws:region": self.here.region}
+
+    def _sets(self, place: str) -> dict[str, SetInEC2]:
+        return find_sets(self.ec2, self.places[place].ec2)
+
+    def _backup(self, accident: Accident) -> None:
+        ec2 = self.connect()
+        served, inspection = find_served(ec2, self.wanted, within=3600)
         for instance_id, found in served.items():
             complete_claim(ec2, found, volumes=inspection.volumes[instance_id])
-        missing = [instance_id for instance_id in self.fleet if instance_id not in served]
+        missing = [inputs.instance_id for inputs in self.wanted if inputs.instance_id not in served]
         if not missing:
             return
-        provider, old = self.start_provider(), self.states.get(machine)
-        inputs = {"is_preview": False, "scope": machine, "instance_ids": missing, "served_within": 3600.0, **shared}
+        provider, old = self.start_provider(), self.states.get(self.stack)
+        inputs = {"is_preview": False, "scope": self.stack[0], "instance_ids": missing, "served_within": 3600.0}
+        inputs |= {"region": self.here.region, "change_id": "release-42"}
         news = dict(provider.check(old or {}, inputs).inputs)
         new = dict((provider.update(ID, old, news) if old else provider.create(news)).outs or {})
         if accident.unrecorded:
             raise Killed
-        self.states[machine] = new
+        assert old is None or old["sets"].keys() <= new["sets"].keys()
+        self.states[self.stack] = new
         states = [state for key, state in current_sets(new).items() if key in missing]
         recorded = [status_from_state(state, trusts_answer=True) for state in states]
         asyncio.run(finish_sets(ec2, recorded, claim=new["claim"], until="seen", timeout=1, serves_anyone=True))
@@ -361,6 +417,8 @@ def test_each_instance_has_exactly_one_set_for_each_intent_whatever_fails(
 def change(ec2: EmbeddedEC2, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], OneSetPerChange]:
     for name, value in {"CONSISTENCY": "0", "LATE": "0", "THROTTLE": "5"}.items():
         monkeypatch.setenv(f"SNAPSET_{name}_SECONDS", value)
+    # Raise errors unchanged, not shortened to one line for Pulumi.
+    monkeypatch.setenv("SNAPSET_DEBUG", "1")
     return partial(OneSetPerChange, ec2, monkeypatch, tmp_path)
 
 
@@ -382,5 +440,5 @@ def test_another_machine_takes_up_what_a_killed_run_has_left(
     change: Callable[[], OneSetPerChange], accident: Accident
 ) -> None:
     machines = change()
-    machines.backup("a", accident)
+    machines.backup("a", accident=accident)
     machines.backup_again("b")

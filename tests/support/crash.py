@@ -14,10 +14,13 @@ from support.calls import Place, places_of
 from support.processes import PARTS, Processes
 from support.project import Run, sets_among, until
 from support.relay import refusing
+from support.sample import SOAK
 
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
+# How long to look for a set after a lost answer. The default of 20 seconds would make the tests slow.
+KNOBS = {"SNAPSET_CONSISTENCY_SECONDS": "2", "SNAPSET_LATE_SECONDS": "2"}
 # The SDK tries every call three times, except CreateSnapshots, which must not be retried.
 ATTEMPTS = 3
 # Long enough to find and kill a process during the call.
@@ -40,6 +43,9 @@ FAULTS: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
+WHENS = {"b": "before", "a": "after"}
+
+
 @dataclass(frozen=True)
 class Case:
     """One failure: at which call of the run, and before or after it is carried out."""
@@ -54,18 +60,25 @@ class Case:
         return self.failure in PARTS
 
 
+def whens_of(failure: str) -> list[str]:
+    """When a failure can come."""
+    kind = "killed" if failure in PARTS else failure
+    return ["before"] if kind == "refused" else [when for name, when in FAULTS if name == kind]
+
+
 def cases_of(table: str, begins: Mapping[str, str]) -> Iterator[tuple[str, Case]]:
     """The name and case of each cell. A row is `STEP ACTION NUMBER`, then one cell per heading.
 
     A cell is `b` if the failure comes before the call is carried out, `a` if it comes after, `ba` for both cases, and
-    `.` for none. Looks are counted within their step: `begins` names the call after which a step begins.
+    `.` for none; `make soak` tries both in each cell. Looks are counted within their step: `begins` names the call
+    after which a step begins.
     """
     headings, *rows = (line.split() for line in table.strip().splitlines())
     for step, action, number, *cells in rows:
         place = Place(action, int(number))
         place = replace(place, after=begins.get(step, "")) if place.looks else place
         for failure, cell in zip(headings, cells, strict=True):
-            for when in (full for letter, full in (("b", "before"), ("a", "after")) if letter in cell):
+            for when in whens_of(failure) if SOAK else [WHENS[letter] for letter in cell if letter in WHENS]:
                 yield f"{step}.{action}.{number}-{failure}-{when}", Case(step, place, failure, when)
 
 

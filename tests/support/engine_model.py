@@ -6,7 +6,8 @@ Python SDK's dynamic/__main__.py:
 - `check` gets the old and the new inputs, `diff` the old outputs and the checked inputs. Before a replacement the new
   inputs are checked again, without old ones. A forced replacement (`--replace`) does only that second check.
 - A created resource is in the state before its outputs resolve in the program. A replaced resource stays in the
-  state, marked for deletion, until it is deleted, after the program has ended.
+  state, marked for deletion, until it is deleted, after the program has ended. With `deleteBeforeReplace` it is
+  deleted first, right after `diff`.
 - If a create or the program fails, the run ends before any deletion. The engine deletes in parallel, in any order.
 - `destroy` and `refresh` cover everything in the state, marked resources included, and don't run the program.
 - Every run has its own provider process, and so its own provider.
@@ -92,13 +93,17 @@ class Engine:
     def live(self) -> Resource | None:
         return next((resource for resource in self.state if not resource.marked), None)
 
-    def up(self, news: Mapping[str, Any], *, boundary: Boundary, force: bool = False) -> Run:
-        """`pulumi up --skip-preview` of a program with one set; `force` adds `--replace` for it."""
+    def up(
+        self, news: Mapping[str, Any], *, boundary: Boundary, force: bool = False, delete_first: bool = False
+    ) -> Run:
+        """`pulumi up --skip-preview` of a program with one set; `force` adds `--replace` for it.
+
+        delete_first: the set has the option `delete_before_replace`.
+        """
         with _running(boundary) as run:
             provider = self._start_provider()
-            self._register(
-                run, provider, _over_the_wire({**news, "is_preview": False, "__provider": "gASV"}), force, boundary
-            )
+            props = _over_the_wire({**news, "is_preview": False, "__provider": "gASV"})
+            self._register(run, provider, props, force, boundary, delete_first=delete_first)
             boundary(RECORDED)
             self._run_program()
             boundary(PROGRAM_ENDED)
@@ -130,7 +135,14 @@ class Engine:
         return provider
 
     def _register(
-        self, run: Run, provider: SnapshotSetProvider, news: dict[str, Any], force: bool, boundary: Boundary
+        self,
+        run: Run,
+        provider: SnapshotSetProvider,
+        news: dict[str, Any],
+        force: bool,
+        boundary: Boundary,
+        *,
+        delete_first: bool,
     ) -> None:
         old = self.live
         inputs = _check(provider, {} if force or not old else _over_the_wire(old.inputs), news)
@@ -143,6 +155,9 @@ class Engine:
                 self._replace(old, replace(old, inputs=inputs, outputs=_over_the_wire(outputs)))
                 return
             inputs = _check(provider, {}, news)
+        if old and delete_first:
+            self._delete(run, provider, [old], boundary)
+            old = None
         created = provider.create(dict(inputs))
         boundary(CREATED)
         new = Resource(created.id, inputs, _over_the_wire(created.outs or {}))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from snapset.emulator.client import EmbeddedEC2
 from snapset.sets import tags
 
 from support.project import until
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
 
 _CLOSED = ("close_before", "close_after")
 
@@ -48,11 +52,11 @@ class SetInEC2:
         return any(snapshot.state == "error" for snapshot in self.snapshots.values())
 
 
-def find_sets(ec2: EmbeddedEC2) -> dict[str, SetInEC2]:
-    """All sets by id, including those that were not visible yet."""
+def find_sets(ec2: EmbeddedEC2, client: EC2Client | None = None) -> dict[str, SetInEC2]:
+    """All sets by id, including those that were not visible yet; with `client`, those that it sees."""
     ec2.settings(visibility_seconds=0)
     found: dict[str, SetInEC2] = {}
-    for item in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+    for item in (client or ec2.ec2()).describe_snapshots(OwnerIds=["self"])["Snapshots"]:
         tagged = {tag["Key"]: tag["Value"] for tag in item["Tags"]}
         members = found.setdefault(tagged[tags.SET], SetInEC2(token=tagged[tags.TOKEN])).snapshots
         members[item["SnapshotId"]] = Snapshot(item["VolumeId"], item["State"], tagged)

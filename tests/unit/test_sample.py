@@ -11,8 +11,8 @@ COLUMNS = ["engine", "provider", "program", "late"]
 CASES = [f"tests/test_a.py::test_b[{row}-{column}]" for row in ROWS for column in COLUMNS]
 
 
-def test_a_sample_has_about_a_third_of_the_cases() -> None:
-    assert len(CASES) / 4 < len(sample_of(CASES)) < len(CASES) / 2
+def test_a_sample_has_about_a_fifth_of_the_cases() -> None:
+    assert len(CASES) / 6 < len(sample_of(CASES)) < len(CASES) / 2
 
 
 def test_each_row_and_each_column_keeps_a_case() -> None:
@@ -21,8 +21,8 @@ def test_each_row_and_each_column_keeps_a_case() -> None:
 
 
 def test_a_number_after_a_hash_makes_no_row() -> None:
-    sample = sample_of(f"test[CreateTags#{number}]" for number in range(60))
-    assert 10 < len(sample) < 30
+    sample = sample_of(f"test[CreateTags#{number}]" for number in range(120))
+    assert 12 < len(sample) < 36
 
 
 def test_the_order_in_which_cases_are_found_does_not_matter() -> None:
@@ -31,7 +31,7 @@ def test_the_order_in_which_cases_are_found_does_not_matter() -> None:
 
 def test_the_sample_does_not_change_by_itself() -> None:
     names = [f"test[#{number}]" for number in range(12)]
-    assert sorted(sample_of(names)) == ["test[#11]", "test[#6]", "test[#7]"]
+    assert sorted(sample_of(names)) == ["test[#10]", "test[#6]", "test[#9]"]
 
 
 def test_a_case_that_is_asked_for_alone_is_in_the_sample() -> None:

@@ -220,8 +220,10 @@ class _Guard:
         try:
             old = await find_unguarded(args.urn, hooks=hooks)
         except errors.SnapsetError as error:
-            unknown = f"whether {args.name} replaces an instance without a guard is not known"
-            _log(pulumi.log.warn, f"{unknown}: {error}")
+            text = f"whether {args.name} replaces an instance without a guard is not known: {errors.show(error)}"
+            if self.blocks:
+                raise pulumi.RunError(f'{text} Have `pulumi` on PATH, or use on_failure="warn".') from None
+            _log(pulumi.log.warn, text)
             return
         if old is None:
             return
