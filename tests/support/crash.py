@@ -69,16 +69,17 @@ def whens_of(failure: str) -> list[str]:
 def cases_of(table: str, begins: Mapping[str, str]) -> Iterator[tuple[str, Case]]:
     """The name and case of each cell. A row is `STEP ACTION NUMBER`, then one cell per heading.
 
-    A cell is `b` if the failure comes before the call is carried out, `a` if it comes after, `ba` for both cases, and
-    `.` for none; `make soak` tries both in each cell. Looks are counted within their step: `begins` names the call
-    after which a step begins.
+    A cell is `b` if the failure comes before the call is carried out, `a` if it comes after, `ba` for both cases, `.`
+    for none, and `-` if there is no such case. `make soak` tries all that there are. Looks are counted within their
+    step: `begins` names the call after which a step begins.
     """
     headings, *rows = (line.split() for line in table.strip().splitlines())
     for step, action, number, *cells in rows:
         place = Place(action, int(number))
         place = replace(place, after=begins.get(step, "")) if place.looks else place
         for failure, cell in zip(headings, cells, strict=True):
-            for when in whens_of(failure) if SOAK else [WHENS[letter] for letter in cell if letter in WHENS]:
+            drawn = [WHENS[letter] for letter in cell if letter in WHENS]
+            for when in whens_of(failure) if SOAK and cell != "-" else drawn:
                 yield f"{step}.{action}.{number}-{failure}-{when}", Case(step, place, failure, when)
 
 
