@@ -75,6 +75,18 @@ def test_a_set_grows_old(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     assert "old" in run.stdout
 
 
+def test_a_set_in_the_archive_does_not_count_and_is_shown_as_archived(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    set_id = take_set(ec2, ec2.launch())
+    for snapshot in ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+        ec2.ec2().modify_snapshot_tier(SnapshotId=snapshot["SnapshotId"], StorageTier="archive")
+    run = snapset("check").failed()
+    assert run.code == 6
+    assert f"{set_id} of " in run.stderr
+    assert "does not count: it is in the archive" in run.stderr
+    for arguments in (["list"], ["list", "--state", "archived"], ["show", set_id]):
+        assert "archived" in snapset(*arguments).ok().stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

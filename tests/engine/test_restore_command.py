@@ -193,6 +193,7 @@ def test_a_set_without_device_tags_can_only_be_restored_in_a_zone(
             "reading --availability-zone: eu-west-1a is not in us-east-1",
         ),
         (["{set}", "--availability-zone", "us-east-1q"], "there is no zone us-east-1q"),
+        (["{set}", "--availability-zone", "us-east-1-foe-wlz-1a"], "there is no zone us-east-1-foe-wlz-1a"),
         (["{set}", "--availability-zone", "eu-west-1a", "--region", "eu-west-1"], "no snapshot in eu-west-1 has the"),
         (
             ["{set}", "--availability-zone", ZONE, "--volume-type", "gp9"],

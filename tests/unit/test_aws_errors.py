@@ -254,6 +254,47 @@ def test_an_answer_that_is_not_from_ec2_is_no_answer(settings: AwsSettings, inpu
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("action", "says", "lacks"),
+    [
+        ("CreateSnapshots", "", "AWS's answer has no Snapshots."),
+        (
+            "CreateSnapshots",
+            "<snapshotSet><item><snapshotId>snap-1</snapshotId></item></snapshotSet>",
+            "has no VolumeId.",
+        ),
+        ("CreateSnapshots", "<snapshotSet><item><volumeSize/></item></snapshotSet>", "no answer: invalid literal"),
+        ("DescribeSnapshots", "", "AWS's answer has no Snapshots."),
+        ("DescribeInstances", "<reservationSet><item/></reservationSet>", "AWS's answer has no Instances."),
+        ("DescribeVolumes", "<volumeSet><item><volumeId>vol-1</volumeId></item></volumeSet>", "answer has no Size."),
+        ("DescribeInstanceAttribute", "<instanceId>i-1</instanceId>", "AWS's answer has no DisableApiStop."),
+        ("CreateVolume", "<size>1</size>", "AWS's answer has no VolumeId."),
+    ],
+)
+def test_an_answer_that_lacks_something_is_one_line_and_does_not_say_that_nothing_has_happened(
+    settings: AwsSettings, inputs: SetInputs, action: str, says: str, lacks: str
+) -> None:
+    doing, call = next((doing, call) for doing, call, name in CALLS if name == action)
+    body = f"<{action}Response>{says}</{action}Response>".encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with listener(answer) as endpoint, pytest.raises(errors.LateAnswerError) as caught:
+        call(Ec2(replace(settings, endpoint_url=endpoint), Limits()), inputs)
+    assert str(caught.value).startswith(f"{doing.format(inputs.instance_id)}: ")
+    assert lacks in str(caught.value)
+
+
+def test_what_an_answer_names_twice_is_one(settings: AwsSettings, inputs: SetInputs) -> None:
+    item = (
+        "<item><snapshotId>snap-1</snapshotId><volumeId>vol-1</volumeId><volumeSize>1</volumeSize>"
+        "<startTime>2026-11-23T23:15:00.000Z</startTime><ownerId>123456789012</ownerId></item>"
+    )
+    body = f"<CreateSnapshotsResponse><snapshotSet>{item * 2}</snapshotSet></CreateSnapshotsResponse>".encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with listener(answer) as endpoint:
+        aws = Ec2(replace(settings, endpoint_url=endpoint), Limits())
+        assert [one.snapshot_id for one in aws.create_snapshots(inputs.request(set_id=SET))] == ["snap-1"]
+
+
 def test_a_refused_connection_is_unreachable_and_names_the_endpoint(
     settings: AwsSettings, inputs: SetInputs, closed_port: int
 ) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from snapset import errors
 from snapset.aws.ec2 import Ec2
-from snapset.aws.records import Snapshot
+from snapset.aws.records import Snapshot, Volume
 from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2
 from snapset.limits import Limits
@@ -17,6 +18,7 @@ from snapset.sets.claims import claim_set, claim_sets, find_other_claims
 from snapset.sets.finish import SetStatus, finish_sets
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
+from snapset.sets.preflight import inspect_instances
 from snapset.sets.volume_tag import VolumeAttributes
 
 GONE = "snap-0123456789abcdef0"
@@ -83,6 +85,23 @@ def test_a_claim_marks_every_snapshot_with_all_that_a_restore_has_to_know_and_ke
                 "snapset:volume": volumes[snapshot.volume_id],
                 "snapset:snapshot": snapshot_id,
             }
+
+
+def test_a_volume_that_another_instance_has_too_is_marked_as_it_is_at_the_sets_own(
+    aws: Ec2, inputs: SetInputs, taken: list[str], unclaimed: SnapshotSet, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_set(aws, unclaimed, claim="mine")
+    alone = look()
+    describe = aws.find_volumes
+
+    def share(filters: Any) -> list[Volume]:
+        theirs = {"i-other": {"Device": DATA, "DeleteOnTermination": True}}
+        return [replace(one, attachments={**theirs, **one.attachments}).at("i-other") for one in describe(filters)]
+
+    monkeypatch.setattr(aws, "find_volumes", share)
+    assert inspect_instances(aws, [inputs]).attributes == {}
+    claim_set(aws, unclaimed, claim="mine")
+    assert look() == alone
 
 
 def test_the_count_is_that_of_the_whole_set_whatever_part_of_it_is_claimed(

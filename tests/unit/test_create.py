@@ -147,11 +147,12 @@ def test_a_call_is_repeated_only_where_ec2_itself_says_that_it_is_over(
     assert len(carried_out(ec2)) == 1
 
 
+@pytest.mark.parametrize("named", [0, 2])
 def test_an_answer_that_lacks_a_snapshot_is_not_believed_and_the_set_is_looked_for(
-    aws: Ec2, inputs: SetInputs, sets_in: SetsIn, monkeypatch: pytest.MonkeyPatch
+    aws: Ec2, inputs: SetInputs, sets_in: SetsIn, named: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     create = aws.create_snapshots
-    monkeypatch.setattr(aws, "create_snapshots", lambda request: create(request)[:-1])
+    monkeypatch.setattr(aws, "create_snapshots", lambda request: create(request)[:named])
     taken = take_set(aws, inputs)
     assert (taken.outcome, taken.set.is_whole, len(taken.set.snapshots)) == ("created", True, 3)
     assert list(sets_in()) == [taken.set.set_id]

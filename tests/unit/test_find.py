@@ -63,6 +63,14 @@ def test_an_incomplete_set_is_the_latest_only_if_that_is_allowed(
     assert allowed.set_id == newest.set_id
 
 
+def test_a_set_in_the_archive_is_not_the_latest(aws: Ec2, client: EC2Client, sets: list[SnapshotSet]) -> None:
+    client.modify_snapshot_tier(SnapshotId=sets[0].snapshot_ids[1], StorageTier="archive")
+    instance_id = sets[0].instance_id
+    assert find_latest(aws, instance_id=instance_id).set_id == sets[1].set_id
+    with pytest.raises(errors.NotFoundError, match=f"none is whole and completed: {sets[0].set_id} is archived"):
+        find_latest(aws, instance_id=instance_id, change_id="2")
+
+
 def test_a_set_is_found_by_its_id(aws: Ec2, inputs: SetInputs, sets: list[SnapshotSet]) -> None:
     found = find_set(aws, sets[1].set_id)
     assert (found.set_id, found.instance_id, found.count) == (sets[1].set_id, inputs.instance_id, 3)

@@ -77,16 +77,34 @@ def test_an_instance_is_looked_at_if_its_volumes_do_not_tell_enough(
     assert all("nothing is left to snapshot" in str(error) for error in taken.failures.values())
 
 
-def test_a_volume_that_two_instances_share_is_known_at_both() -> None:
-    # The embedded EC2 attaches a volume once.
-    both = [
-        {"InstanceId": "i-1", "Device": "/dev/sdf", "State": "attached"},
-        {"InstanceId": "i-2", "Device": "/dev/sdg"},
-    ]
-    item = {"VolumeId": "vol-1", "Size": 4, "AvailabilityZone": "us-east-1a", "State": "in-use", "Attachments": both}
-    volume = Volume.parse({**item, "CreateTime": datetime.datetime.now(datetime.timezone.utc)})
-    assert volume.devices == {"i-1": "/dev/sdf", "i-2": "/dev/sdg"}
-    assert (volume.instance_id, volume.device_name) == ("i-1", "/dev/sdf")
+# The embedded EC2 attaches a volume once, and to instances only.
+MANAGED = {"State": "attached", "DeleteOnTermination": True, "AssociatedResource": "arn:aws:ecs:us-east-1:1:task/x"}
+SHARED = {"InstanceId": "i-1", "Device": "/dev/sdf", "State": "attached"}
+
+
+@pytest.mark.parametrize(
+    ("attachments", "at", "seen"),
+    [
+        ([], "i-2", ("", "", "", False)),
+        ([SHARED], "i-1", ("i-1", "/dev/sdf", "attached", False)),
+        ([SHARED], "i-2", ("i-1", "/dev/sdf", "attached", False)),
+        (
+            [SHARED, {**SHARED, "InstanceId": "i-2", "DeleteOnTermination": True}],
+            "i-2",
+            ("i-2", "/dev/sdf", "attached", True),
+        ),
+        ([MANAGED], "i-2", (MANAGED["AssociatedResource"], "", "attached", True)),
+        ([MANAGED, SHARED], "i-1", ("i-1", "/dev/sdf", "attached", False)),
+        ([{}], "i-2", ("managed", "", "", False)),
+    ],
+)
+def test_a_volume_is_seen_as_the_instance_has_it_attached(
+    attachments: list[dict[str, Any]], at: str, seen: tuple[str, str, str, bool]
+) -> None:
+    item = {"VolumeId": "vol-1", "Size": 4, "AvailabilityZone": "us-east-1a", "State": "in-use"}
+    now = datetime.datetime.now(datetime.timezone.utc)
+    volume = Volume.parse({**item, "CreateTime": now, "Attachments": attachments}).at(at)
+    assert (volume.instance_id, volume.device_name, volume.attachment, volume.deleted_with_instance) == seen
 
 
 def test_what_an_earlier_run_took_is_adopted(aws: Ec2, ec2: EmbeddedEC2, wanted: list[SetInputs]) -> None:

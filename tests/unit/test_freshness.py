@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from typing import Any
 
 from snapset.aws.records import Snapshot
 from snapset.sets import tags
@@ -13,7 +14,9 @@ FRESH, OLD, BROKEN, NONE = (f"i-{number:017x}" for number in range(4))
 HOUR = 3600.0
 
 
-def a_set(instance_id: str, number: int, *, hours: float, state: str = "completed", count: int = 1) -> Snapshot:
+def a_set(
+    instance_id: str, number: int, *, hours: float, state: str = "completed", count: int = 1, **more: Any
+) -> Snapshot:
     taken = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=hours)
     marks = {tags.SET: f"set-{number:017x}", tags.TOKEN: "t", tags.INSTANCE: instance_id, tags.COUNT: str(count)}
     return Snapshot(
@@ -26,6 +29,7 @@ def a_set(instance_id: str, number: int, *, hours: float, state: str = "complete
         start_time=taken.isoformat(),
         owner_id="123456789012",
         tags={**marks, tags.SNAPSHOT: f"snap-{number:017x}"},
+        **more,
     )
 
 
@@ -36,6 +40,7 @@ def test_only_the_newest_whole_and_completed_set_counts() -> None:
             a_set(FRESH, 2, hours=2),
             a_set(FRESH, 3, hours=1, state="pending"),
             a_set(OLD, 4, hours=25),
+            a_set(OLD, 7, hours=1, is_archived=True),
             a_set(BROKEN, 5, hours=1, state="error"),
             a_set(BROKEN, 6, hours=1, count=2),
         ]

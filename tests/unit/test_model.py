@@ -58,6 +58,8 @@ def test_sets_come_newest_first_with_the_root_first_in_each() -> None:
         (["completed", "completed"], "many", "incomplete"),
         (["completed", "pending"], "3", "pending"),
         (["completed", "recovering"], "2", "pending"),
+        (["completed", "recoverable"], "2", "incomplete"),
+        (["completed", "pending", "recoverable"], "3", "pending"),
         (["pending", "error"], "2", "error"),
     ],
 )
@@ -67,6 +69,21 @@ def test_the_state_of_a_set_is_that_of_its_worst_snapshot(states: list[str], cou
         snapshot(SET_IDS[0], number=number, state=part_state, more=more) for number, part_state in enumerate(states)
     ]
     assert one(*parts).state == state
+
+
+@pytest.mark.parametrize(("count", "state", "has_completed"), [("2", "archived", True), ("3", "incomplete", False)])
+def test_a_set_with_a_snapshot_in_the_archive_is_archived(count: str, state: str, has_completed: bool) -> None:
+    parts = [
+        snapshot(SET_IDS[0], number=number, is_archived=number == 1, more={tags.COUNT: count}) for number in (0, 1)
+    ]
+    assert (one(*parts).state, one(*parts).has_completed) == (state, has_completed)
+
+
+def test_a_device_whose_snapshot_is_in_the_recycle_bin_is_missing() -> None:
+    more = {tags.COUNT: "2", tags.DEVICES: "sdf,sdg"}
+    there = snapshot(SET_IDS[0], more={**more, tags.DEVICE: "/dev/sdf"})
+    binned = snapshot(SET_IDS[0], number=1, state="recoverable", more={**more, tags.DEVICE: "/dev/sdg"})
+    assert (one(there, binned).is_whole, one(there, binned).missing_devices) == (False, ["/dev/sdg"])
 
 
 def test_the_count_is_known_from_any_snapshot_that_was_claimed() -> None:

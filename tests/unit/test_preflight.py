@@ -74,6 +74,12 @@ UNFIT: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {
         "copy_tags_from_instance",
         f"with those of {WEB.instance_id}, 26 tags are too many; there is room for 25",
     ),
+    "no root device": (
+        {"root_device_name": None},
+        {"exclude_boot_volume": True},
+        "exclude_boot_volume",
+        f"which volume is the root of {WEB.instance_id} is not known",
+    ),
     "no volumes at all": ({"devices": {}}, {}, "exclude_boot_volume", "nothing is left to snapshot"),
     "not on an Outpost": ({}, {"outpost_arn": OUTPOST}, "outpost_arn", f"{WEB.instance_id} is not on an Outpost"),
     "on another Outpost": (

@@ -42,6 +42,7 @@ class Made:
     claimed: bool = True
     missing: bool = False
     own: bool = True
+    archived: bool = False
 
 
 def sets_of(made: Sequence[Made]) -> list[SnapshotSet]:
@@ -64,6 +65,7 @@ def snapshots_of(made: Made, number: int) -> list[Snapshot]:
             progress="100%",
             start_time=taken.isoformat(),
             owner_id="123456789012",
+            is_archived=made.archived,
             tags=marks if made.own else {"Name": "somebody else's"},
         )
         for part in range(2)
@@ -110,6 +112,7 @@ def test_every_instance_is_counted_by_itself() -> None:
         # The one below it is the newest that has completed.
         (Made(age=2, state="pending"), [2]),
         (Made(age=2, missing=True), [2]),
+        (Made(age=2, archived=True), [2]),
         (Made(age=2), [2, 1]),
     ],
 )
@@ -122,6 +125,10 @@ def test_only_a_whole_completed_set_makes_older_ones_superfluous(
 @pytest.mark.parametrize("rule", [{"keep_last": 1}, {"older_than": 1.0}])
 def test_a_pending_set_stays_however_old(rule: dict[str, Any]) -> None:
     assert chosen([Made(age=1), Made(age=99, state="pending"), Made(age=100)], **rule) == [2]
+
+
+def test_a_set_in_the_archive_is_kept_by_a_rule_as_any_other() -> None:
+    assert chosen([Made(age=1), Made(age=48, archived=True), Made(age=72)], keep_daily=2) == [2]
 
 
 @pytest.mark.parametrize("rule", [{"keep_last": 1}, {"older_than": 1.0}])

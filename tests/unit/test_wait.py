@@ -138,6 +138,28 @@ def test_an_error_without_a_reason_says_so(wait: Wait, taken: SnapshotSet) -> No
         wait(print, seen=failed)
 
 
+def test_a_set_with_a_snapshot_in_the_recycle_bin_is_no_backup(wait: Wait, taken: SnapshotSet) -> None:
+    [first, *rest] = taken.snapshots
+    with pytest.raises(
+        errors.SetFailedError, match=r"is in the Recycle Bin\. There is no backup: .* To bring it back: aws"
+    ):
+        wait(print, seen=taken.as_seen([replace(first, state="recoverable"), *rest]))
+
+
+def test_a_snapshot_that_comes_back_from_the_recycle_bin_is_waited_for_and_named(
+    wait: Wait, ec2: EmbeddedEC2, taken: SnapshotSet
+) -> None:
+    lines, say = after(1, ec2.complete)
+    [first, *rest] = taken.snapshots
+    wait(say, seen=taken.as_seen([replace(first, state="recovering"), *rest]))
+    assert lines[0] == f"{SET}: 0 of 3 snapshots completed, 0%, {first.snapshot_id} is recovering"
+
+
+def test_a_set_in_the_archive_has_completed(wait: Wait, taken: SnapshotSet) -> None:
+    done = taken.as_seen([replace(one, state="completed", is_archived=True) for one in taken.snapshots])
+    assert wait(print, seen=done) == done
+
+
 def test_when_the_time_is_up_it_says_how_far_the_set_is_and_that_it_goes_on(
     wait: Wait, ec2: EmbeddedEC2, ids: list[str]
 ) -> None:

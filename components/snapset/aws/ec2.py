@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from snapset.aws.errors import DRY_RUN_OPERATION, INVALID_INSTANCE_NOT_FOUND, calling_aws
+from snapset.aws.errors import DRY_RUN_OPERATION, INVALID_INSTANCE_NOT_FOUND, calling_aws, reading_answer
 from snapset.aws.records import Instance, Snapshot, Volume
 from snapset.aws.session import make_ec2_client
 from snapset.aws.settings import AwsSettings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
 _T = TypeVar("_T")
+_Record = TypeVar("_Record", Instance, Snapshot, Volume)
 
 # The most values that a filter of EC2 takes.
 FILTER_VALUES = 200
@@ -82,37 +83,40 @@ class Ec2:
         """Return the same EC2, which only asks AWS whether calls that change something would be allowed."""
         return Ec2(self.settings, self.limits, self.say, is_dry_run=True)
 
-    def _call(self, doing: str, action: str, **request: Any) -> Any:
-        """Make a call and return the answer; {} if it was a dry run, and would be allowed.
+    def _call(self, doing: str, action: str, read: Callable[[Any], Any] = lambda _: None, **request: Any) -> Any:
+        """Make a call and return what is read of the answer; nothing of a dry run that would be allowed.
 
         Args:
             doing: gerund, noun and id, for messages.
             action: AWS's name of the call; with `ec2:` before it, it is the permission that the call needs.
+            read: reads the answer.
             request: as boto3 takes it.
         """
         if not self._is_dry_run:
-            return self._repeat(doing, action, lambda: self._method(action)(**request))
+            return self._repeat(doing, action, lambda: self._method(action)(**request), read)
+        doing, request = f"dry run: {doing}", {**request, "DryRun": True}
         try:
-            return self._repeat(f"dry run: {doing}", action, lambda: self._method(action)(**request, DryRun=True))
+            return self._repeat(doing, action, lambda: self._method(action)(**request), read)
         except SnapsetError as error:
             if error.code != DRY_RUN_OPERATION:
                 raise
-            return {}
+            return []
 
-    def _call_pages(self, doing: str, action: str, key: str, **request: Any) -> list[Any]:
-        """Make the call for each page, and return the items of all."""
+    def _call_pages(self, doing: str, action: str, read: Callable[[Sequence[Any]], _T], **request: Any) -> _T:
+        """Make the call for each page, and return what is read of all."""
 
         def turn_pages() -> list[Any]:
             client: Any = self._clients.with_retries
-            pages = client.get_paginator(_snake(action)).paginate(**request)
-            return [item for page in pages for item in page[key]]
+            return list(client.get_paginator(_snake(action)).paginate(**request))
 
-        return self._repeat(doing, action, turn_pages)
+        return self._repeat(doing, action, turn_pages, read)
 
-    def _repeat(self, doing: str, action: str, call: Callable[[], _T]) -> _T:
+    def _repeat(self, doing: str, action: str, call: Callable[[], Any], read: Callable[[Any], _T]) -> _T:
         def attempt() -> _T:
             with calling_aws(doing, needs=_permissions(action)):
-                return call()
+                answer = call()
+            with reading_answer(doing):
+                return read(answer)
 
         # Who calls CreateSnapshots repeats it: each attempt is noted before.
         is_repeated = action != _CREATE_SNAPSHOTS or self._is_dry_run
@@ -152,7 +156,7 @@ class Ec2:
                     f"describing instance {wanted[0]}" if len(wanted) == 1 else f"describing {len(wanted)} instances"
                 )
                 try:
-                    answer = self._call(doing, "DescribeInstances", InstanceIds=wanted)
+                    there = self._call(doing, "DescribeInstances", lambda one: _instances([one]), InstanceIds=wanted)
                 except NotFoundError as error:
                     # One that does not exist fails the call, which names it.
                     missing = [instance_id for instance_id in wanted if instance_id in str(error)]
@@ -160,8 +164,7 @@ class Ec2:
                         raise
                     wanted = [instance_id for instance_id in wanted if instance_id not in missing]
                     continue
-                parsed = [Instance.parse(item) for group in answer["Reservations"] for item in group["Instances"]]
-                found |= {instance.instance_id: instance for instance in parsed}
+                found |= {instance.instance_id: instance for instance in there}
                 break
         return found
 
@@ -175,13 +178,8 @@ class Ec2:
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
         """
         wanted = {"instance-state-name": ("pending", "running", "stopping", "stopped"), **filters}
-        reservations = self._call_pages(
-            f"looking for instances in {self.settings.region}",
-            "DescribeInstances",
-            "Reservations",
-            Filters=_filter_list(wanted),
-        )
-        return [Instance.parse(item) for reservation in reservations for item in reservation["Instances"]]
+        doing = f"looking for instances in {self.settings.region}"
+        return self._call_pages(doing, "DescribeInstances", _instances, Filters=_filter_list(wanted))
 
     def stop_instance(self, instance_id: str) -> None:
         """Begin to stop the instance. Safe to repeat.
@@ -199,31 +197,32 @@ class Ec2:
 
         https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-stop-protection.html
         """
-        answer = self._call(
-            f"describing stop protection of {instance_id}",
-            "DescribeInstanceAttribute",
-            InstanceId=instance_id,
-            Attribute="disableApiStop",
+        return bool(
+            self._call(
+                f"describing stop protection of {instance_id}",
+                "DescribeInstanceAttribute",
+                lambda answer: answer["DisableApiStop"]["Value"],
+                InstanceId=instance_id,
+                Attribute="disableApiStop",
+            )
         )
-        return bool(answer["DisableApiStop"]["Value"])
 
     def has_persistent_spot_request(self, instance_id: str) -> bool:
         """Tell whether the Spot Instance belongs to a persistent request, so that it can be stopped and started."""
         filters = _filter_list({"instance-id": [instance_id]})
-        answer = self._call(
-            f"describing the request of {instance_id}", "DescribeSpotInstanceRequests", Filters=filters
-        )
-        return any(request.get("Type") == "persistent" for request in answer["SpotInstanceRequests"])
+        doing, action = f"describing the request of {instance_id}", "DescribeSpotInstanceRequests"
+        requests = self._call(doing, action, lambda answer: answer["SpotInstanceRequests"], Filters=filters)
+        return any(request.get("Type") == "persistent" for request in requests)
 
     def describe_zone_type(self, zone: str) -> str | None:
         """Return `availability-zone`, `local-zone` or `wavelength-zone`, or None if the Region has no such zone."""
-        answer = self._call(
+        zones = self._call(
             f"describing zone {zone}",
             "DescribeAvailabilityZones",
-            Filters=_filter_list({"zone-name": [zone]}),
+            lambda answer: answer["AvailabilityZones"],
+            Filters=_filter_list({"zone-name": [literal(zone)]}),
             AllAvailabilityZones=True,
         )
-        zones = answer["AvailabilityZones"]
         return zones[0].get("ZoneType", "availability-zone") if zones else None
 
     # Snapshots.
@@ -235,8 +234,9 @@ class Ec2:
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshots.html
         """
         instance_id = request["InstanceSpecification"]["InstanceId"]
-        answer = self._call(f"creating snapshots of {instance_id}", _CREATE_SNAPSHOTS, **request)
-        return [Snapshot.parse(item) for item in answer.get("Snapshots", [])]
+        doing = f"creating snapshots of {instance_id}"
+        taken: list[Snapshot] = self._call(doing, _CREATE_SNAPSHOTS, lambda one: _snapshots([one]), **request)
+        return taken
 
     def describe_snapshots(self, snapshot_ids: Sequence[str]) -> list[Snapshot]:
         """Return those of the snapshots that EC2 can see now; the others are left out, without an error."""
@@ -245,13 +245,13 @@ class Ec2:
             wanted = snapshot_ids[start : start + _SNAPSHOTS_A_PAGE]
             try:
                 # By id, EC2 does not go through all snapshots of the account.
-                answer = self._call(
+                found += self._call(
                     f"describing snapshots in {self.settings.region}",
                     "DescribeSnapshots",
+                    lambda answer: _snapshots([answer]),
                     OwnerIds=["self"],
                     SnapshotIds=list(wanted),
                 )
-                found += [Snapshot.parse(item) for item in answer["Snapshots"]]
             except NotFoundError:
                 # One that can't be seen fails the call, and a filter leaves it out.
                 for first in range(0, len(wanted), FILTER_VALUES):
@@ -263,15 +263,14 @@ class Ec2:
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshots.html
         """
-        items = self._call_pages(
+        return self._call_pages(
             f"describing snapshots in {self.settings.region}",
             "DescribeSnapshots",
-            "Snapshots",
+            _snapshots,
             OwnerIds=["self"],
             Filters=_filter_list(filters),
             PaginationConfig={"PageSize": _SNAPSHOTS_A_PAGE},
         )
-        return [Snapshot.parse(item) for item in items]
 
     def delete_snapshot(self, snapshot_id: str) -> None:
         """Delete one snapshot. Safe to repeat.
@@ -320,27 +319,27 @@ class Ec2:
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumes.html
         """
-        items = self._call_pages(
+        return self._call_pages(
             f"describing volumes in {self.settings.region}",
             "DescribeVolumes",
-            "Volumes",
+            partial(_records, Volume, "Volumes"),
             Filters=_filter_list(filters),
             PaginationConfig={"PageSize": _VOLUMES_A_PAGE},
         )
-        return [Volume.parse(item) for item in items]
 
     def create_volume(self, request: Mapping[str, Any], *, client_token: str) -> str:
         """Make the volume of one snapshot, and return its id. With the same token, AWS makes no second one.
 
         https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
         """
-        answer = self._call(
+        made = self._call(
             f"creating the volume of {request['SnapshotId']}",
             "CreateVolume",
+            lambda answer: answer["VolumeId"],
             **request,
             ClientToken=client_token,
         )
-        return str(answer.get("VolumeId", ""))
+        return str(made)
 
     def attach_volume(self, volume_id: str, *, instance_id: str, device: str) -> None:
         """Begin to attach an available volume. Not safe to repeat: AWS refuses if it is attached already."""
@@ -402,6 +401,19 @@ def literal(value: str) -> str:
 def tag_list(tags: Mapping[str, str]) -> list[Any]:
     """Return the tags as EC2's requests spell them."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def _records(kind: type[_Record], key: str, answers: Iterable[Any]) -> list[_Record]:
+    """Read the records in answers. One that AWS names twice, as on two pages, is one."""
+    items = (item for answer in answers for item in answer[key])
+    return list({item[f"{kind.__name__}Id"]: kind.parse(item) for item in items}.values())
+
+
+_snapshots = partial(_records, Snapshot, "Snapshots")
+
+
+def _instances(answers: Iterable[Any]) -> list[Instance]:
+    return _records(Instance, "Instances", [group for answer in answers for group in answer["Reservations"]])
 
 
 def _filter_list(filters: Mapping[str, Iterable[str]]) -> list[Any]:

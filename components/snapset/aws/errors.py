@@ -64,6 +64,19 @@ _ENCODED = "Encoded authorization failure message"
 
 
 @contextmanager
+def reading_answer(doing: str) -> Iterator[None]:
+    """Refuse an answer that lacks something. The call has happened, so it must not be made again.
+
+    Raises:
+        LateAnswerError: what it has to name is not there.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise errors.LateAnswerError(f"{doing}: AWS's answer has no {error.args[0]}.") from error
+
+
+@contextmanager
 def calling_aws(doing: str, *, needs: str) -> Iterator[None]:
     """Translate whatever the AWS call inside raises. Only the call belongs inside, not the parsing of its answer.
 
@@ -136,7 +149,9 @@ def _from_failure(error: Exception, doing: str) -> errors.SnapsetError:
         # Of a header: its text is that of the credentials.
         advice = "Look for a line end or a space in the AWS credentials, as a file or a secret store may add it"
         return errors.InputError(f"{doing}: the call was not sent, as a header of it would be invalid. {advice}.")
-    fallback: tuple[type[errors.SnapsetError], str] = (errors.InputError, "")
+    # Of a number or a time in an answer. If the endpoint is invalid, nothing was sent.
+    is_of_answer = type(error) is ValueError and not str(error).startswith("Invalid endpoint")
+    fallback = (errors.LateAnswerError if is_of_answer else errors.InputError, "")
     kind, advice = next((line[1:] for line in table if isinstance(error, line[0])), fallback)
     cause = f"no answer: {_one_line(error)}" if issubclass(kind, errors.NoAnswerError) else _one_line(error)
     return kind(f"{doing}: {cause}." + (f" {advice}." if advice else ""))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 # Of a snapshot: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Snapshot.html
 PENDING = "pending"
 COMPLETED = "completed"
 ERROR = "error"
+# In the Recycle Bin; on its way back from there it is `recovering`.
+RECOVERABLE = "recoverable"
 
 # Where a snapshot is kept: https://docs.aws.amazon.com/ebs/latest/userguide/snapshot-archive.html
 ARCHIVE = "archive"
@@ -108,6 +110,12 @@ class Snapshot:
     is_archived: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def percent(self) -> int:
+        """How far it is."""
+        digits = self.progress.rstrip("%")
+        return 100 if self.state == COMPLETED else int(digits) if digits.isdecimal() else 0
+
     @classmethod
     def parse(cls, item: Any) -> Snapshot:
         """Read an item of CreateSnapshots or of DescribeSnapshots."""
@@ -133,8 +141,9 @@ class Snapshot:
 class Volume:
     """A volume. `size_gib` in GiB, `throughput` in MiB/s; `iops` and `throughput` are 0 where its type has none.
 
-    `instance_id`, `device_name`, `attachment` (its state) and `attach_time` are empty where it is attached to none.
-    `devices` has its device at each instance that it is attached to.
+    `instance_id` (or the ARN of a resource that AWS manages), `device_name`, `attachment` (its state), `attach_time`
+    and `deleted_with_instance` are those of its first attachment, and empty where it has none; see `at`.
+    `attachments` has all, by instance.
     """
 
     volume_id: str
@@ -148,7 +157,7 @@ class Volume:
     attachment: str = ""
     attach_time: str = ""
     deleted_with_instance: bool = False
-    devices: Mapping[str, str] = field(default_factory=dict)
+    attachments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     volume_type: str = ""
     iops: int = 0
     throughput: int = 0
@@ -159,29 +168,40 @@ class Volume:
     @classmethod
     def parse(cls, item: Any) -> Volume:
         """Read an item of DescribeVolumes."""
-        attachment: Any = next(iter(item.get("Attachments") or []), {})
-        return cls(
+        # An attachment of a managed resource names no instance.
+        attachments = {
+            one.get("InstanceId") or one.get("AssociatedResource") or "managed": one
+            for one in item.get("Attachments") or []
+        }
+        volume = cls(
             volume_id=item["VolumeId"],
             snapshot_id=item.get("SnapshotId") or "",
             size_gib=item["Size"],
             availability_zone=item["AvailabilityZone"],
             state=item["State"],
             create_time=_time_of(item["CreateTime"]),
-            instance_id=attachment.get("InstanceId") or "",
-            device_name=attachment.get("Device") or "",
-            attachment=attachment.get("State") or "",
-            attach_time=_time_of(attachment["AttachTime"]) if attachment.get("AttachTime") else "",
-            deleted_with_instance=bool(attachment.get("DeleteOnTermination")),
-            # An attachment of a managed resource names no instance.
-            devices={
-                one["InstanceId"]: one["Device"] for one in item.get("Attachments") or [] if one.get("InstanceId")
-            },
+            attachments=attachments,
             volume_type=item.get("VolumeType") or "",
             iops=item.get("Iops") or 0,
             throughput=item.get("Throughput") or 0,
             multi_attach=bool(item.get("MultiAttachEnabled")),
             outpost_arn=item.get("OutpostArn") or "",
             tags=_tags_of(item),
+        )
+        return volume.at(next(iter(attachments), ""))
+
+    def at(self, instance_id: str) -> Volume:
+        """Return the volume as this instance has it attached; if it has not, as it is."""
+        attachment = self.attachments.get(instance_id)
+        if attachment is None:
+            return self
+        return replace(
+            self,
+            instance_id=instance_id,
+            device_name=attachment.get("Device") or "",
+            attachment=attachment.get("State") or "",
+            attach_time=_time_of(attachment["AttachTime"]) if attachment.get("AttachTime") else "",
+            deleted_with_instance=bool(attachment.get("DeleteOnTermination")),
         )
 
 

@@ -8,7 +8,7 @@ import typer
 
 from snapset.cli.context import connect_to, find_matching, one_document
 from snapset.cli.options import Filters, Instances, Json, Profile, Region, parse_filters, parse_instances
-from snapset.cli.output import print_check, print_error, progress
+from snapset.cli.output import print_check, print_error, print_line, progress
 from snapset.durations import parse_duration
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def check(
     """
     from snapset.sets.find import find_sets
     from snapset.sets.freshness import check_sets
+    from snapset.sets.model import ARCHIVED
 
     document: dict[str, Any] = {"instances": []}
     with one_document(document, as_json=json_):
@@ -55,6 +56,9 @@ def check(
         if not json_:
             print_check(records)
         if late := [record for record in records if not record["ok"]]:
+            for one in found:
+                if one.state == ARCHIVED and one.age <= seconds:
+                    print_line(f"{one.set_id} of {one.instance_id} does not count: it is in the archive")
             text = f"{len(late)} of {len(records)} instances have no whole, completed set younger than {max_age}"
             document["error"] = {"type": "NotFresh", "message": text}
             print_error(f"{text}: {_names(late)}")

@@ -20,6 +20,7 @@ class State(str, Enum):
     """How a set stands."""
 
     COMPLETED = "completed"
+    ARCHIVED = "archived"
     PENDING = "pending"
     INCOMPLETE = "incomplete"
     ERROR = "error"

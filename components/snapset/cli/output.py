@@ -29,7 +29,7 @@ _WIDE = 130
 _UNLIMITED = 1000
 _printed: list[Mapping[str, Any]] = []
 
-_STYLES = {"completed": "green", "pending": "yellow", "error": "red", "incomplete": "red"}
+_STYLES = {"completed": "green", "archived": "yellow", "pending": "yellow", "error": "red", "incomplete": "red"}
 _TITLES = {"snapshot_id": "snapshot", "volume_id": "volume", "device_name": "device", "size_gib": "GiB"}
 _TAKEN_BY = {"created": " by this run", "adopted": " by an earlier run", "unchanged": " by an earlier run"}
 

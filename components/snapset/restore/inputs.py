@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,9 +37,6 @@ _LIMITS = {
 }
 _NEEDS_IOPS = ("io1", "io2")
 _INITIALIZATION_RATE = (100, 300)
-
-# Availability Zones, Local Zones and Wavelength Zones.
-_ZONE = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d+([a-z]|-[a-z]+-\d+[a-z]|-wl\d+-[a-z]+-wlz-\d+)", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +199,6 @@ def _initialization_rate(value: Any) -> str | None:
 
 _RULES: Mapping[str, Rule] = {
     "instance_id": rules.instance_id,
-    "availability_zone": rules.matches(_ZONE, "an Availability Zone", "us-east-1a"),
     "volume_type": rules.one_of(*VOLUME_TYPES),
     "volume_initialization_rate": _initialization_rate,
     "tags": partial(tag_rules.tag_map, resource="volume"),

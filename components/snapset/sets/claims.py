@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
+from snapset.aws.records import Volume
 from snapset.sets import tags
 from snapset.sets.model import SnapshotSet
 from snapset.sets.threads import for_each
@@ -60,8 +61,9 @@ def claim_sets(
             for snapshot_id in snapshot_ids:
                 mark((wanted, [snapshot_id]))
 
-    attributes = {**_find_attributes(ec2, taken, known=attributes or {}), **(attributes or {})}
-    for_each(mark, list(_marks_of(taken, attributes, claim=claim)), abreast=len(taken) > 1)
+    attributes = attributes or {}
+    volumes = _find_volumes(ec2, taken, known=attributes)
+    for_each(mark, list(_marks_of(taken, attributes, volumes, claim=claim)), abreast=len(taken) > 1)
     return failures
 
 
@@ -98,7 +100,7 @@ def find_other_claims(ec2: Ec2, snapshot_ids: Sequence[str], *, claim: str) -> l
 
 
 def _marks_of(
-    taken: Sequence[SnapshotSet], attributes: Mapping[str, str], *, claim: str
+    taken: Sequence[SnapshotSet], attributes: Mapping[str, str], volumes: Mapping[str, Volume], *, claim: str
 ) -> Iterator[tuple[Mapping[str, str], list[str]]]:
     """Yield tags, each with the snapshots that are to have them."""
     alike: defaultdict[tuple[tuple[str, str], ...], list[str]] = defaultdict(list)
@@ -112,24 +114,25 @@ def _marks_of(
             }
             if snapshot.volume_id in attributes:
                 wanted[tags.VOLUME] = attributes[snapshot.volume_id]
+            elif volume := volumes.get(snapshot.volume_id):
+                wanted[tags.VOLUME] = VolumeAttributes.of(volume.at(found.instance_id)).text()
             alike[tuple(wanted.items())].append(snapshot.snapshot_id)
     for marks, snapshot_ids in alike.items():
         for start in range(0, len(snapshot_ids), _MARKED_AT_ONCE):
             yield dict(marks), snapshot_ids[start : start + _MARKED_AT_ONCE]
 
 
-def _find_attributes(ec2: Ec2, taken: Sequence[SnapshotSet], *, known: Collection[str]) -> dict[str, str]:
-    """Return how the volumes are, by id. If they can't be described, warn, and mark only what is known."""
+def _find_volumes(ec2: Ec2, taken: Sequence[SnapshotSet], *, known: Collection[str]) -> dict[str, Volume]:
+    """Return the volumes, by id. If they can't be described, warn, and mark only what is known."""
     unknown = sorted({key for found in taken for key in found.volume_ids} - set(known))
     if not unknown:
         return {}
     try:
-        volumes = ec2.describe_volumes(unknown)
+        return {volume.volume_id: volume for volume in ec2.describe_volumes(unknown)}
     except errors.SnapsetError as error:
         which = taken[0].set_id if len(taken) == 1 else f"{len(taken)} sets"
         ec2.say(f"warning: {which}: the types of the volumes are not recorded: {error}")
         return {}
-    return {volume.volume_id: VolumeAttributes.of(volume).text() for volume in volumes}
 
 
 def _tag_new(ec2: Ec2, snapshot_ids: Sequence[str], wanted: Mapping[str, str]) -> None:

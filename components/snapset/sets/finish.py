@@ -9,7 +9,6 @@ from typing import Literal
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
-from snapset.aws.records import COMPLETED
 from snapset.retry import Say, silent
 from snapset.sets import tags
 from snapset.sets.claims import claim_sets
@@ -46,7 +45,7 @@ class SetStatus:
     @property
     def completed(self) -> bool:
         """Whether every snapshot was seen completed."""
-        return self.failure is None and self.set.state == COMPLETED
+        return self.failure is None and self.set.has_completed
 
 
 Report = Callable[[SetStatus], None]

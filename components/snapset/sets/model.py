@@ -14,12 +14,14 @@ from typing_extensions import NotRequired, TypedDict
 
 from snapset import rules
 from snapset.aws import clock
-from snapset.aws.records import COMPLETED, ERROR, PENDING, Snapshot
+from snapset.aws.records import COMPLETED, ERROR, PENDING, RECOVERABLE, Snapshot
 from snapset.sets import tags
 
 # Some snapshots of the set no longer exist, or how many it was taken with is not known: what is there may not restore
 # the instance as it was.
 INCOMPLETE = "incomplete"
+# All of it has completed, and some is in the archive: it can't be restored before that is brought back, for hours.
+ARCHIVED = "archived"
 
 # A set does not say which of its volumes was the root's, but AWS keeps these names for it.
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html#available-ec2-device-names
@@ -198,18 +200,29 @@ class SnapshotSet:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is known that no snapshot of it is missing."""
-        return self.count is not None and len(self.snapshots) >= max(self.count, 1)
+        """Whether it is known that no snapshot of it is missing, or in the Recycle Bin."""
+        return self.count is not None and len(self._there) >= max(self.count, 1)
+
+    @property
+    def _there(self) -> list[Snapshot]:
+        return [snapshot for snapshot in self.snapshots if snapshot.state != RECOVERABLE]
 
     @property
     def state(self) -> str:
-        """`error`, `pending`, `incomplete` or `completed`: the first that holds."""
-        states = {snapshot.state for snapshot in self.snapshots}
+        """`error`, `pending`, `incomplete`, `archived` or `completed`: the first that holds."""
+        states = {snapshot.state for snapshot in self._there}
         if ERROR in states:
             return ERROR
         if states - {COMPLETED}:
             return PENDING
-        return COMPLETED if self.is_whole else INCOMPLETE
+        if not self.is_whole:
+            return INCOMPLETE
+        return ARCHIVED if any(snapshot.is_archived for snapshot in self.snapshots) else COMPLETED
+
+    @property
+    def has_completed(self) -> bool:
+        """Whether all of it is there and has completed, also in the archive."""
+        return self.state in (COMPLETED, ARCHIVED)
 
     @property
     def missing_devices(self) -> list[str]:
@@ -217,7 +230,7 @@ class SnapshotSet:
         taken = {
             device for snapshot in self.snapshots for device in tags.devices_of(snapshot.tags.get(tags.DEVICES, ""))
         }
-        return sorted(taken - set(self.devices.values()))
+        return sorted(taken - {self.devices[snapshot.snapshot_id] for snapshot in self._there})
 
     @property
     def excluded(self) -> list[str]:

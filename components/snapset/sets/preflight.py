@@ -44,15 +44,20 @@ def inspect_instances(ec2: Ec2, wanted: Sequence[SetInputs]) -> Inspection:
         SnapsetError: they can't be described.
     """
     attached = _find_attached(ec2, wanted)
-    volumes = {volume.volume_id: volume for some in attached.values() for volume in some}
-    attributes = {key: VolumeAttributes.of(volume).text() for key, volume in volumes.items()}
+    attributes = {
+        volume.volume_id: VolumeAttributes.of(volume).text()
+        for some in attached.values()
+        for volume in some
+        # Else each instance has its own.
+        if len(volume.attachments) == 1
+    }
     found = Inspection(attached=attached, attributes=attributes)
     rest: list[SetInputs] = []
     for inputs in wanted:
         of_it = attached.get(inputs.instance_id)
         if of_it and not inputs.needs_more_than_volumes:
             found.ready.append(inputs)
-            found.volumes[inputs.instance_id] = {one.volume_id: one.devices[inputs.instance_id] for one in of_it}
+            found.volumes[inputs.instance_id] = {one.volume_id: one.device_name for one in of_it}
         else:
             rest.append(inputs)
     if rest:
@@ -154,6 +159,9 @@ def check_instance(inputs: SetInputs, instance: Instance) -> list[Problem]:
         else:
             continue
         found.append(Problem(property="exclude_data_volume_ids", reason=reason))
+    if inputs.exclude_boot_volume and not instance.root_device_name:
+        reason = f"which volume is the root of {instance_id} is not known, as EC2 names no root device"
+        found.append(Problem(property="exclude_boot_volume", reason=reason))
     if not volumes_of(inputs, instance):
         named = ("exclude_data_volume_ids", "exclude_data_volume_tags")
         blamed = next((name for name in named if getattr(inputs, name)), "exclude_boot_volume")
@@ -216,8 +224,8 @@ def _find_attached(ec2: Ec2, wanted: Sequence[SetInputs]) -> dict[str, list[Volu
         # The instances themselves have their devices, too.
         return {}
     for volume in volumes:
-        for instance_id in volume.devices.keys() & set(instance_ids):
-            found[instance_id].append(volume)
+        for instance_id in volume.attachments.keys() & set(instance_ids):
+            found[instance_id].append(volume.at(instance_id))
     return found
 
 

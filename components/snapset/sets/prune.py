@@ -117,7 +117,7 @@ def prune(ec2: Ec2, chosen: Sequence[SnapshotSet], *, choice: Choice) -> Iterato
 
 
 def _choose_of_one(sets: Sequence[SnapshotSet], rule: Rule) -> Iterator[SnapshotSet]:
-    kept = rule.kept_of([found for found in sets if found.state == COMPLETED and not found.is_safety_set])
+    kept = rule.kept_of([found for found in sets if found.has_completed and not found.is_safety_set])
     newer_and_completed = 0
     for found in sets:
         superseded = newer_and_completed >= (rule.keep_last or 1)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
-from snapset.aws.records import COMPLETED, ERROR, PENDING
+from snapset.aws.records import ERROR
 from snapset.limits import Limits
 from snapset.pace import Pace
 from snapset.sets.choose import Accept, Intent, is_orphan
@@ -187,5 +187,4 @@ class _OwnSnapshots:
             found = self._ec2.describe_snapshots(taken)
         except errors.SnapsetError:
             return self._done
-        done = {PENDING: 0, COMPLETED: 100}
-        return sum(int(one.progress.rstrip("%") or 0) or done.get(one.state, 0) for one in found)
+        return sum(one.percent for one in found)

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2
-from snapset.aws.records import COMPLETED, ERROR, Snapshot
+from snapset.aws.records import COMPLETED, ERROR, PENDING, RECOVERABLE, Snapshot
 from snapset.aws.session import refuse_other_account
 from snapset.aws.settings import AwsSettings
 from snapset.sets.model import SnapshotSet
@@ -124,7 +124,7 @@ async def wait_for_set(
         if not trouble:
             # By this machine's own watch: no clock has to be right for it.
             await _refuse_loss(ec2, seen, taken, missing_for=now - last_whole)
-            if seen.is_whole and (until == "seen" or seen.state == COMPLETED):
+            if seen.is_whole and (until == "seen" or seen.has_completed):
                 if said:
                     ec2.say(f"{taken.set_id}: {_progress(seen, taken)}")
                 return seen
@@ -152,11 +152,13 @@ async def _refuse_loss(ec2: Ec2, seen: SnapshotSet, taken: SnapshotSet, *, missi
     doing = f"waiting for {taken.set_id}"
     advice = "There is no backup: take a new set; in a stack, with `pulumi refresh` and `pulumi up`."
     for snapshot in seen.snapshots:
+        what = f"{doing}: {snapshot.snapshot_id} of {snapshot.volume_id}"
         if snapshot.state == ERROR:
             cause = (snapshot.state_message or "AWS gives no reason").rstrip(".")
-            raise errors.SetFailedError(
-                f"{doing}: {snapshot.snapshot_id} of {snapshot.volume_id} is in error: {cause}. {advice}"
-            )
+            raise errors.SetFailedError(f"{what} is in error: {cause}. {advice}")
+        if snapshot.state == RECOVERABLE:
+            back = f"aws ec2 restore-snapshot-from-recycle-bin --snapshot-id {snapshot.snapshot_id}"
+            raise errors.SetFailedError(f"{what} is in the Recycle Bin. {advice} To bring it back: {back}")
     if seen.is_whole or missing_for < ec2.limits.consistency:
         return
     await run_in_thread(lambda: refuse_other_account(ec2.settings, taken.owner_id, doing=doing))
@@ -168,9 +170,8 @@ async def _refuse_loss(ec2: Ec2, seen: SnapshotSet, taken: SnapshotSet, *, missi
 
 
 def _progress(seen: SnapshotSet, taken: SnapshotSet) -> str:
-    done = [
-        100 if snapshot.state == COMPLETED else int(snapshot.progress.rstrip("%") or 0) for snapshot in seen.snapshots
-    ]
     completed = sum(snapshot.state == COMPLETED for snapshot in seen.snapshots)
     number = taken.count or len(taken.snapshots)
-    return f"{completed} of {number} snapshots completed, {sum(done) // number}%"
+    percent = sum(snapshot.percent for snapshot in seen.snapshots) // number
+    odd = [f", {one.snapshot_id} is {one.state}" for one in seen.snapshots if one.state not in (PENDING, COMPLETED)]
+    return "".join([f"{completed} of {number} snapshots completed, {percent}%", *odd])
