@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -217,6 +218,14 @@ def test_using_a_client_outside_its_block_raises() -> None:
     server = EmbeddedEC2()
     with pytest.raises(EmbeddedEC2Error, match="with"):
         server.reset()
+
+
+def test_no_file_of_the_current_folder_is_taken_for_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("argparse", "moto", "runpy", "snapset"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(f'{__file__} was imported')")
+    monkeypatch.chdir(tmp_path)
+    with EmbeddedEC2() as ec2:
+        assert answers(ec2.endpoint)
 
 
 def test_the_client_needs_no_moto() -> None:

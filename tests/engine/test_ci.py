@@ -268,6 +268,8 @@ def test_the_gitlab_job_takes_the_set_and_exports_its_ids(
         given = {**env, **variables, "CI_PIPELINE_ID": "815", "CI": "true"}
         # GitLab's runner runs all lines of a script in one shell.
         script = "\n".join(["set -eo pipefail", *JOB["script"]])
+        # The job runs in the user's checkout.
+        (tmp_path / "json.py").write_text("raise SystemExit(1)")
         return shell("bash", "-c", script, folder=tmp_path, env=given)
 
     assert job(NOT_THERE).failed().code == 2
@@ -302,6 +304,8 @@ def test_nothing_is_installed_of_which_no_lock_has_the_hash() -> None:
     packages, snapset = [line for line in install.splitlines() if "pip install" in line]
     assert "--require-hashes" in packages
     assert "--no-deps --no-build-isolation" in snapset
+    # The current folder is the user's checkout, whose files are no modules.
+    assert install.count(" -m ") == install.count(" -I -m ") == 3
     named = re.findall(r"\$checkout/([^\"]+)", install)
     assert [name for name in named if not (REPOSITORY / name).is_file()] == []
     for steps in (INSTALL["run"], JENKINS, "\n".join(JOB["before_script"])):

@@ -64,6 +64,15 @@ def test_a_port_that_is_taken_is_one_line(snapset: CommandLine) -> None:
     assert len(run.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("option", ["--deny", "--lose-answer", "--throttle"])
+def test_a_call_that_snapset_does_not_make_is_refused(snapset: CommandLine, option: str) -> None:
+    run = InProcess(snapset.env, snapset.folder)("ec2", option, "deletesnapshot")
+    assert run.code == 2
+    assert run.stderr.startswith(
+        f"snapset: reading {option}: snapset makes no call deletesnapshot, but AttachVolume, "
+    )
+
+
 def test_without_the_extra_it_says_what_to_install(snapset: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ec2, "find_spec", lambda name: None)
     run = InProcess(snapset.env, snapset.folder)("ec2")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import pickle
 import re
 import socket
 import subprocess
@@ -9,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -42,19 +45,37 @@ def test_it_serves_as_long_as_its_engine_is_there_and_ends_without_having_been_t
     assert process.returncode == 1
 
 
-def test_an_error_reaches_the_engine_as_one_line_with_its_name_whatever_sdk_is_installed() -> None:
+class Foreign:
+    def __reduce__(self) -> Any:
+        return (sys.exit, (3,))
+
+
+@pytest.mark.parametrize(
+    ("provider", "told"),
+    [
+        (serialize_provider(SnapshotSetProvider()), "InputError: importing set-1: "),
+        # Who can write the state must not have code run here.
+        (
+            base64.b64encode(pickle.dumps(Foreign())).decode(),
+            "InputError: reading the state: sys.exit is no provider",
+        ),
+    ],
+)
+def test_an_error_reaches_the_engine_as_one_line_with_its_name_whatever_sdk_is_installed(
+    provider: str, told: str
+) -> None:
     asked = Struct()
-    asked.update({"__provider": serialize_provider(SnapshotSetProvider())})
+    asked.update({"__provider": provider})
     with serving() as (_, port), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         with pytest.raises(grpc.RpcError) as caught:
             ResourceProviderStub(channel).Read(provider_pb2.ReadRequest(id="set-1", properties=asked), timeout=30)
-        told = caught.value.details()
+        shown = caught.value.details()
     # gRPC puts its words before what SDK 3.259 leaves to it.
-    said = re.sub(r"^Exception calling application: ", "", told).rstrip("\n")
-    read = errors.parse_shown(told)
+    said = re.sub(r"^Exception calling application: ", "", shown).rstrip("\n")
+    read = errors.parse_shown(shown)
     assert type(read) is errors.InputError
     assert said == errors.show(read)
-    assert said.startswith("InputError: importing set-1: ")
+    assert said.startswith(told)
 
 
 def test_where_snapset_has_no_commands_python_itself_is_started(

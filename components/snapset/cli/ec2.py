@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import runpy
 import sys
 from importlib.util import find_spec
 from typing import Annotated
@@ -47,9 +47,16 @@ def ec2(
     """
     if not find_spec("moto"):
         raise errors.InputError("starting an EC2: moto is not installed. Install it: pip install 'snapset[demo]'.")
+    from snapset.aws.api_model import OPERATIONS
+
     options = ["--for-a-person", f"--port={port}", f"--snapshot-seconds={snapshot_seconds}"]
     options += [f"--visibility-seconds={visibility_seconds}", *(["--seed"] if seed else [])]
     for name, actions in (("deny", deny), ("lose-answer", lose_answer), ("throttle", throttle)):
-        options += [f"--{name}={action}" for action in actions or []]
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "snapset.emulator", *options])  # noqa: S606 - ourselves
+        for action in actions or []:
+            if action not in OPERATIONS:
+                raise errors.InputError(
+                    f"reading --{name}: snapset makes no call {action}, but {', '.join(OPERATIONS)}."
+                )
+            options.append(f"--{name}={action}")
+    sys.argv[1:] = options
+    runpy.run_module("snapset.emulator", run_name="__main__", alter_sys=True)

@@ -8,6 +8,11 @@ import tempfile
 from collections.abc import Mapping
 
 _END_TIMEOUT_SECONDS = 10
+# `-m` would take files of the current folder for modules, and `-P`, which prevents that, came with Python 3.11.
+_RUN = (
+    "import sys; sys.path = [path for path in sys.path if path]; import runpy; "
+    "runpy.run_module('snapset.emulator', run_name='__main__', alter_sys=True)"
+)
 
 
 class EmbeddedEC2Error(Exception):
@@ -24,7 +29,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start it and wait until it is ready; raises EmbeddedEC2Error with its stderr if it exits instead."""
-        command = [sys.executable, "-m", "snapset.emulator", "--with-parent", str(os.getpid())]
+        command = [sys.executable, "-c", _RUN, "--with-parent", str(os.getpid())]
         command += [word for option in self._options.items() for word in option]
         # A file, because a pipe that nobody reads would block a server that writes much to stderr.
         with tempfile.TemporaryFile("w+") as log:

@@ -54,9 +54,7 @@ class SetsProvider(ResourceProvider):
             # The engine waits for this process to end. By the time this is called, all threads have ended.
             atexit.register(end_now, 0)
             threading.Thread(target=end_with_engine, daemon=True).start()
-        if not os.environ.get(DEBUG):
-            # Pulumi shows a handler's exception with its traceback; this leaves the message.
-            sys.tracebacklimit = 0
+        hide_tracebacks()
         self._preflight = str(req.config.get("snapset:preflight")).lower() != "false"
         with for_engine():
             self._limits = Limits.from_environment()
@@ -190,6 +188,12 @@ def say(text: str) -> None:
     """Show one line as a diagnostic of the stack: Pulumi shows what a provider prints."""
     sys.stderr.write(f"{clean(text)}\n")
     sys.stderr.flush()
+
+
+def hide_tracebacks() -> None:
+    """Leave the message of an exception, which Pulumi would show with its traceback."""
+    if not os.environ.get(DEBUG):
+        sys.tracebacklimit = 0
 
 
 class _Shown(Exception):  # noqa: N818

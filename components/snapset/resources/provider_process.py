@@ -8,13 +8,33 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
 import runpy
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
+import dill
+
+from snapset import errors
 from snapset.end import collect_rarely
 from snapset.resources.engine_watch import end_with_engine
+from snapset.resources.provider_base import for_engine, hide_tracebacks
+
+_PROVIDERS = (
+    ("snapset.resources.snapshot_set", "SnapshotSetProvider"),
+    ("snapset.resources.fleet_set", "FleetSetProvider"),
+)
+
+
+class _OwnProviders(pickle.Unpickler):
+    """Loads snapset's providers, and nothing else: a state may name whatever Python can call."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _PROVIDERS:
+            raise errors.InputError(f"reading the state: {module}.{name} is no provider of snapset. Who wrote that?")
+        return super().find_class(module, name)
 
 
 def find_starter() -> str:
@@ -26,6 +46,16 @@ def find_starter() -> str:
     return os.fspath(starter) if os.access(starter, os.X_OK) else sys.executable
 
 
+def load_provider(data: bytes) -> Any:
+    """Return the provider that a state has.
+
+    Raises:
+        InputError: it is none of snapset's; raised for the engine.
+    """
+    with for_engine():
+        return _OwnProviders(io.BytesIO(data)).load()
+
+
 def start() -> None:
     """Serve in the place of `python -u -m pulumi.dynamic ADDRESS`, without a second start of Python."""
     address = sys.argv[-1]
@@ -33,5 +63,7 @@ def start() -> None:
     # As -u has it: the engine reads the port from the first line.
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
     collect_rarely()
+    dill.loads = load_provider
+    hide_tracebacks()
     threading.Thread(target=end_with_engine, args=(address,), daemon=True).start()
     runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
