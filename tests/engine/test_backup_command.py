@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +15,6 @@ from support.command_line import CommandLine, InProcess
 from support.project import Run, mutating, run_environment, until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 
 
@@ -294,13 +293,54 @@ def test_a_backend_that_can_not_be_used_is_named(
     assert document(refused)["error"]["message"].endswith("Check PULUMI_BACKEND_URL.")
 
 
-def test_without_a_backend_the_state_is_in_the_users_data_folder(
+def test_without_a_backend_the_state_is_in_the_users_data_folder_and_nothing_grows_elsewhere(
     snapset: CommandLine, instance: LaunchedInstance, tmp_path: Path
 ) -> None:
+    (tmp_path / "tmp").mkdir()
+    snapset.env["TMPDIR"] = str(tmp_path / "tmp")
     del snapset.env["PULUMI_BACKEND_URL"], snapset.env["PULUMI_CONFIG_PASSPHRASE"]
     snapset.env["XDG_DATA_HOME"] = str(tmp_path / "data")
     snapset("backup", instance.instance_id, "--change-id", "c", "--no-wait").ok()
     assert list((tmp_path / "data" / "snapset" / "state").rglob("c.us-east-1.json"))
+    snapset("unlock", "--change-id", "c").ok()
+    # The engine's logs are its own, and it deletes old ones.
+    left = {*tmp_path.joinpath("tmp").rglob("*"), *Path(snapset.env["PULUMI_HOME"]).rglob("*.json")}
+    assert left == set()
+
+
+def test_a_run_whose_progress_nobody_reads_ends_with_its_document(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    with snapset.start("backup", instance.instance_id, "--json") as process:
+        assert process.stderr
+        process.stderr.close()
+        try:
+            stdout, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert [record["state"] for record in json.loads(stdout)["sets"]] == ["completed"]
+
+
+def test_a_signal_that_comes_later_ends_a_run_that_does_not_end_in_order(
+    snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance
+) -> None:
+    ec2.fault(action="CreateSnapshots", kind="delay", seconds=600)
+    with snapset.start("backup", instance.instance_id, "--change-id", "c", "--json") as process:
+        until(lambda: bool(ec2.calls("CreateSnapshots")))
+        began = time.monotonic()
+
+        def has_ended() -> bool:
+            os.kill(process.pid, signal.SIGINT)
+            return process.poll() is not None
+
+        until(has_ended)
+        stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert 3 < time.monotonic() - began < 30
+    assert json.loads(stdout)["error"]["type"] == "Interrupted"
+    assert stderr.splitlines()[-1].endswith("clear its lock: snapset unlock --change-id c --region us-east-1")
+    assert snapset("unlock", "--change-id", "c", "--yes").ok().stdout.endswith("the lock is cleared\n")
 
 
 @pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

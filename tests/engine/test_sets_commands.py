@@ -90,6 +90,15 @@ def answer(
     return Run(process.returncode, stdout or seen, stderr or seen)
 
 
+def test_no_answer_to_a_question_is_an_interrupt(snapset: CommandLine, take: Take) -> None:
+    for hours in (2, 1):
+        take(hours=hours)
+    ended = answer(snapset, "prune", "--keep-last", "1", "--json", say="\x04", streams=("stdin", "stderr"))
+    assert ended.code == 130
+    assert document(ended)["error"] == {"type": "Interrupted", "message": "interrupted"}
+    assert ended.stderr.splitlines()[-1] == "snapset: interrupted: run it again to go on."
+
+
 def test_sets_are_listed_newest_first_even_if_the_instance_no_longer_exists(
     snapset: CommandLine, ec2: EmbeddedEC2, instance: LaunchedInstance, take: Take
 ) -> None:

@@ -25,6 +25,21 @@ def test_the_small_model_is_written_once_and_has_the_calls_that_snapset_makes(
         assert folder.name.startswith("botocore-")
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"\xff", None])
+def test_a_damaged_model_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    make_loader()
+    [file] = tmp_path.rglob("service-2.json")
+    whole = file.read_bytes()
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    assert operations_by(make_loader()) == set(OPERATIONS)
+    assert file.read_bytes() == whole
+
+
 def test_a_request_is_the_same_with_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     small, whole = Session(), Session()

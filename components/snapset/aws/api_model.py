@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,7 @@ _NAME = "service-2"
 
 
 def make_loader() -> Any:
-    """Return a loader that finds the small model first; botocore's own where no folder can be written."""
+    """Return a loader that finds the small model first; botocore's own where it can't be written."""
     import botocore
     from botocore.loaders import create_loader
 
@@ -44,12 +46,21 @@ def make_loader() -> Any:
     if not (cache := _cache_folder()):
         return create_loader()
     folder = cache / f"botocore-{botocore.__version__}-{calls}"
-    if not folder.is_dir():
-        try:
+    if not (is_sound := _is_sound(folder)):
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
             _write(folder, create_loader())
-        except OSError:
-            return create_loader()
-    return create_loader(str(folder))
+        is_sound = _is_sound(folder)
+    return create_loader(str(folder)) if is_sound else create_loader()
+
+
+def _is_sound(folder: Path) -> bool:
+    """Tell whether the small model is there as a whole: a full disk may have cut it."""
+    try:
+        [file] = folder.glob(f"ec2/*/{_NAME}.json")
+        return set(json.loads(file.read_text(encoding="utf-8"))["operations"]) == set(OPERATIONS)
+    except (KeyError, OSError, TypeError, ValueError):
+        return False
 
 
 def _cache_folder() -> Path | None:

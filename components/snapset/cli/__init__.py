@@ -108,7 +108,7 @@ def _run() -> int:
     try:
         _refuse_arguments(sys.argv[1:])
         return app(standalone_mode=False, prog_name="snapset") or 0
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return _fail("Interrupted", "interrupted", INTERRUPTED)
     except BrokenPipeError:
         # Nobody reads the rest of the output.

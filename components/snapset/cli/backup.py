@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,6 +26,10 @@ EXIT_CODES = (
     "Exit codes: 0 the backup exists; 1 failed; 2 bad usage or input; 3 not permitted; 4 the set failed or the "
     "wait timed out; 5 the stack is locked by another run."
 )
+
+
+# How long after a signal the next one is taken for the same: whoever is in a hurry sends it twice.
+_PATIENCE_SECONDS = 3.0
 
 
 class Location(str, Enum):
@@ -157,13 +163,15 @@ def _back_up(request: BackupRequest, document: dict[str, Any], *, as_json: bool)
 
         run = Backup(request, look, say=say)
         try:
-            interrupted = _run_to_the_end(run)
+            interrupted, was_killed = _run_to_the_end(run)
         finally:
             document["sets"] = run.sets
     if not as_json:
         print_sets(document["sets"])
     if interrupted:
         text = _interrupted(request, [record["set_id"] for record in document["sets"]])
+        if was_killed:
+            text += f" The engine was killed. If the stack is locked then, clear its lock: {run.unlock_command}"
         document["error"] = {"type": "Interrupted", "message": text}
         print_error(text)
         raise typer.Exit(INTERRUPTED)
@@ -217,23 +225,35 @@ def _find_instances(
     return list(dict.fromkeys([*named, *found]))
 
 
-def _run_to_the_end(run: Backup) -> bool:
-    """Run in a thread, so that the engine ends in order at the first signal, and return whether there was one."""
+def _run_to_the_end(run: Backup) -> tuple[bool, bool]:
+    """Run in a thread, so that the engine ends in order at the first signal; one that comes later kills it.
+
+    Returns:
+        Whether there was a signal, and whether the engine was killed.
+    """
     from snapset.pipeline.look import start_thread
 
-    interrupted = threading.Event()
+    interrupted, first = threading.Event(), math.inf
 
     def interrupt(*_: object) -> None:
+        nonlocal first
+        if time.monotonic() > first + _PATIENCE_SECONDS:
+            run.kill()
+            raise KeyboardInterrupt
+        first = min(first, time.monotonic())
         interrupted.set()
         run.interrupt()
 
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
-    failure = start_thread(run.run).exception()
+    try:
+        failure = start_thread(run.run).exception()
+    except KeyboardInterrupt:
+        return True, True
     if interrupted.is_set():
-        return True
+        return True, False
     # A failure of an instance is among `run.failures`.
     if failure and not (isinstance(failure, errors.SnapsetError) and run.failures):
         raise failure
-    return False
+    return False, False

@@ -10,7 +10,7 @@ import typer
 
 from snapset import errors, rules
 from snapset.cli.options import check
-from snapset.cli.output import print_error, print_json
+from snapset.cli.output import print_error, print_json, print_line
 from snapset.retry import Say, silent
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ def one_document(document: dict[str, Any], *, as_json: bool) -> Iterator[None]:
     """Print the document of a `--json` run however the block ends, with the error if it fails."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort) as ended:
+        if isinstance(ended, typer.Abort):
+            # The question has no line end.
+            print_line("")
         document["error"] = {"type": "Interrupted", "message": "interrupted"}
         print_error("interrupted: run it again to go on.")
         raise typer.Exit(INTERRUPTED) from None

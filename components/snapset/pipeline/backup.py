@@ -23,11 +23,19 @@ from pulumi import automation
 
 from snapset import errors
 from snapset.aws.ec2 import Ec2, connect
-from snapset.pipeline.engine import EngineCommand, Stack, Workspace, environment, leave_outer_program
+from snapset.pipeline.engine import (
+    PROJECT,
+    EngineCommand,
+    Stack,
+    Workspace,
+    environment,
+    forget_folder,
+    leave_outer_program,
+)
 from snapset.pipeline.look import Look
 from snapset.pipeline.request import BackupRequest
 from snapset.pipeline.stack_lock import describe_locks, is_unreadable, locks_in, wait_for_lock
-from snapset.pipeline.state import PROJECT, last_error, was_cut_off
+from snapset.pipeline.state import last_error, was_cut_off
 from snapset.resources.fleet_set import TYPE, FleetSet, await_outputs, current_sets
 from snapset.resources.provider_process import find_starter
 from snapset.resources.set_state import status_from_state
@@ -99,6 +107,10 @@ class Backup:
     def interrupt(self) -> None:
         """End the run in order; a set that was taken is in the state."""
         self._command.interrupt()
+
+    def kill(self) -> None:
+        """End the engine at once, where it does not end in order."""
+        self._command.kill()
 
     @property
     def _is_interrupted(self) -> bool:
@@ -313,7 +325,7 @@ class Backup:
                 return known
             if match := re.search(r"property (\S+) value .* has a problem: (.*)", text, re.DOTALL):
                 return errors.InputError(f"reading {match[1]}: {match[2].strip()}.")
-        doing, clear_it = f"updating stack {self.request.stack_name}", f"clear its lock first: {self._unlock_command}"
+        doing, clear_it = f"updating stack {self.request.stack_name}", f"clear its lock first: {self.unlock_command}"
         if isinstance(error, automation.ConcurrentUpdateError):
             return errors.LockedError(
                 f"{doing}: {describe_locks(locks_in(str(error)))}. Wait for that run to end, and run this again; "
@@ -332,7 +344,8 @@ class Backup:
         return errors.SnapsetError(f"{doing}: {why}")
 
     @property
-    def _unlock_command(self) -> str:
+    def unlock_command(self) -> str:
+        """What clears the lock of the stack."""
         change = ["--change-id", self.request.change_id, "--region", self.request.region]
         which = ["--stack", self.request.stack] if self.request.stack else change
         return shlex.join(["snapset", "unlock", *which])
@@ -346,4 +359,7 @@ def _work_folder() -> Iterator[str]:
             if time.time() - folder.stat().st_mtime > _OLD_FOLDER_SECONDS and folder.stat().st_uid == os.getuid():
                 shutil.rmtree(folder)
     with tempfile.TemporaryDirectory(prefix=_FOLDERS, ignore_cleanup_errors=True) as made:
-        yield made
+        try:
+            yield made
+        finally:
+            forget_folder(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from semver import VersionInfo
 
 from snapset import errors
 
+PROJECT = "snapset"
 OLDEST = VersionInfo(3, 259, 0)
 
 # How an engine hands the stack's config to a program: as a whole, or key by key.
@@ -122,6 +125,11 @@ class EngineCommand(automation.PulumiCommand):
             if self._running and self._running.poll() is None:
                 self._running.send_signal(signal.SIGINT)
 
+    def kill(self) -> None:
+        """End the engine, and all that it has started, at once. It leaves its lock."""
+        if self._running and self._running.poll() is None:
+            os.killpg(self._running.pid, signal.SIGKILL)
+
 
 class Workspace(automation.LocalWorkspace):
     """A workspace whose stacks are created when they are selected, by the same process."""
@@ -181,6 +189,14 @@ def environment() -> dict[str, str]:
     return added
 
 
+def forget_folder(folder: str) -> None:
+    """Remove what the engine has noted in the user's own folder of a project in a folder that is used once."""
+    project = os.path.realpath(os.path.join(folder, "Pulumi.yaml"))
+    digest = hashlib.sha1(project.encode(), usedforsecurity=False).hexdigest()
+    with suppress(OSError, RuntimeError):
+        (_pulumi_home() / "workspaces" / f"{PROJECT}-{digest}-workspace.json").unlink()
+
+
 def leave_outer_program() -> None:
     """Forget the config of a Pulumi program that has started this process: it is not this run's."""
     for name in list(os.environ):
@@ -217,10 +233,13 @@ def _backend() -> str:
     if url := os.environ.get("PULUMI_BACKEND_URL"):
         return url
     try:
-        home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-        return str(json.loads((home / "credentials.json").read_text()).get("current") or "")
+        return str(json.loads((_pulumi_home() / "credentials.json").read_text()).get("current") or "")
     except (AttributeError, OSError, RuntimeError, ValueError):
         return ""
+
+
+def _pulumi_home() -> Path:
+    return Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
 
 
 def engine_folder() -> str | None:

@@ -19,7 +19,8 @@ from typing import TypeVar
 from pulumi import automation
 
 from snapset import errors
-from snapset.pipeline.state import PROJECT, find_backend
+from snapset.pipeline.engine import PROJECT
+from snapset.pipeline.state import find_backend
 from snapset.retry import Say
 
 _T = TypeVar("_T")

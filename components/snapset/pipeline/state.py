@@ -14,10 +14,8 @@ from contextlib import contextmanager
 from pulumi import automation
 
 from snapset import errors
-from snapset.pipeline.engine import EngineCommand, environment
+from snapset.pipeline.engine import PROJECT, EngineCommand, environment, forget_folder
 from snapset.text import clean
-
-PROJECT = "snapset"
 
 
 @contextmanager
@@ -39,6 +37,8 @@ def open_state() -> Iterator[automation.LocalWorkspace]:
         except automation.CommandError as error:
             advice = "Check PULUMI_BACKEND_URL, or `pulumi login`, and the permission to read and write there"
             raise errors.SnapsetError(f"using the state: {last_error(error)}. {advice}.") from error
+        finally:
+            forget_folder(folder)
 
 
 def find_backend(state: automation.LocalWorkspace) -> str:

@@ -47,7 +47,7 @@ def find_sets_with(ec2: Ec2, key: str, values: Sequence[str]) -> list[SnapshotSe
 def find_earlier(ec2: Ec2, tokens: Sequence[str], *, cut_off: bool) -> dict[str, list[SnapshotSet]]:
     """Return the sets that earlier attempts at these intents have left, by token.
 
-    Where a run was cut off as it took some, they may not be visible yet, and are waited for.
+    What a run has asked for a moment ago may not be visible yet, and is waited for.
 
     Args:
         ec2: where.
@@ -65,7 +65,9 @@ def find_earlier(ec2: Ec2, tokens: Sequence[str], *, cut_off: bool) -> dict[str,
         if all_there:
             break
         if goes_on and not said:
-            ec2.say(f"an earlier run was cut off: looking for what it has taken for up to {seconds:.0f} s")
+            ec2.say(
+                f"an earlier run may have taken what is not visible yet: looking for it for up to {seconds:.0f} s"
+            )
             said = True
     return found
 
