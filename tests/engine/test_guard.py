@@ -93,7 +93,9 @@ for name in (config.get("names") or "cache,shop").split(","):
         name, ami=config.get(f"{name}Ami") or "ami-12345678", instance_type=config.get("instanceType") or "t3.micro",
         availability_zone="us-east-1a", opts=guard,
     )
-backup_before_change("guard", provider=there)
+backup_before_change("guard", tags={}, exclude_data_volume_ids=[], on=["delete", "update"], provider=there)
+for ids in (["vol-0123456789abcdef1", "vol-0123456789abcdef0"], ("vol-0123456789abcdef0", "vol-0123456789abcdef1")):
+    backup_before_change("other", exclude_data_volume_ids=ids, on=["delete"], provider=there)
 """
 
 SEVERAL = """

@@ -36,6 +36,21 @@ CALLS = {
     "InstanceSnapshots(NAME, instance=instance, wait=pulumi.Output.from_input(False))": (
         "reading InstanceSnapshots NAME: wait is neither True nor False."
     ),
+    "InstanceSnapshots(NAME, instance=instance, wait=0)": (
+        "reading InstanceSnapshots NAME: wait is neither True nor False."
+    ),
+    "InstanceSnapshots(NAME, instance=instance, triggers=[2**53, 2**53 + 1])": (
+        "NAME: triggers: 9007199254740993 can't be kept exactly. Give it as a string."
+    ),
+    "FleetSnapshots(NAME, instances=instance)": "instances is of type str. Give a list, such as [server] or ",
+    "FleetSnapshots(NAME, instances={'a': instance})": "instances is of type dict. Give a list, such as [server] or ",
+    "FleetSnapshots(NAME, instances=aws.ec2.Instance(NAME, ami='ami-12345678', instance_type='t3.micro'))": (
+        "instances is of type Instance. Give a list, such as [server] or "
+    ),
+    "FleetSnapshots(NAME, instances=[aws.ec2.Instance(NAME + letter, ami='ami-12345678', instance_type='t3.micro', "
+    "opts=pulumi.ResourceOptions(provider=aws.Provider(NAME + letter, region='us-east-1'))) for letter in 'ab'])": (
+        "reading the instances: they are of several providers. Make one resource for those of each, or name "
+    ),
     "InstanceSnapshots(NAME, instance=instance, wait_timeout=3600)": (
         "reading InstanceSnapshots NAME: wait_timeout: it is int, not a string. Use 90s, 30m or 2h."
     ),
@@ -95,8 +110,11 @@ def test_a_slip_is_one_line_and_creates_nothing(
     assert mutating(ec2.calls()) == []
 
 
-def test_what_a_component_ignores_its_set_ignores(program: Callable[[str], Project], ec2: EmbeddedEC2) -> None:
-    ignoring = "opts=pulumi.ResourceOptions(ignore_changes=['triggers', 'instance'])"
+@pytest.mark.parametrize("ignored", [["triggers", "instance"], ["*"]])
+def test_what_a_component_ignores_its_set_ignores(
+    program: Callable[[str], Project], ec2: EmbeddedEC2, ignored: list[str]
+) -> None:
+    ignoring = f"opts=pulumi.ResourceOptions(ignore_changes={ignored})"
     project = program(
         f"{HEAD}InstanceSnapshots('b', instance=instance, triggers=pulumi.Config().get('t'), {ignoring})\n"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from snapset import errors
 from snapset.cli import app
-from snapset.cli.options import parse_tags
+from snapset.cli.options import parse_filters, parse_tags
 from support.command_line import CommandLine, InProcess
 from support.project import Run
 
@@ -122,6 +122,12 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
         (["backup", INSTANCE, "--region", "mars"], "reading --region: 'mars' is not a Region"),
         (["list", "--instance", "i-1"], "reading --instance: 'i-1' is not an instance id"),
         (["list", *["--instance", INSTANCE] * 201], "reading --instance: 201 are too many; give at most 200."),
+        (
+            ["list", "--region", "us-east-1", "--region=us-west-2"],
+            "reading --region: it is given twice. Give it once.",
+        ),
+        (["backup", INSTANCE, "--wait", "--no-wait"], "reading --wait: it is given twice. Give it once."),
+        (["check", "--filter", "tag:app=web,"], "reading --filter 'tag:app=web,': write it as NAME=VALUE"),
         (["list", "--region", "mars"], "reading --region: 'mars' is not a Region"),
         (["doctor", "--region", "mars"], "reading --region: 'mars' is not a Region"),
         (["doctor", "--instance", "mars"], "reading --instance: 'mars' is not an instance id"),
@@ -222,6 +228,13 @@ from snapset.__main__ import main; main()
     ran = run_program(early, "list", "--json")
     assert (ran.code, ran.stderr) == (130, "snapset: interrupted\n")
     assert error_in(ran)["type"] == "Interrupted"
+
+
+def test_the_values_of_a_filter_are_split_at_commas_that_are_not_escaped() -> None:
+    assert parse_filters([r"tag:app=web\,eu,db", "tag:app=till", "x=a=b"]) == {
+        "tag:app": ["web,eu", "db", "till"],
+        "x": ["a=b"],
+    }
 
 
 def test_a_tag_is_split_at_the_first_equals_sign() -> None:

@@ -7,9 +7,11 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, TextIO, cast
 
 import typer
+from typer.core import TyperCommand
 
 from snapset import errors
 from snapset.cli import (
@@ -39,19 +41,34 @@ app = typer.Typer(
     epilog=backup.EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("backup", epilog=backup.EXIT_CODES)(backup.backup)
-app.command("restore", epilog=restore.EXIT_CODES)(restore.restore)
-app.command("rollback", epilog=rollback.EXIT_CODES)(rollback.rollback)
-app.command("list", epilog=list_.EXIT_CODES)(list_.list_)
-app.command("show", epilog=show.EXIT_CODES)(show.show)
-app.command("wait", epilog=wait.EXIT_CODES)(wait.wait)
-app.command("prune", epilog=prune.EXIT_CODES)(prune.prune)
-app.command("delete", epilog=delete.EXIT_CODES)(delete.delete)
-app.command("check", epilog=check.EXIT_CODES)(check.check)
-app.command("unlock", epilog=unlock.EXIT_CODES)(unlock.unlock)
-app.command("doctor", epilog=doctor.EXIT_CODES)(doctor.doctor)
-app.command("ec2", epilog=ec2.EXIT_CODES)(ec2.ec2)
-app.command("schema")(schema.schema)
+
+
+class _Command(TyperCommand):
+    """A command that takes no option twice, unless that is repeatable: of two Regions, one would be passed over."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        for option in order:
+            is_switch = getattr(option, "is_flag", False) and not option.secondary_opts
+            if order.count(option) > 1 and not is_switch and not option.multiple:
+                raise errors.InputError(f"reading {option.opts[0]}: it is given twice. Give it once.")
+        return super().parse_args(ctx, args)
+
+
+_command = partial(app.command, cls=_Command)
+_command("backup", epilog=backup.EXIT_CODES)(backup.backup)
+_command("restore", epilog=restore.EXIT_CODES)(restore.restore)
+_command("rollback", epilog=rollback.EXIT_CODES)(rollback.rollback)
+_command("list", epilog=list_.EXIT_CODES)(list_.list_)
+_command("show", epilog=show.EXIT_CODES)(show.show)
+_command("wait", epilog=wait.EXIT_CODES)(wait.wait)
+_command("prune", epilog=prune.EXIT_CODES)(prune.prune)
+_command("delete", epilog=delete.EXIT_CODES)(delete.delete)
+_command("check", epilog=check.EXIT_CODES)(check.check)
+_command("unlock", epilog=unlock.EXIT_CODES)(unlock.unlock)
+_command("doctor", epilog=doctor.EXIT_CODES)(doctor.doctor)
+_command("ec2", epilog=ec2.EXIT_CODES)(ec2.ec2)
+_command("schema")(schema.schema)
 
 
 def main() -> None:

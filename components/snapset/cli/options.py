@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -61,17 +62,20 @@ def parse_tags(pairs: Sequence[str], *, name: str = "--tag") -> dict[str, str]:
 
 
 def parse_filters(texts: Sequence[str]) -> dict[str, list[str]]:
-    """Return the filters in `NAME=VALUE[,VALUE]` strings; of one name given twice, any of the values matches.
+    r"""Return the filters in `NAME=VALUE[,VALUE]` strings; of one name given twice, any of the values matches.
+
+    A comma in a value is written as `\,`.
 
     Raises:
         InputError: a string has another form.
     """
     filters: dict[str, list[str]] = {}
     for text in texts:
-        name, _, values = text.partition("=")
-        if not name or not values:
+        name, _, joined = text.partition("=")
+        values = [value.replace(r"\,", ",") for value in re.split(r"(?<!\\),", joined)]
+        if not name or not all(values):
             raise InputError(f"reading --filter {text!r}: write it as NAME=VALUE, such as tag:app=web.")
-        filters.setdefault(name, []).extend(values.split(","))
+        filters.setdefault(name, []).extend(values)
     return filters
 
 

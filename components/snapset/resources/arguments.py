@@ -19,6 +19,8 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 DEFAULT_TIMEOUT = "2h"
+# Pulumi carries every number as a float.
+_LARGEST = 2**53
 
 
 async def scope_of(name: str, type_: str, opts: pulumi.ResourceOptions | None) -> str:
@@ -88,7 +90,7 @@ def take_wait(given: dict[str, Any], *, of: str) -> tuple[bool, float]:
         RunError: one has an invalid value.
     """
     wait, timeout = given.pop("wait", None), given.pop("wait_timeout", None)
-    if wait not in (None, True, False):
+    if not (wait is None or isinstance(wait, bool)):
         raise pulumi.RunError(f"InputError: reading {of}: wait is neither True nor False.")
     try:
         return wait is not False, parse_duration(timeout or DEFAULT_TIMEOUT, name=f"{of}: wait_timeout")
@@ -126,6 +128,8 @@ def check_storable(value: Any, *, of: str) -> Any:
     if isinstance(value, (pulumi.Asset, pulumi.Archive)):
         advice = "Give a hash of the content, such as hashlib.sha256(data).hexdigest()."
         raise pulumi.RunError(f"InputError: reading {of}: a Pulumi asset can't be kept in the state. {advice}")
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise pulumi.RunError(f"InputError: reading {of}: {value} can't be kept exactly. Give it as a string.")
     if value is None or isinstance(value, (str, bool, int, float, pulumi.Resource)) or inspect.isawaitable(value):
         return value
     kind = type(value).__name__

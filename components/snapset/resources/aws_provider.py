@@ -27,12 +27,19 @@ def find_provider(opts: pulumi.ResourceOptions | None, *beside: Any) -> pulumi.P
     Args:
         opts: those of the resource whose calls are to follow the provider.
         beside: what the resource is about, such as the instance; values that are not resources are passed over.
+
+    Raises:
+        RunError: the options name none, and what the resource is about has several.
     """
     given = (opts and opts.providers) or []
     in_options: list[Any] = [opts and opts.provider, *(given.values() if isinstance(given, Mapping) else given)]
     explicit = [provider for provider in in_options if provider is not None and provider.package == "aws"]
-    around = [resource for resource in (*beside, opts and opts.parent) if isinstance(resource, pulumi.Resource)]
-    found: list[pulumi.ProviderResource | None] = [*explicit, *map(provider_of, around)]
+    theirs = [provider_of(resource) for resource in beside if isinstance(resource, pulumi.Resource)]
+    if not explicit and len(set(theirs)) > 1:
+        advice = "Make one resource for those of each, or name the provider in the options."
+        raise pulumi.RunError(f"InputError: reading the instances: they are of several providers. {advice}")
+    parents = [provider_of(opts.parent)] if opts and opts.parent else []
+    found: list[pulumi.ProviderResource | None] = [*explicit, *theirs, *parents]
     return next((provider for provider in found if provider is not None), None)
 
 

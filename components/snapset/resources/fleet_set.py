@@ -18,7 +18,7 @@ from snapset.resources.engine_watch import engine_is_there
 from snapset.resources.provider_base import SetsProvider, for_engine, is_sound, say, with_sentinels
 from snapset.resources.set_args import SetArgs, resource_properties
 from snapset.resources.set_state import SetState, state_of
-from snapset.rules import Problem, has_unknown
+from snapset.rules import UNKNOWN, Problem, has_unknown
 from snapset.sets import attempts, preflight, tags
 from snapset.sets import inputs as set_inputs
 from snapset.sets.create import Taken
@@ -51,7 +51,8 @@ class FleetSetProvider(SetsProvider):
         missing = instance_ids if replaces else self._find_missing(olds, news)
         if self._looks_ahead:
             self._warn_of_problems(news, missing)
-        changed = any(olds.get(name) != news.get(name) for name in ("aws", "instance_ids"))
+        # A set of Python's has another order in each run.
+        changed = olds.get("aws") != news.get("aws") or set(olds["instance_ids"]) != set(instance_ids)
         return DiffResult(changes=bool(replaces or missing) or changed, replaces=replaces)
 
     def create(self, props: dict[str, Any]) -> CreateResult:
@@ -227,7 +228,7 @@ def _of_some_instance(props: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _instance_ids(value: Any) -> str | None:
-    if has_unknown(value) and not isinstance(value, (list, tuple)):
+    if value == UNKNOWN:
         return None
     if not isinstance(value, (list, tuple)):
         return f"{value!r} is not a list of instance ids"

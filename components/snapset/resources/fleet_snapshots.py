@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pulumi
@@ -25,7 +25,7 @@ _SHOWN_FAILURES = 20
 class FleetSnapshotsArgs(SetArgs, total=False):
     """The inputs of `FleetSnapshots`."""
 
-    instances: Required[pulumi.Input[Sequence[pulumi.Input[str] | pulumi.CustomResource]]]
+    instances: Required[pulumi.Input[Iterable[pulumi.Input[str] | pulumi.CustomResource]]]
     """`aws.ec2.Instance`s, or ids of instances; each gets one set."""
     wait: bool | None
     """Wait until all sets have completed (default), or only until they are taken."""
@@ -69,8 +69,8 @@ class FleetSnapshots(pulumi.ComponentResource):
         super().__init__("snapset:index:FleetSnapshots", name, {}, opts)
         of = f"{type(self).__name__} {name}"
         given = gather_inputs(args, inputs, FleetSnapshotsArgs, of=of, needs="instances")
-        instances, (wait, timeout) = given.pop("instances"), take_wait(given, of=of)
-        resources = instances if isinstance(instances, (list, tuple)) else []
+        instances, (wait, timeout) = _listed(given.pop("instances"), of=of), take_wait(given, of=of)
+        resources = instances if isinstance(instances, list) else []
         self.set: FleetSet = FleetSet(
             name,
             instance_ids=_ids_of(instances),
@@ -87,8 +87,17 @@ class FleetSnapshots(pulumi.ComponentResource):
         self.register_outputs({name: getattr(self, name) for name in ("sets", "failures", "region")})
 
 
+def _listed(instances: Any, *, of: str) -> Any:
+    """Return the instances as a list, unless they are not known yet."""
+    if isinstance(instances, (str, Mapping, pulumi.Resource)):
+        advice = "Give a list, such as [server] or list(servers.values())."
+        raise pulumi.RunError(f"InputError: reading {of}: instances is of type {type(instances).__name__}. {advice}")
+    is_iterable = isinstance(instances, Iterable) and not isinstance(instances, pulumi.Output)
+    return list(instances) if is_iterable else instances
+
+
 def _ids_of(instances: Any) -> Any:
-    if not isinstance(instances, (list, tuple)):
+    if not isinstance(instances, list):
         return instances
     return [item.id if isinstance(item, pulumi.CustomResource) else item for item in instances]
 

@@ -32,7 +32,7 @@ from snapset.rules import UNKNOWN
 from snapset.sets import preflight
 from snapset.sets import tags as tag_rules
 from snapset.sets.claims import claim_set
-from snapset.sets.inputs import SetInputs, check_inputs, parse
+from snapset.sets.inputs import SetInputs, check_inputs, parse, shape_of
 from snapset.sets.model import SnapshotSet
 from snapset.sets.take import take_set
 from snapset.sets.threads import run_in_thread
@@ -110,7 +110,14 @@ def backup_before_change(
         "copy_tags_from_source": copy_tags_from_source,
         "copy_tags_from_instance": copy_tags_from_instance,
     }
-    options = {**shape, "on_failure": on_failure, "wait": wait, "wait_timeout": wait_timeout, "provider": provider}
+    options = {
+        **shape_of(shape),
+        "on": set(on),
+        "on_failure": on_failure,
+        "wait": wait,
+        "wait_timeout": wait_timeout,
+        "provider": provider,
+    }
     try:
         _refuse_problems(shape, on=on, on_failure=on_failure, wait=wait)
         timeout = parse_duration(wait_timeout, name="backup_before_change: wait_timeout")

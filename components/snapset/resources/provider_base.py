@@ -65,12 +65,14 @@ class SetsProvider(ResourceProvider):
         olds, news = with_sentinels(olds), with_sentinels(news)
         for path in news.pop("secrets", None) or []:
             hide(_at(path, news))
-        self._is_preview = news.pop("is_preview") is True
+        # With ignore_changes=["*"], the inputs are those of the state, which has no such input.
+        self._is_preview = news.pop("is_preview", None) is True
         failures = self._follow_provider(news)
         problems = [] if failures else self._check_inputs(news)
         if not failures and not problems and self._looks_ahead and not has_unknown(news):
             problems = self._check_against_ec2(olds, news)
-        failures += [CheckFailure(problem.property, clean(problem.reason)) for problem in problems]
+        for problem in problems:
+            failures.append(CheckFailure(problem.property, clean(problem.reason.replace(UNKNOWN, "[unknown]"))))
         return CheckResult(news, failures)
 
     @property

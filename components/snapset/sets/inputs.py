@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from snapset import rules
 from snapset.aws.ec2 import tag_list
-from snapset.rules import Problem, Rule, has_unknown
+from snapset.rules import UNKNOWN, Problem, Rule, has_unknown
 from snapset.sets import tags as tag_rules
 
 MAX_EXCLUSIONS = 40
@@ -176,8 +176,7 @@ def check_inputs(props: Mapping[str, Any]) -> list[Problem]:
     found: list[Problem] = []
     for name, one in INPUTS.items():
         value = props.get(name)
-        not_known_yet = has_unknown(value) and not isinstance(value, (list, tuple))
-        if not_known_yet or (_is_left_out(name, value) and name != "instance_id"):
+        if value == UNKNOWN or (_is_left_out(name, value) and name != "instance_id"):
             continue
         if reason := one.rule(value):
             found.append(Problem(property=name, reason=reason))
