@@ -210,8 +210,12 @@ class Ec2:
     def has_persistent_spot_request(self, instance_id: str) -> bool:
         """Tell whether the Spot Instance belongs to a persistent request, so that it can be stopped and started."""
         filters = _filter_list({"instance-id": [instance_id]})
-        doing, action = f"describing the request of {instance_id}", "DescribeSpotInstanceRequests"
-        requests = self._call(doing, action, lambda answer: answer["SpotInstanceRequests"], Filters=filters)
+        requests = self._call(
+            f"describing the request of {instance_id}",
+            "DescribeSpotInstanceRequests",
+            lambda answer: answer["SpotInstanceRequests"],
+            Filters=filters,
+        )
         return any(request.get("Type") == "persistent" for request in requests)
 
     def describe_zone_type(self, zone: str) -> str | None:
