@@ -187,8 +187,22 @@ def test_of_two_rollbacks_to_other_sets_the_first_ends_and_the_second_goes_on(
     assert {volume.tags["snapset:restored-from"] for volume in restored_in(ec2) if volume.volume_id in now} == {other}
 
 
-def test_a_new_volume_that_somebody_used_and_put_aside_is_not_swapped_in_again(
-    aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed
+def assert_of_one_moment(aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed, *, used: str) -> None:
+    """Roll back, and check that no volume that was used since is among the new ones, and that a safety set has it."""
+    there = set(devices_of(ec2, deployed.instance_id).values())
+    run(aws, deployed)
+    now = devices_of(ec2, deployed.instance_id)
+    assert set(now) == set(DEVICES)
+    assert not {used, *deployed.before.values()} & set(now.values())
+    assert there in safety_sets(ec2, deployed).values()
+    of_now = [volume for volume in restored_in(ec2) if volume.volume_id in now.values()]
+    assert len({volume.tags["snapset:restored-for"] for volume in of_now}) == 1
+    assert described(ec2, deployed.instance_id)["State"]["Name"] == "running"
+
+
+@pytest.mark.parametrize("put_aside", [True, False])
+def test_a_new_volume_that_somebody_used_is_not_put_beside_the_other_new_ones(
+    aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed, put_aside: bool
 ) -> None:
     client = ec2.ec2()
     # EC2 says in whole seconds when an instance was started.
@@ -196,13 +210,28 @@ def test_a_new_volume_that_somebody_used_and_put_aside_is_not_swapped_in_again(
     cut_off(aws, ec2, deployed, "AttachVolume", skip=2, swapped=1)
     used = devices_of(ec2, deployed.instance_id)[DATA]
     ec2.settings(instance_seconds=0)
+    planned = plan_of(aws, deployed)
     start(ec2, deployed)
-    client.detach_volume(VolumeId=used)
-    client.attach_volume(VolumeId=deployed.before[DATA], InstanceId=deployed.instance_id, Device=DATA)
-    run(aws, deployed)
-    now = devices_of(ec2, deployed.instance_id)
-    assert set(now) == set(DEVICES)
-    assert not {used, *deployed.before.values()} & set(now.values())
+    with pytest.raises(errors.SnapsetError, match="since the plan was made its volumes have changed, it was started"):
+        roll_back(aws, planned)
+    if put_aside:
+        client.detach_volume(VolumeId=used)
+        client.attach_volume(VolumeId=deployed.before[DATA], InstanceId=deployed.instance_id, Device=DATA)
+    assert_of_one_moment(aws, ec2, deployed, used=used)
+
+
+def test_an_instance_that_is_started_between_two_swaps_keeps_no_volume_that_it_used(
+    aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed
+) -> None:
+    ec2.settings(instance_seconds=1)
+
+    def start_at_the_second(line: str) -> None:
+        if line.startswith(SCRATCH):
+            start(ec2, deployed)
+
+    with pytest.raises(errors.SnapsetError, match="it was started meanwhile, with some of the new volumes"):
+        roll_back(aws.saying(start_at_the_second), plan_of(aws, deployed))
+    assert_of_one_moment(aws, ec2, deployed, used=devices_of(ec2, deployed.instance_id)[DATA])
 
 
 def cut_off_at_its_end(aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed) -> dict[str, str]:

@@ -70,10 +70,12 @@ class _Run:
     began: bool = False
     new: dict[str, str] = field(default_factory=dict)
     swapped: set[str] = field(default_factory=set)
+    # When the instance was started last, before any volume was swapped.
+    launched: str = field(init=False)
     advice: str = "Run the same command again: it goes on from there."
 
     def __post_init__(self) -> None:
-        self.record = self.plan.record()
+        self.record, self.launched = self.plan.record(), self.plan.instance.launch_time
         self.report(self.record)
 
     @property
@@ -138,6 +140,10 @@ class _Run:
         if instance.is_gone:
             self.advice = "The volumes that were swapped out, and those that were not swapped in yet, stay."
             raise errors.SnapsetError(f"{doing}: it was terminated meanwhile.")
+        if not self.swapped:
+            self.launched = instance.launch_time
+        elif not self._is_swapped and instance.launch_time > self.launched:
+            raise errors.SnapsetError(f"{doing}: it was started meanwhile, with some of the new volumes.")
         journal, earlier = Journal.of(instance), Journal.of(self.plan.instance)
         if journal and journal.rollback_id not in (self.plan.rollback_id, earlier and earlier.rollback_id):
             self.advice = "This one ends here. What the other one does is shown with --preview."
@@ -146,11 +152,12 @@ class _Run:
 
     def _begin(self) -> None:
         plan, now = self.plan, self.ec2.describe_instance(self.instance_id)
-        if (now.devices, Journal.of(now)) != (plan.instance.devices, Journal.of(plan.instance)):
+        seen, planned = [(one.devices, one.launch_time, Journal.of(one)) for one in (now, plan.instance)]
+        if seen != planned:
             # While somebody was asked, or by another run.
             raise errors.SnapsetError(
-                f"rolling back {self.instance_id}: its volumes have changed since the plan was made, or another run "
-                "has begun a rollback. Run it again to see the new plan."
+                f"rolling back {self.instance_id}: since the plan was made its volumes have changed, it was started, "
+                "or another run has begun a rollback. Run it again to see the new plan."
             )
         self.began = True
         if plan.begun:

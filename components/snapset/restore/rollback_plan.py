@@ -158,6 +158,15 @@ class RollbackPlan:
         there = {(volume.instance_id, volume.device_name) for volume in self.restore_plan.volumes}
         return bool(self.swaps) and there == {(self.instance.instance_id, swap.device) for swap in self.swaps}
 
+    @property
+    def is_partly_used(self) -> bool:
+        """Whether the instance was started with some of the new volumes only, as far as EC2 can tell.
+
+        With the others, these would be volumes of another moment.
+        """
+        launched = self.instance.launch_time
+        return not self.is_in_place and any(volume.create_time < launched for volume in self.restore_plan.volumes)
+
     def record(self) -> RollbackRecord:
         """Return what is planned, as JSON documents have it."""
         return RollbackRecord(
@@ -253,7 +262,7 @@ def _inspect(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
     for rollback_id in _earlier_ids(instance, journal, found):
         earlier = plan_as(rollback_id)
         is_over = earlier.is_in_place and was_running == (instance.state == RUNNING)
-        if is_over and _was_used_since(ec2, earlier):
+        if earlier.is_partly_used or (is_over and _was_used_since(ec2, earlier)):
             continue
         if journal:
             plan = replace(earlier, begun=journal.begun)
@@ -350,11 +359,7 @@ def _plan(
         exclude_boot_volume=inputs.exclude_boot_volume,
     )
     restore_plan = make_plan(ec2, restore_inputs, in_place=True)
-    sources = tuple(
-        _without_used(source, instance)
-        for source in restore_plan.sources
-        if not _is_excluded(source, attached, inputs)
-    )
+    sources = tuple(source for source in restore_plan.sources if not _is_excluded(source, attached, inputs))
     restore_plan = replace(restore_plan, sources=sources)
     new = {volume.volume_id for volume in restore_plan.volumes}
     replaced = {
@@ -372,14 +377,6 @@ def _plan(
         restore_plan=restore_plan,
         swaps=tuple(Swap(source=source, old=old.get(source.device), new=source.volume) for source in sources),
     )
-
-
-def _without_used(source: Source, instance: Instance) -> Source:
-    """Set the new volume aside if somebody started the instance since, perhaps with it, and detached it again."""
-    volume = source.volume
-    if not volume or volume.instance_id or instance.launch_time <= volume.create_time:
-        return source
-    return replace(source, volume=None, set_aside=(*source.set_aside, volume.volume_id))
 
 
 def _is_excluded(source: Source, attached: Mapping[str, Volume], inputs: RollbackInputs) -> bool:
