@@ -106,6 +106,18 @@ def test_a_lost_answer_of_attach_volume_does_not_fail_the_run(
     assert_attached(ec2, target)
 
 
+@pytest.mark.parametrize("spent", [1, 5])
+def test_a_client_token_whose_volume_is_gone_is_not_waited_for(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, spent: int
+) -> None:
+    ec2.fault(action="CreateVolume", kind="error", code="IdempotentParameterMismatch", skip=1, times=spent)
+    snapset("restore", set_id, "--availability-zone", ZONE).ok()
+    assert ec2.faults_left() == []
+    assert_matches(ec2, set_id, instance_id=None)
+    tokens = [call["params"]["ClientToken"] for call in ec2.calls("CreateVolume")]
+    assert len(tokens) == len(set(tokens)) == 3 + spent
+
+
 @pytest.mark.parametrize("kind", ["error", "close_after"])
 def test_an_attachment_that_never_succeeds_fails_the_run_and_a_rerun_completes_it(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str, kind: str

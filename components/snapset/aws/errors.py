@@ -18,6 +18,8 @@ from snapset.text import clean
 INVALID_INSTANCE_NOT_FOUND = "InvalidInstanceID.NotFound"
 INVALID_SNAPSHOT_IN_USE = "InvalidSnapshot.InUse"
 DRY_RUN_OPERATION = "DryRunOperation"
+# Of a ClientToken whose request was another one, or whose resource was deleted since.
+IDEMPOTENT_PARAMETER_MISMATCH = "IdempotentParameterMismatch"
 
 # "Not now": the call did not happen. The seconds are what AWS asks to wait for; None where it names none.
 THROTTLE_CODES: dict[str, float | None] = {

@@ -6,13 +6,14 @@ looks for the volumes of its token first, and goes on from there: it makes what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from typing_extensions import TypedDict
 
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
+from snapset.aws.errors import IDEMPOTENT_PARAMETER_MISMATCH
 from snapset.aws.records import ATTACHED, AVAILABLE, CREATING, IN_USE, Volume
 from snapset.restore.inputs import FINISHED, RestoreInputs, Source, client_token
 from snapset.restore.plan import Plan, find_new, make_plan
@@ -20,6 +21,8 @@ from snapset.retry import polls
 
 # How often CreateVolume is tried where AWS gives no answer, and how often a volume that vanished is made again.
 _ATTEMPTS = 4
+# How many tokens are tried of which AWS says that they are spent: each volume that vanished has spent one.
+_TOKENS = 100
 # AWS returns the same volume id for a token for about a day, even if that volume was deleted meanwhile. So the token
 # of a restore that is done over and over, as in a drill, changes after these seconds.
 _TOKEN_SECONDS = 600
@@ -109,10 +112,12 @@ def create_missing(ec2: Ec2, plan: Plan) -> list[Volume]:
     """Make the volumes that no earlier attempt has made, and return one for each source, in order, once all exist."""
     volume_ids = [source.volume.volume_id if source.volume else "" for source in plan.sources]
     gone: list[str] = []
-    for salt in _salts(clock.now().timestamp()):
+    now = clock.now().timestamp()
+    salts = [_salts(now) for _ in plan.sources]
+    for _ in range(_ATTEMPTS):
         volume_ids = [
-            volume_id or _create(ec2, plan, source, salt=salt)
-            for source, volume_id in zip(plan.sources, volume_ids, strict=True)
+            volume_id or _create(ec2, plan, source, salts=left)
+            for source, volume_id, left in zip(plan.sources, volume_ids, salts, strict=True)
         ]
         there = _wait_until_available(ec2, volume_ids)
         gone = [volume_id for volume_id in volume_ids if volume_id not in there]
@@ -125,20 +130,36 @@ def create_missing(ec2: Ec2, plan: Plan) -> list[Volume]:
     )
 
 
-def _salts(now: float) -> list[str]:
-    """Return what the client tokens of an attempt, and of each repetition of it, are made with.
+def _salts(now: float) -> Iterator[str]:
+    """Yield what the client tokens of an attempt, and of each repetition of it, are made with.
 
     `now` is AWS's time in seconds since 1970. Two runs that follow each other closely begin with the same salt.
     """
     period, passed = divmod(int(now), _TOKEN_SECONDS)
     first = period - 1 if passed < _OVERLAP_SECONDS else period
-    return [f"{first}.0", *(f"{period}.{attempt}" for attempt in range(1, _ATTEMPTS))]
+    yield f"{first}.0"
+    yield from (f"{period}.{attempt}" for attempt in range(1, _TOKENS))
 
 
-def _create(ec2: Ec2, plan: Plan, source: Source, *, salt: str) -> str:
+def _create(ec2: Ec2, plan: Plan, source: Source, *, salts: Iterator[str]) -> str:
+    """Make the volume with the first of the salts whose token is not spent, and return its id."""
+    for salt in salts:
+        try:
+            # With the token that a volume was made with, AWS would return that volume again, though it was set aside.
+            return _create_with(ec2, plan, source, salt="".join([salt, *source.set_aside]))
+        except errors.SnapsetError as error:
+            # The volume that was made with it is gone, and AWS remembers it for about a day.
+            if error.code != IDEMPOTENT_PARAMETER_MISMATCH:
+                raise
+    raise errors.SnapsetError(
+        f"creating the volume of {source.snapshot.snapshot_id}: AWS calls {_TOKENS} client tokens spent. "
+        f"Run it again in {_TOKEN_SECONDS} s."
+    )
+
+
+def _create_with(ec2: Ec2, plan: Plan, source: Source, *, salt: str) -> str:
     request = plan.request(source)
-    # For the token that a volume was made with, AWS would return that volume again, though it was set aside.
-    token = client_token(request, salt="".join([salt, *source.set_aside]))
+    token = client_token(request, salt=salt)
     for unanswered in range(1, _ATTEMPTS + 1):
         try:
             return ec2.create_volume(request, client_token=token)
