@@ -1,4 +1,4 @@
-"""Repeat a call while AWS throttles it, and poll for what may not be visible yet."""
+"""Repeat a call while AWS throttles it, or gives no answer, and poll for what may not be visible yet."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from snapset import errors
 _T = TypeVar("_T")
 
 Say = Callable[[str], None]
+
+# What passes by itself. After the second, the call may have happened.
+THROTTLED = (errors.ThrottledError,)
+PASSING = (*THROTTLED, errors.NoAnswerError, errors.UnreachableError)
 
 
 class Progress(Protocol):
@@ -35,8 +39,9 @@ def while_throttled(
     say: Say = silent,
     progress: Progress | None = None,
     has_pace: bool = False,
+    bears: tuple[type[errors.SnapsetError], ...] = THROTTLED,
 ) -> _T:
-    """Make a call, and repeat it while AWS throttles it.
+    """Make a call, and repeat it while AWS throttles it, or fails it in another way that passes.
 
     Args:
         call: what to do.
@@ -45,24 +50,26 @@ def while_throttled(
         say: shows one line to the user.
         progress: asked when the budget is spent.
         has_pace: the call waits for its turn by itself, as `snapset.pace.Pace` has it.
+        bears: the errors after which it is repeated.
 
     Raises:
-        ThrottledError: the budget is spent.
+        ThrottledError: the budget is spent; or the last one of `bears`.
     """
     give_up = time.monotonic() + seconds
     for attempt in itertools.count(1):
         try:
             return call()
-        except errors.ThrottledError as error:
-            if has_pace and error.asks_for is None and time.monotonic() < give_up:
+        except bears as error:
+            asks_for = error.asks_for if isinstance(error, errors.ThrottledError) else None
+            if has_pace and asks_for is None and time.monotonic() < give_up:
                 continue
-            pause = throttle_pause(error.asks_for, attempt)
+            pause = throttle_pause(asks_for, attempt)
             if time.monotonic() + pause > give_up:
                 if not (progress and progress.goes_on()):
                     raise
                 say(f"{doing}: the snapshots of this run make progress: waiting for as long again")
                 give_up = time.monotonic() + seconds
-            say(f"{doing}: {error.code}: trying again in {pause:.0f} s")
+            say(f"{doing}: {error.code or 'no answer'}: trying again in {pause:.0f} s")
             time.sleep(pause)
     raise AssertionError
 

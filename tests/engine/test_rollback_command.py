@@ -232,7 +232,7 @@ def test_an_instance_that_does_not_stop_in_time_is_named_and_a_rerun_goes_on(
     assert run.code == 4
     [line] = [line for line in run.stderr.splitlines() if line.startswith("snapset: ")]
     assert f"stopping {deployed.instance_id}: it is still stopping after 2 s." in line
-    assert "0 of 3 volumes are swapped. Run the same command again: it goes on from there." in line
+    assert "was last seen stopping, with 0 of 3 volumes swapped. Run the same command again: it goes on" in line
     assert rollback_in(run)["state"] == "stopping"
     assert tags_of(described(ec2, deployed.instance_id))["snapset:rollback"].split()[2] == "running"
     # Later it has stopped by itself.
@@ -249,7 +249,7 @@ def test_another_set_can_take_over_a_rollback_that_was_cut_off(
     ec2.fault(action="AttachVolume", kind="error", code="InvalidParameterValue", message="not now", skip=2, times=9)
     failed = snapset("rollback", deployed.instance_id, "--set", deployed.set_id, "--yes").failed()
     assert failed.code == 1
-    assert "is stopped, 1 of 3 volumes are swapped" in failed.stderr
+    assert "was last seen stopped, with 1 of 3 volumes swapped" in failed.stderr
     ec2.clear_faults()
     snapset("rollback", deployed.instance_id, "--set", other, "--yes").ok()
     instance = described(ec2, deployed.instance_id)

@@ -87,7 +87,9 @@ def test_without_any_answer_the_run_fails_and_a_rerun_completes_it(
     snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, kind: str
 ) -> None:
     ec2.fault(action="CreateVolume", kind=kind, skip=1, times=None)
+    snapset.env["SNAPSET_VOLUME_SECONDS"] = "1"
     failed = snapset("restore", set_id, "--availability-zone", ZONE)
+    del snapset.env["SNAPSET_VOLUME_SECONDS"]
     # DescribeVolumes finds volumes that were made without an answer, so only calls that never happen fail the run.
     assert (failed.code == 0) == (kind in ("error_after", "close_after"))
     ec2.clear_faults()

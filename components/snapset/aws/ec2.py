@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +19,7 @@ from snapset.aws.session import make_ec2_client
 from snapset.aws.settings import AwsSettings
 from snapset.errors import NotFoundError, SnapsetError
 from snapset.limits import Limits
-from snapset.retry import Say, silent, while_throttled
+from snapset.retry import PASSING, THROTTLED, Say, silent, while_throttled
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
@@ -58,7 +59,7 @@ def _clients_for(settings: AwsSettings) -> _Clients:
 class Ec2:
     """EC2 in one Region with one set of credentials, and how long a run waits for it. Safe to share between threads.
 
-    Every call but CreateSnapshots is repeated while AWS throttles it.
+    Every call but CreateSnapshots is repeated while AWS throttles it; see `bearing`, too.
 
     Attributes:
         settings: where calls go and as whom.
@@ -70,6 +71,7 @@ class Ec2:
         self.settings, self.limits, self.say = settings, limits, say
         self._clients = _clients_for(settings)
         self._is_dry_run = is_dry_run
+        self._bears: tuple[type[SnapsetError], ...] = THROTTLED
 
     def saying(self, say: Say) -> Ec2:
         """Return the same EC2, which shows its lines in another way."""
@@ -78,6 +80,16 @@ class Ec2:
     def once(self) -> Ec2:
         """Return the same EC2, which repeats no throttled call: for polls, and for checks that may be left out."""
         return Ec2(self.settings, replace(self.limits, throttle=0.0), self.say)
+
+    def bearing(self, seconds: float) -> Ec2:
+        """Return the same EC2, which bears for so long that AWS gives no answer: for what must not end half-way.
+
+        What makes something is not repeated then: its caller has to look whether it was made.
+        """
+        patient = copy(self)
+        patient.limits = replace(self.limits, throttle=seconds, volume=max(self.limits.volume, seconds))
+        patient._bears = PASSING
+        return patient
 
     def dry_run(self) -> Ec2:
         """Return the same EC2, which only asks AWS whether calls that change something would be allowed."""
@@ -121,7 +133,8 @@ class Ec2:
         # Who calls CreateSnapshots repeats it: each attempt is noted before.
         is_repeated = action != _CREATE_SNAPSHOTS or self._is_dry_run
         seconds = self.limits.throttle if is_repeated else 0.0
-        return while_throttled(attempt, doing=doing, seconds=seconds, say=self.say)
+        bears = THROTTLED if action in _MAKERS else self._bears
+        return while_throttled(attempt, doing=doing, seconds=seconds, say=self.say, bears=bears)
 
     def _method(self, action: str) -> Callable[..., Any]:
         # What makes something is not repeated by botocore: its answer may be lost after it has happened.

@@ -20,6 +20,8 @@ INVALID_SNAPSHOT_IN_USE = "InvalidSnapshot.InUse"
 DRY_RUN_OPERATION = "DryRunOperation"
 # Of a ClientToken whose request was another one, or whose resource was deleted since.
 IDEMPOTENT_PARAMETER_MISMATCH = "IdempotentParameterMismatch"
+# What soon after a detach or a stop may pass: not every part of EC2 knows of it yet.
+PASSING_STATE_CODES = frozenset({"IncorrectInstanceState", "IncorrectState", "VolumeInUse"})
 
 # "Not now": the call did not happen. The seconds are what AWS asks to wait for; None where it names none.
 THROTTLE_CODES: dict[str, float | None] = {
@@ -31,6 +33,10 @@ THROTTLE_CODES: dict[str, float | None] = {
     # Too many snapshots are pending, for minutes at least.
     "ConcurrentSnapshotLimitExceeded": 60.0,
     "PendingSnapshotLimitExceeded": 60.0,
+    # AWS has no room for it in the zone at present.
+    "InsufficientHostCapacity": 15.0,
+    "InsufficientInstanceCapacity": 15.0,
+    "InsufficientVolumeCapacity": 15.0,
 }
 # The caller is known but lacks a permission.
 PERMISSION_CODES = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})

@@ -46,7 +46,7 @@ def rollback(
     preview: Annotated[bool, typer.Option("--preview", help="Only show the plan.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin without asking.")] = False,
     timeout: Annotated[
-        str, typer.Option(help="How long to wait for the instance to stop, and to start: 90s, 30m.")
+        str, typer.Option(help="How long each step may take, whatever AWS answers meanwhile: 90s, 30m.")
     ] = "30m",
     region: Region = None,
     profile: Profile = None,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
+from snapset.aws.errors import PASSING_STATE_CODES
 from snapset.aws.records import ERROR, RUNNING, STOPPED, Instance, Volume
 from snapset.restore import volumes
 from snapset.restore.rollback_plan import (
@@ -29,7 +30,7 @@ from snapset.restore.rollback_plan import (
     Swap,
     note_of,
 )
-from snapset.retry import polls
+from snapset.retry import PASSING, polls, while_throttled
 from snapset.sets import attempts, tags
 from snapset.sets.claims import claim_set
 from snapset.sets.find import find_set, find_sets_by_token
@@ -41,6 +42,8 @@ from snapset.sets.wait import wait_for_set
 _FRESH_SECONDS = 600
 # How often the instance is stopped, or started, if it does not stay so: somebody else, or AWS, may undo it.
 _TURNS = 3
+# In AWS's words for why an instance has failed to start: it had no room for it in the zone.
+_NO_CAPACITY = "Insufficient"
 
 
 def roll_back(
@@ -48,11 +51,13 @@ def roll_back(
 ) -> RollbackRecord:
     """Carry out the plan, and return how all stands at the end; `report` gets that after each step. Safe to repeat.
 
+    What passes by itself is borne for as long as the inputs say: no single answer is to leave the instance stopped.
+
     Raises:
         WaitTimeoutError: the instance did not stop or start in time, or a volume was not made or attached in time.
         SnapsetError: the answer of AWS, and how far the rollback got.
     """
-    run = _Run(ec2=ec2, plan=plan, report=report)
+    run = _Run(ec2=ec2.bearing(plan.inputs.timeout), plan=plan, report=report)
     with run.saying_how_far():
         run.carry_out()
     return run.record
@@ -106,7 +111,7 @@ class _Run:
                 self._reach(RUNNING)
             if inputs.delete_replaced:
                 self._delete_replaced()
-            self._inspect_instance()
+            self._reach(RUNNING if plan.was_running else STOPPED)
             attempts.note(note_of(self.instance_id), plan.rollback_id, seconds=RECENT_SECONDS)
             self.ec2.remove_tags([self.instance_id], [JOURNAL])
         attempts.forget(note_of(self.instance_id), plan.rollback_id)
@@ -127,8 +132,8 @@ class _Run:
             raise
 
     def _how_far(self) -> str:
-        number = f"{len(self.swapped)} of {len(self.plan.swaps)} volumes are swapped"
-        return f"{self.instance_id} is {self.record['state']}, {number}. {self.advice}"
+        number = f"{len(self.swapped)} of {len(self.plan.swaps)} volumes swapped"
+        return f"{self.instance_id} was last seen {self.record['state']}, with {number}. {self.advice}"
 
     def _inspect_instance(self) -> Instance:
         """Return the instance as it is now, and note what another run of the same rollback has swapped."""
@@ -198,33 +203,46 @@ class _Run:
             return
         else:
             self.ec2.say(f"taking a safety set of {self.instance_id}")
-            safety = take_set(self.ec2, inputs, adopt_within=_FRESH_SECONDS).set
+            safety = while_throttled(
+                lambda: take_set(self.ec2, inputs, adopt_within=_FRESH_SECONDS).set,
+                doing=f"taking a safety set of {self.instance_id}",
+                seconds=self.plan.inputs.timeout,
+                say=self.ec2.say,
+                bears=PASSING,
+            )
         if not all(map(is_marked, safety.snapshots)):
             claim_set(self.ec2, safety, claim=next(iter(safety.claims), None) or tags.new_claim())
         self.record["safety_set_id"] = safety.set_id
         self.report(self.record)
 
-    def _reach(self, wanted: str) -> None:
-        """Stop or start the instance, and wait until it has. Don't stop it if all volumes are swapped."""
+    def _reach(self, wanted: str) -> Instance:
+        """Stop or start the instance, and return it once it has. Don't stop it if all volumes are swapped."""
         change = self.ec2.stop_instance if wanted == STOPPED else self.ec2.start_instance
         doing = f"{'stopping' if wanted == STOPPED else 'starting'} {self.instance_id}"
         unwanted = RUNNING if wanted == STOPPED else STOPPED
-        timeout = self.plan.inputs.timeout
+        timeout, trouble = self.plan.inputs.timeout, ""
         # When it was started last, each time that it was found as it should not be.
         turns: set[str] = set()
         for number, _ in enumerate(polls(timeout)):
             instance = self._inspect_instance()
             if instance.state == wanted or (wanted == STOPPED and self._is_swapped):
-                return
+                return instance
             if number == 0:
                 self.ec2.say(doing)
             if instance.state == unwanted:
-                turns.add(instance.launch_time)
+                if _NO_CAPACITY not in instance.state_reason:
+                    turns.add(instance.launch_time)
                 if len(turns) > _TURNS:
                     why = f" ({instance.state_reason})" if instance.state_reason else ""
                     raise errors.SnapsetError(f"{doing}: each time it is {unwanted} again{why}.")
-                change(self.instance_id)
-        raise errors.WaitTimeoutError(f"{doing}: it is still {self.record['state']} after {timeout:.0f} s.")
+                try:
+                    change(self.instance_id)
+                except errors.SnapsetError as error:
+                    # What was seen of it may be stale.
+                    if error.code not in PASSING_STATE_CODES:
+                        raise
+                    trouble = f" {error}"
+        raise errors.WaitTimeoutError(f"{doing}: it is still {self.record['state']} after {timeout:.0f} s.{trouble}")
 
     def _swap_all(self) -> None:
         plan = self.plan
@@ -237,13 +255,11 @@ class _Run:
         volumes.set_delete_on_termination(self.ec2, attached, devices, instance_id=self.instance_id)
 
     def _swap(self, swap: Swap) -> None:
-        instance, old, new_id = self._inspect_instance(), swap.old, self.new[swap.device]
+        instance, old, new_id = self._reach(STOPPED), swap.old, self.new[swap.device]
         if swap.device in self.swapped:
             return
         where = f"{swap.device} of {self.instance_id}"
         there = {at: volume_id for volume_id, at in instance.devices.items()}.get(swap.device, new_id)
-        if instance.state != STOPPED:
-            raise errors.SnapsetError(f"swapping {where}: it was started meanwhile.")
         if there != new_id:
             if not old or there != old.volume_id:
                 raise errors.SnapsetError(f"swapping {where}: {there} was attached there meanwhile.")

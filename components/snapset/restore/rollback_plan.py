@@ -65,7 +65,7 @@ class RollbackRecord(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class RollbackInputs:
-    """What to roll back, and how. `timeout` is for each of stop and start, in seconds."""
+    """What to roll back, and how. `timeout` is for each step, in seconds."""
 
     instance_id: str
     set_id: str | None = None

@@ -13,13 +13,13 @@ from typing_extensions import TypedDict
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
-from snapset.aws.errors import IDEMPOTENT_PARAMETER_MISMATCH
+from snapset.aws.errors import IDEMPOTENT_PARAMETER_MISMATCH, PASSING_STATE_CODES
 from snapset.aws.records import ATTACHED, AVAILABLE, CREATING, IN_USE, Volume
 from snapset.restore.inputs import FINISHED, RestoreInputs, Source, client_token
 from snapset.restore.plan import Plan, find_new, make_plan
-from snapset.retry import polls
+from snapset.retry import polls, while_throttled
 
-# How often CreateVolume is tried where AWS gives no answer, and how often a volume that vanished is made again.
+# How often a volume that vanished is made again.
 _ATTEMPTS = 4
 # How many tokens are tried of which AWS says that they are spent: each volume that vanished has spent one.
 _TOKENS = 100
@@ -158,29 +158,30 @@ def _create(ec2: Ec2, plan: Plan, source: Source, *, salts: Iterator[str]) -> st
 
 
 def _create_with(ec2: Ec2, plan: Plan, source: Source, *, salt: str) -> str:
-    request = plan.request(source)
-    token = client_token(request, salt=salt)
-    for unanswered in range(1, _ATTEMPTS + 1):
+    request, doing = plan.request(source), f"creating the volume of {source.snapshot.snapshot_id}"
+
+    def attempt() -> str:
         try:
-            return ec2.create_volume(request, client_token=token)
+            return ec2.create_volume(request, client_token=client_token(request, salt=salt))
         except errors.NoAnswerError as error:
             # The token makes another call safe; some endpoints do not know tokens, so look for the volume first.
-            doing = f"creating the volume of {source.snapshot.snapshot_id}"
             ec2.say(f"{doing}: no answer from AWS: looking whether it was made")
             if found := find_new(ec2, plan, source):
                 return found.volume_id
-            if unanswered == _ATTEMPTS:
-                again = "Run it again: it goes on from the volumes that exist."
-                raise type(error)(f"{error} {again}", code=error.code) from error
-    raise AssertionError
+            again = "Run it again: it goes on from the volumes that exist."
+            raise type(error)(f"{error} {again}", code=error.code) from error
+
+    bears = (errors.NoAnswerError,)
+    return while_throttled(attempt, doing=doing, seconds=ec2.limits.volume, say=ec2.say, bears=bears)
 
 
 def _wait_until_available(ec2: Ec2, volume_ids: Sequence[str]) -> dict[str, Volume]:
     """Wait until EC2 has made the volumes, and return those that exist then, by id."""
+    seen: dict[str, Volume] = {}
     for _ in polls(ec2.limits.consistency):
-        if len(ec2.describe_volumes(volume_ids)) == len(volume_ids):
+        seen = _wait_until(ec2, volume_ids, lambda volume: not volume or volume.state != CREATING, still="being made")
+        if len(seen) == len(volume_ids):
             break
-    seen = _wait_until(ec2, volume_ids, lambda volume: not volume or volume.state != CREATING, still="being created")
     return {key: volume for key, volume in seen.items() if volume.state in (AVAILABLE, IN_USE)}
 
 
@@ -215,15 +216,19 @@ def set_delete_on_termination(
 
 def attach(ec2: Ec2, volume_id: str, *, instance_id: str, device: str) -> None:
     """Begin to attach the volume, unless it is attached there already."""
-    try:
-        ec2.attach_volume(volume_id, instance_id=instance_id, device=device)
-    except (errors.NotPermittedError, errors.UnreachableError):
-        raise
-    except errors.SnapsetError:
-        # AWS refuses to attach an attached volume: the answer may have been lost, or another run was quicker.
-        where = {(volume.instance_id, volume.device_name) for volume in ec2.describe_volumes([volume_id])}
-        if where != {(instance_id, device)}:
+    for goes_on in polls(ec2.limits.volume):
+        try:
+            return ec2.attach_volume(volume_id, instance_id=instance_id, device=device)
+        except (errors.NotPermittedError, errors.UnreachableError):
             raise
+        except errors.SnapsetError as error:
+            # AWS refuses to attach an attached volume: the answer may have been lost, or another run was quicker.
+            where = {(volume.instance_id, volume.device_name) for volume in ec2.describe_volumes([volume_id])}
+            if where == {(instance_id, device)}:
+                return None
+            if not goes_on or where != {("", "")} or not _may_pass(error):
+                raise
+    return None
 
 
 def wait_until_attached(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str) -> list[Volume]:
@@ -239,15 +244,24 @@ def wait_until_attached(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str
 
 def detach(ec2: Ec2, volume_id: str, *, instance_id: str) -> None:
     """Detach the volume from the instance, and wait until it is."""
-    try:
-        ec2.detach_volume(volume_id, instance_id=instance_id)
-    except (errors.NotPermittedError, errors.NotFoundError, errors.UnreachableError):
-        raise
-    except errors.SnapsetError:
-        if any(found.instance_id for found in ec2.describe_volumes([volume_id])):
+    for goes_on in polls(ec2.limits.volume):
+        try:
+            ec2.detach_volume(volume_id, instance_id=instance_id)
+            break
+        except (errors.NotPermittedError, errors.NotFoundError, errors.UnreachableError):
             raise
+        except errors.SnapsetError as error:
+            if not any(found.instance_id for found in ec2.describe_volumes([volume_id])):
+                break
+            if not goes_on or not _may_pass(error):
+                raise
     still = f"being detached from {instance_id} (unmount it there)"
     _wait_until(ec2, [volume_id], lambda volume: not volume or not volume.instance_id, still=still)
+
+
+def _may_pass(error: errors.SnapsetError) -> bool:
+    """Tell whether AWS may only not know yet what has just been detached, attached or stopped."""
+    return error.code in PASSING_STATE_CODES or "already in use" in str(error)
 
 
 def _wait_until(
