@@ -73,6 +73,16 @@ def test_a_set_is_restored_from_its_id_alone_without_its_instance_and_volumes(
     assert {(volume["availability_zone"], volume["state"]) for volume in restored["volumes"]} == {(ZONE, "available")}
 
 
+def test_an_instance_that_is_just_starting_is_waited_for(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str, target: str
+) -> None:
+    ec2.ec2().stop_instances(InstanceIds=[target])
+    ec2.settings(instance_seconds=2)
+    ec2.ec2().start_instances(InstanceIds=[target])
+    snapset("restore", set_id, "--to", target, "--exclude-boot").ok()
+    assert [call["code"] for call in ec2.calls("AttachVolume")][:1] == ["IncorrectState"]
+
+
 def test_data_volumes_are_attached_at_their_old_devices(
     snapset: CommandLine, ec2: EmbeddedEC2, source: LaunchedInstance, set_id: str, target: str
 ) -> None:

@@ -141,6 +141,17 @@ def test_a_rollback_that_was_cut_off_before_it_began_has_changed_nothing(aws: Ec
     assert described(ec2, deployed.instance_id).get("Tags", []) == []
 
 
+def test_an_instance_that_is_just_starting_is_waited_for(aws: Ec2, ec2: EmbeddedEC2) -> None:
+    deployed = deploy(ec2, running=False)
+    ec2.settings(instance_seconds=1)
+    ec2.ec2().start_instances(InstanceIds=[deployed.instance_id])
+    # The first time somebody else has started it, the second time the run that was cut off.
+    cut_off(aws, deployed, place=Place("StartInstances", 1))
+    assert described(ec2, deployed.instance_id)["State"]["Name"] == "pending"
+    roll_back_with(aws, deployed)
+    assert_rolled_back(ec2, deployed)
+
+
 @pytest.mark.long
 @each(PLACES)
 def test_a_rerun_ends_what_was_cut_off_after_any_call(aws: Ec2, ec2: EmbeddedEC2, place: Place) -> None:

@@ -17,7 +17,7 @@ from snapset.sets.model import BOOT_DEVICES, SnapshotSet
 from snapset.sets.volume_tag import VolumeAttributes
 from snapset.sets.volume_tag import parse as parse_attributes
 
-_ATTACHABLE = ("running", "stopped", "stopping")
+_ATTACHABLE = ("pending", "running", "stopped", "stopping")
 _GONE = ("deleting", "deleted", "error")
 # How long after its restore a volume that is attached nowhere is taken to be unused.
 _UNUSED_SECONDS = 600
