@@ -156,7 +156,7 @@ COMMANDS: dict[str, Callable[[CommandLine, EmbeddedEC2], None]] = {
     "`snapset delete`": delete,
     "`snapset restore`": restore,
     "`snapset rollback`": roll_back,
-    "… with `--delete-replaced`": roll_back_and_delete,
+    "… with `--delete-replaced`, `--delete-leftovers`": roll_back_and_delete,
     "`snapset doctor`": doctor,
 }
 

@@ -242,7 +242,7 @@ def test_an_instance_that_does_not_stop_in_time_is_named_and_a_rerun_goes_on(
     assert_rolled_back(ec2, deployed)
 
 
-def test_another_set_can_take_over_a_rollback_that_was_cut_off(
+def test_another_set_can_take_over_and_what_the_first_rollback_made_is_deleted_only_if_told_so_and_never_attached(
     snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
     other = take_set(ec2, deployed.instance, change_id="release-41", tags={})
@@ -251,11 +251,29 @@ def test_another_set_can_take_over_a_rollback_that_was_cut_off(
     assert failed.code == 1
     assert "was last seen stopped, with 1 of 3 volumes swapped" in failed.stderr
     ec2.clear_faults()
-    snapset("rollback", deployed.instance_id, "--set", other, "--yes").ok()
+    by_device = {volume.tags["snapset:restored-device"]: volume.volume_id for volume in restored_in(ec2)}
+    # Somebody puts aside what was swapped in. Of the second one, only the call that failed tells that it was not.
+    ec2.ec2().detach_volume(VolumeId=by_device[DATA])
+    run = snapset("rollback", deployed.instance_id, "--set", other, "--yes", "--json").ok()
+    assert sorted(rollback_in(run)["leftover_volume_ids"]) == sorted(by_device.values())
+    assert rollback_in(run)["deleted_volume_ids"] == []
     instance = described(ec2, deployed.instance_id)
     assert instance["State"]["Name"] == "running"
     now = set(devices_of(ec2, deployed.instance_id).values())
     assert {volume.tags["snapset:restored-from"] for volume in restored_in(ec2) if volume.volume_id in now} == {other}
+    again = ("rollback", deployed.instance_id, "--set", other, "--delete-leftovers")
+    ec2.fault(action="DeleteVolume", kind="deny")
+    assert "Allow ec2:DeleteVolume." in snapset(*again, "--yes").failed().stderr
+    ec2.clear_faults()
+    shown = snapset(*again, "--preview").ok().stdout
+    [line] = [line for line in shown.splitlines() if line.startswith("made by an earlier rollback")]
+    assert all(volume_id in line for volume_id in by_device.values())
+    run = snapset(*again, "--yes", "--json").ok()
+    assert rollback_in(run)["deleted_volume_ids"] == [by_device[ROOT]]
+    assert set(rollback_in(run)["leftover_volume_ids"]) == {by_device[DATA], by_device[SCRATCH]}
+    there = {volume.volume_id for volume in restored_in(ec2)}
+    assert there >= now | {by_device[DATA], by_device[SCRATCH]}
+    assert by_device[ROOT] not in there
 
 
 def test_of_several_sets_of_a_change_one_has_to_be_named(

@@ -13,7 +13,7 @@ from snapset.restore import rollback_plan
 from snapset.restore.rollback import roll_back
 from snapset.restore.rollback_plan import RollbackInputs, RollbackPlan, RollbackRecord, plan_rollback
 from support.project import mutating, until
-from support.restores import DATA, SCRATCH, restored_in, take_set
+from support.restores import DATA, ROOT, SCRATCH, restored_in, take_set
 from support.rollbacks import DEVICES, Deployed, connect, deploy, described, devices_of, safety_sets, tags_of
 from support.sets import find_sets
 
@@ -232,6 +232,23 @@ def test_an_instance_that_is_started_between_two_swaps_keeps_no_volume_that_it_u
     with pytest.raises(errors.SnapsetError, match="it was started meanwhile, with some of the new volumes"):
         roll_back(aws.saying(start_at_the_second), plan_of(aws, deployed))
     assert_of_one_moment(aws, ec2, deployed, used=devices_of(ec2, deployed.instance_id)[DATA])
+
+
+def test_a_leftover_that_the_rerun_needs_or_that_somebody_attaches_meanwhile_is_not_deleted(
+    aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed
+) -> None:
+    cut_off(aws, ec2, deployed, "DetachVolume", skip=1, swapped=0)
+    made = {volume.tags["snapset:restored-device"]: volume.volume_id for volume in restored_in(ec2)}
+    assert plan_of(aws, deployed).leftovers == ()
+    less = {"exclude_boot_volume": True, "exclude_volume_ids": (deployed.before[DATA],), "delete_leftovers": True}
+    assert sorted(plan_of(aws, deployed, **less).deletable) == sorted([made[ROOT], made[DATA]])
+
+    def attach() -> None:
+        ec2.ec2().attach_volume(VolumeId=made[ROOT], InstanceId=ec2.launch().instance_id, Device="/dev/sdx")
+
+    record, _ = run(aws, deployed, at="running", then=attach, **less)
+    assert record["deleted_volume_ids"] == [made[DATA]]
+    assert made[ROOT] in volumes_of(ec2)
 
 
 def cut_off_at_its_end(aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed) -> dict[str, str]:

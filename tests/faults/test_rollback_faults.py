@@ -37,9 +37,9 @@ always  DescribeSnapshots DescribeVolumes DescribeSnapshots CreateSnapshots Desc
 always  CreateTags CreateTags CreateTags
 always  DescribeInstances
 running StopInstances DescribeInstances
-always  DescribeInstances CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
-always  DescribeInstances CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
-always  DescribeInstances CreateTags DetachVolume DescribeVolumes AttachVolume DescribeVolumes
+always  DescribeInstances CreateTags DetachVolume DescribeVolumes CreateTags AttachVolume DescribeVolumes
+always  DescribeInstances CreateTags DetachVolume DescribeVolumes CreateTags AttachVolume DescribeVolumes
+always  DescribeInstances CreateTags DetachVolume DescribeVolumes CreateTags AttachVolume DescribeVolumes
 always  DescribeVolumes ModifyInstanceAttribute
 running DescribeInstances StartInstances DescribeInstances
 always  DescribeInstances DeleteTags

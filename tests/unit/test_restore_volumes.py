@@ -181,7 +181,7 @@ def test_a_volume_that_is_attached_stays_and_the_rest_is_deleted(
     with pytest.raises(errors.SnapsetError) as caught:
         delete_volumes(aws, [first, second])
     text = str(caught.value)
-    assert text.startswith(f"deleting the replaced volumes: 1 of 2 stay: deleting {first}: VolumeInUse: ")
+    assert text.startswith(f"deleting volumes: 1 of 2 stay: deleting {first}: VolumeInUse: ")
     assert caught.value.code == "VolumeInUse"
     assert "\n" not in text
     assert [volume.volume_id for volume in volumes_of(aws, attached)] == [first]

@@ -168,6 +168,9 @@ def print_rollback(record: RollbackRecord, plan: RollbackPlan, *, is_done: bool,
     lines = [f"{device}: {volume_id} stays as it is" for device, volume_id in plan.stays.items()]
     if record["safety_set_id"]:
         lines.append(f"safety set of what was there: {record['safety_set_id']}")
+    if leftovers := ", ".join(record["leftover_volume_ids"]):
+        what = "what was never attached is deleted" if plan.inputs.delete_leftovers else "see --delete-leftovers"
+        lines.append(f"made by an earlier rollback, and attached to nothing: {leftovers}; {what}")
     if record["deleted_volume_ids"]:
         lines.append(f"deleted: {', '.join(record['deleted_volume_ids'])}")
     for line in lines if is_done else [*lines, *_steps_of(plan)]:

@@ -43,6 +43,13 @@ def rollback(
         bool,
         typer.Option("--delete-replaced", help="Delete the replaced volumes; else they stay, detached."),
     ] = False,
+    delete_leftovers: Annotated[
+        bool,
+        typer.Option(
+            "--delete-leftovers",
+            help="Delete what earlier rollbacks made and never attached; else it is named.",
+        ),
+    ] = False,
     preview: Annotated[bool, typer.Option("--preview", help="Only show the plan.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin without asking.")] = False,
     timeout: Annotated[
@@ -78,6 +85,7 @@ def rollback(
             exclude_volume_ids=tuple(exclude_volume or []),
             safety_set=not no_safety_set,
             delete_replaced=delete_replaced,
+            delete_leftovers=delete_leftovers,
             timeout=parse_duration(timeout, name="--timeout"),
         )
         ec2 = connect_to(region, profile)

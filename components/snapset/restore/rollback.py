@@ -24,11 +24,13 @@ from snapset.restore.rollback_plan import (
     RECENT_SECONDS,
     REPLACED,
     SAVED,
+    SWAPPED_IN,
     Journal,
     RollbackPlan,
     RollbackRecord,
     Swap,
     note_of,
+    with_leftovers,
 )
 from snapset.retry import PASSING, polls, while_throttled
 from snapset.sets import attempts, tags
@@ -111,6 +113,10 @@ class _Run:
                 self._reach(RUNNING)
             if inputs.delete_replaced:
                 self._delete_replaced()
+            if inputs.delete_leftovers:
+                # Unless somebody has attached them since they were shown.
+                still = with_leftovers(self.ec2, plan).deletable
+                self._delete([volume_id for volume_id in plan.deletable if volume_id in still])
             self._reach(RUNNING if plan.was_running else STOPPED)
             attempts.note(note_of(self.instance_id), plan.rollback_id, seconds=RECENT_SECONDS)
             self.ec2.remove_tags([self.instance_id], [JOURNAL])
@@ -270,6 +276,7 @@ class _Run:
                 mark[SAVED] = ""
             self.ec2.add_tags([there], mark)
             volumes.detach(self.ec2, there, instance_id=self.instance_id)
+        self.ec2.add_tags([new_id], {SWAPPED_IN: clock.stamp()})
         volumes.attach(self.ec2, new_id, instance_id=self.instance_id, device=swap.device)
         volumes.wait_until_attached(self.ec2, [new_id], instance_id=self.instance_id)
         self.swapped.add(swap.device)
@@ -304,10 +311,15 @@ class _Run:
         deletable = [volume_id for volume_id, set_id in saved_in.items() if set_id in completed or not wanted]
         if kept := sorted(saved_in.keys() - set(deletable)):
             self.ec2.say(f"warning: {', '.join(kept)} stays: no set has all that is on it")
-        if deletable:
-            self.ec2.say(f"deleting {', '.join(deletable)}")
-            volumes.delete_volumes(self.ec2, deletable)
-        self.record["deleted_volume_ids"] = deletable
+        self._delete(deletable)
+
+    def _delete(self, volume_ids: list[str]) -> None:
+        if volume_ids:
+            self.ec2.say(f"deleting {', '.join(volume_ids)}")
+            volumes.delete_volumes(self.ec2, volume_ids)
+        self.record["deleted_volume_ids"] += volume_ids
+        left = self.record["leftover_volume_ids"]
+        self.record["leftover_volume_ids"] = [volume_id for volume_id in left if volume_id not in volume_ids]
         self.report(self.record)
 
     def _completes(self, set_id: str) -> bool:

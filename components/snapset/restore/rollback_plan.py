@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
-from snapset.aws.records import COMPLETED, RUNNING, STOPPED, STOPPING, Instance, Volume
+from snapset.aws.records import AVAILABLE, COMPLETED, RUNNING, STOPPED, STOPPING, Instance, Volume
 from snapset.restore.inputs import RestoreInputs, Source, client_token
 from snapset.restore.plan import Plan, make_plan
 from snapset.sets import attempts, tags
@@ -27,6 +27,8 @@ from snapset.sets.model import SnapshotSet
 
 # On the instance, while a rollback is under way: its id, the set, the power state before, and when it began.
 JOURNAL = "snapset:rollback"
+# On a new volume, to AWS's time: from then on it was attached, and may be used.
+SWAPPED_IN = "snapset:swapped-in"
 # On a volume that a rollback has replaced: the rollback's id, the instance and the device.
 REPLACED = "snapset:replaced"
 # On a replaced volume that is to be deleted: the rollback's id, and the safety set that has all that is on it.
@@ -60,6 +62,7 @@ class RollbackRecord(TypedDict):
     safety_set_id: str | None
     state: str
     devices: list[SwapRecord]
+    leftover_volume_ids: list[str]
     deleted_volume_ids: list[str]
 
 
@@ -74,6 +77,7 @@ class RollbackInputs:
     exclude_volume_ids: tuple[str, ...] = ()
     safety_set: bool = True
     delete_replaced: bool = False
+    delete_leftovers: bool = False
     timeout: float = 1800.0
 
 
@@ -127,6 +131,7 @@ class RollbackPlan:
         was_running: whether the instance ran before the rollback.
         begun: when the earlier run that was cut off began; empty if there was none.
         is_done: whether that run had nothing left to do.
+        leftovers: what earlier rollbacks of the instance made, and what is attached to nothing now.
     """
 
     inputs: RollbackInputs
@@ -139,6 +144,7 @@ class RollbackPlan:
     was_running: bool = False
     begun: str = ""
     is_done: bool = False
+    leftovers: tuple[Volume, ...] = ()
     obstacles: tuple[str, ...] = ()
 
     @property
@@ -167,6 +173,11 @@ class RollbackPlan:
         launched = self.instance.launch_time
         return not self.is_in_place and any(volume.create_time < launched for volume in self.restore_plan.volumes)
 
+    @property
+    def deletable(self) -> list[str]:
+        """The ids of the leftovers that no rollback has attached, so that nobody can have used them through one."""
+        return [volume.volume_id for volume in self.leftovers if SWAPPED_IN not in volume.tags]
+
     def record(self) -> RollbackRecord:
         """Return what is planned, as JSON documents have it."""
         return RollbackRecord(
@@ -176,6 +187,7 @@ class RollbackPlan:
             safety_set_id=None,
             state=self.instance.state,
             devices=[swap.record() for swap in self.swaps],
+            leftover_volume_ids=[volume.volume_id for volume in self.leftovers],
             deleted_volume_ids=[],
         )
 
@@ -269,7 +281,17 @@ def _inspect(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
         elif is_over:
             return replace(earlier, is_done=True)
     plan = plan or plan_as(f"rb-{secrets.token_hex(9)[:17]}")
-    return replace(plan, was_running=was_running, obstacles=tuple(_find_obstacles(ec2, plan)))
+    plan = with_leftovers(ec2, replace(plan, was_running=was_running))
+    return replace(plan, obstacles=tuple(_find_obstacles(ec2, plan)))
+
+
+def with_leftovers(ec2: Ec2, plan: RollbackPlan) -> RollbackPlan:
+    """Return the plan with the volumes that earlier rollbacks of the instance have left, less those that it needs."""
+    made_for = f"{tags.ROLLBACK_SCOPE}* {plan.instance.instance_id}"
+    found = ec2.find_volumes({f"tag:{tags.RESTORED_FOR}": [made_for], "status": [AVAILABLE]})
+    needed = {volume.volume_id for volume in plan.restore_plan.volumes}
+    left = (volume for volume in found if volume.volume_id not in needed and REPLACED not in volume.tags)
+    return replace(plan, leftovers=tuple(left))
 
 
 def _earlier_ids(instance: Instance, journal: Journal | None, found: SnapshotSet) -> list[str]:
@@ -353,7 +375,7 @@ def _plan(
 ) -> RollbackPlan:
     restore_inputs = RestoreInputs(
         set_id=found.set_id,
-        scope=f"{tags.ROLLBACK_SCOPE}{rollback_id}",
+        scope=f"{tags.ROLLBACK_SCOPE}{rollback_id} {inputs.instance_id}",
         region=str(ec2.settings.region),
         instance_id=inputs.instance_id,
         exclude_boot_volume=inputs.exclude_boot_volume,
@@ -451,6 +473,8 @@ def _check_permissions(ec2: Ec2, plan: RollbackPlan) -> None:
     dry_run.create_volume(request, client_token=client_token(request, salt="dry run"))
     if plan.inputs.safety_set:
         dry_run.create_snapshots(plan.safety_inputs().request(set_id=tags.new_set_id()))
+    for volume_id in plan.deletable[:1] if plan.inputs.delete_leftovers else ():
+        dry_run.delete_volume(volume_id)
     dry_run.stop_instance(instance_id)
     dry_run.start_instance(instance_id)
     for swap in plan.swaps:

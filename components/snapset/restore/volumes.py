@@ -86,7 +86,7 @@ def _show_earlier(ec2: Ec2, plan: Plan) -> None:
 
 
 def delete_volumes(ec2: Ec2, volume_ids: Sequence[str]) -> None:
-    """Delete the volumes that a rollback replaced: all are tried, and one that is gone counts as deleted.
+    """Delete the volumes: all are tried, and one that is gone counts as deleted.
 
     Raises:
         SnapsetError: some could not be deleted; it names each with the reason.
@@ -102,7 +102,7 @@ def delete_volumes(ec2: Ec2, volume_ids: Sequence[str]) -> None:
     if kept:
         why = " ".join(map(str, kept))
         raise type(kept[0])(
-            f"deleting the replaced volumes: {len(kept)} of {len(volume_ids)} stay: {why} The rest is deleted; "
+            f"deleting volumes: {len(kept)} of {len(volume_ids)} stay: {why} The rest is deleted; "
             "run it again once the reason is gone.",
             code=kept[0].code,
         )
