@@ -65,7 +65,7 @@ def command_table(name: str) -> str:
 def _names_of(option: Any) -> str:
     if option.param_type_name == "argument":
         return f"`{option.metavar}`"
-    metavar = "" if option.default in (True, False) else f" {option.metavar or option.name.rstrip('_').upper()}"
+    metavar = "" if option.is_flag else f" {option.metavar or option.name.rstrip('_').upper()}"
     return ", ".join(f"`{each}{metavar}`" for each in [*option.opts, *option.secondary_opts])
 
 

@@ -291,17 +291,28 @@ def test_of_several_sets_of_a_change_one_has_to_be_named(
     assert rollback_in(run)["set_id"] == deployed.set_id
 
 
-def test_a_rollback_of_long_ago_that_was_not_ended_is_not_the_default(
+def test_a_rollback_of_long_ago_that_was_not_ended_is_asked_about_whatever_yes_says(
     snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
+    change = ("--change-id", "release-42")
     journal = f"rb-0123456789abcdef0 {deployed.set_id} running 2026-11-01T00:00:00Z"
     tag: Any = {"Key": "snapset:rollback", "Value": journal}
     ec2.ec2().create_tags(Resources=[deployed.instance_id], Tags=[tag])
-    unclear = snapset("rollback", deployed.instance_id, "--yes").failed()
-    assert unclear.code == 2
-    assert f"a rollback to {deployed.set_id} that began at 2026-11-01T00:00:00Z was not ended" in unclear.stderr
-    shown = snapset("rollback", deployed.instance_id, "--change-id", "release-42", "--preview").ok()
+    ec2.clear_calls()
+    for named in ((), change):
+        unclear = snapset("rollback", deployed.instance_id, *named, "--yes").failed()
+        assert unclear.code == 2
+        asked = f"a rollback to {deployed.set_id} that began at 2026-11-01T00:00:00Z was not ended"
+        advice = "--resume goes on with it, --start-over forgets it."
+        assert unclear.stderr.splitlines()[-1] == f"snapset: rolling back: {asked}. {advice}"
+    shown = snapset("rollback", deployed.instance_id, *change, "--preview").ok()
     assert "it goes on with the rollback that began at 2026-11-01T00:00:00Z" in shown.stdout
+    assert mutating(ec2.calls()) == []
+    for option, goes_on in (("--start-over", False), ("--resume", True)):
+        ec2.ec2().create_tags(Resources=[deployed.instance_id], Tags=[tag])
+        run = snapset("rollback", deployed.instance_id, *change, option, "--yes").ok()
+        assert ("going on with the rollback" in run.stderr) == goes_on
+    assert described(ec2, deployed.instance_id).get("Tags", []) == []
 
 
 def test_neither_prune_nor_check_takes_what_a_rollback_replaced_for_a_backup(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 from snapset.aws.ec2 import Ec2
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
@@ -39,3 +41,28 @@ def test_the_power_state_before_is_remembered_unless_somebody_has_started_the_in
     assert (bool(plan.begun), plan.was_running, plan.rollback_id) == (True, was_running, ID)
     client.start_instances(InstanceIds=[instance.instance_id])
     assert plan_rollback(aws, inputs).was_running
+
+
+@pytest.mark.parametrize(
+    ("hours", "named", "resume", "is_asked"),
+    [
+        *((0.9, False, None, False), (1.1, False, None, True), (23, True, None, False), (25, True, None, True)),
+        *((25, True, True, False), (25, True, False, False)),
+    ],
+)
+def test_a_rollback_of_long_ago_is_asked_about(
+    aws: Ec2,
+    ec2: EmbeddedEC2,
+    claimed: SnapshotSet,
+    instance: LaunchedInstance,
+    hours: float,
+    named: bool,
+    resume: bool | None,
+    is_asked: bool,
+) -> None:
+    begun = datetime.now(timezone.utc) - timedelta(hours=hours)
+    text = f"{ID} {claimed.set_id} stopped {begun:%Y-%m-%dT%H:%M:%SZ}"
+    ec2.ec2().create_tags(Resources=[instance.instance_id], Tags=[{"Key": JOURNAL, "Value": text}])
+    set_id = claimed.set_id if named else None
+    plan = plan_rollback(aws, RollbackInputs(instance_id=instance.instance_id, set_id=set_id, resume=resume))
+    assert (bool(plan.doubt), bool(plan.begun)) == (is_asked, resume is not False)

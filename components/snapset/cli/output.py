@@ -181,7 +181,9 @@ def _steps_of(plan: RollbackPlan) -> Iterator[str]:
     """Return what else the user should know before a rollback begins."""
     instance = plan.instance
     if plan.begun:
-        yield f"it goes on with the rollback that began at {plan.begun}"
+        yield f"it goes on with the rollback that began at {plan.begun}; --start-over forgets that one"
+    elif plan.journal:
+        yield f"{plan.journal.title}: this one takes its place"
     if plan.was_running and instance.state in ("running", "pending"):
         yield f"{instance.instance_id} is stopped and started for it"
         if instance.public_ip:

@@ -50,6 +50,13 @@ def rollback(
             help="Delete what earlier rollbacks made and never attached; else it is named.",
         ),
     ] = False,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--start-over",
+            help="Go on with a rollback of long ago that was cut off, or forget it; else it is asked about.",
+        ),
+    ] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only show the plan.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin without asking.")] = False,
     timeout: Annotated[
@@ -86,6 +93,7 @@ def rollback(
             safety_set=not no_safety_set,
             delete_replaced=delete_replaced,
             delete_leftovers=delete_leftovers,
+            resume=resume,
             timeout=parse_duration(timeout, name="--timeout"),
         )
         ec2 = connect_to(region, profile)
@@ -93,7 +101,7 @@ def rollback(
             plan = plan_rollback(ec2.saying(say), wanted)
         document["rollback"] = plan.record()
         if not preview:
-            if not yes and not plan.is_done:
+            if not plan.is_done and (plan.doubt or not yes):
                 _ask(plan)
             with progress(f"rolling back {instance}", keep_lines=True) as say:
                 roll_back(ec2.saying(say), plan, report=lambda so_far: document.update(rollback=so_far))
@@ -104,6 +112,8 @@ def rollback(
 def _ask(plan: RollbackPlan) -> None:
     print_rollback(plan.record(), plan, is_done=False, stderr=True)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise errors.InputError("rolling back: not a terminal, so I can't ask. Add --yes.")
+        advice = "--resume goes on with it, --start-over forgets it"
+        why = f"{plan.doubt}. {advice}" if plan.doubt else "not a terminal, so I can't ask. Add --yes"
+        raise errors.InputError(f"rolling back: {why}.")
     if not typer.confirm("Go on?", err=True):
         raise errors.SnapsetError("rolling back: the answer was no. Nothing is changed.")

@@ -36,8 +36,8 @@ SAVED = "snapset:saved-in"
 
 # How long a rollback that was cut off after its last step is known to be done, and is not done again.
 RECENT_SECONDS = 600
-# How long a rollback that was cut off is the one that is meant where no set is named.
-_UNDER_WAY_SECONDS = 3600
+# How long a rollback that was cut off is surely the one that is meant: where no set is named, and where one is.
+_SURE_SECONDS = (3600, 86_400)
 _JOURNAL = re.compile(r"(rb-[0-9a-f]{17}) (set-[0-9a-f]{17}) (running|stopped) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _AUTO_SCALING_GROUP = "aws:autoscaling:groupName"
 _PENDING = "pending"
@@ -68,7 +68,10 @@ class RollbackRecord(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class RollbackInputs:
-    """What to roll back, and how. `timeout` is for each step, in seconds."""
+    """What to roll back, and how. `timeout` is for each step, in seconds.
+
+    `resume` says whether a rollback that was cut off counts; without it, an old one is asked about.
+    """
 
     instance_id: str
     set_id: str | None = None
@@ -78,6 +81,7 @@ class RollbackInputs:
     safety_set: bool = True
     delete_replaced: bool = False
     delete_leftovers: bool = False
+    resume: bool | None = None
     timeout: float = 1800.0
 
 
@@ -129,8 +133,8 @@ class RollbackPlan:
         restore_plan: which new volumes exist, and which are to be made.
         swaps: the devices that get other volumes, in the order of `restore_plan.sources`.
         was_running: whether the instance ran before the rollback.
-        begun: when the earlier run that was cut off began; empty if there was none.
-        is_done: whether that run had nothing left to do.
+        journal: the rollback that was cut off: it is gone on with, or this one takes its place.
+        is_done: whether an earlier run had nothing left to do.
         leftovers: what earlier rollbacks of the instance made, and what is attached to nothing now.
     """
 
@@ -142,10 +146,23 @@ class RollbackPlan:
     restore_plan: Plan
     swaps: tuple[Swap, ...]
     was_running: bool = False
-    begun: str = ""
+    journal: Journal | None = None
     is_done: bool = False
     leftovers: tuple[Volume, ...] = ()
     obstacles: tuple[str, ...] = ()
+
+    @property
+    def begun(self) -> str:
+        """When the rollback began that is gone on with; empty if it is a new one."""
+        return self.journal.begun if self.journal and self.journal.rollback_id == self.rollback_id else ""
+
+    @property
+    def doubt(self) -> str:
+        """What has to be asked in any case: whether a rollback of long ago is meant. Empty if nothing has."""
+        sure = _SURE_SECONDS[bool(self.inputs.set_id or self.inputs.change_id)]
+        if not self.journal or self.inputs.resume or clock.age_of(self.journal.begun) <= sure:
+            return ""
+        return self.journal.title
 
     @property
     def stays(self) -> dict[str, str]:
@@ -226,6 +243,11 @@ class Journal:
             return None
         return cls(rollback_id=match[1], set_id=match[2], was_running=match[3] == RUNNING, begun=match[4])
 
+    @property
+    def title(self) -> str:
+        """What it is, for messages."""
+        return f"a rollback to {self.set_id} that began at {self.begun} was not ended"
+
     def text(self) -> str:
         """Return the value of the tag."""
         return f"{self.rollback_id} {self.set_id} {RUNNING if self.was_running else STOPPED} {self.begun}"
@@ -265,7 +287,7 @@ def plan_rollback(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
 
 def _inspect(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
     instance = ec2.describe_instance(inputs.instance_id)
-    journal = Journal.of(instance)
+    journal = None if inputs.resume is False else Journal.of(instance)
     found = _choose_set(ec2, inputs, journal)
     plan_as = partial(_plan, ec2, inputs, instance, _find_attached(ec2, instance), found)
     # Somebody may have started it since an earlier run was cut off.
@@ -277,11 +299,11 @@ def _inspect(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
         if earlier.is_partly_used or (is_over and _was_used_since(ec2, earlier)):
             continue
         if journal:
-            plan = replace(earlier, begun=journal.begun)
+            plan = earlier
         elif is_over:
             return replace(earlier, is_done=True)
     plan = plan or plan_as(f"rb-{secrets.token_hex(9)[:17]}")
-    plan = with_leftovers(ec2, replace(plan, was_running=was_running))
+    plan = with_leftovers(ec2, replace(plan, was_running=was_running, journal=journal))
     return replace(plan, obstacles=tuple(_find_obstacles(ec2, plan)))
 
 
@@ -320,16 +342,13 @@ def _choose_set(ec2: Ec2, inputs: RollbackInputs, journal: Journal | None) -> Sn
     set_id = inputs.set_id or (journal.set_id if journal else None)
     if not set_id:
         return find_latest(ec2, instance_id=instance_id)
-    under_way = f"a rollback to {journal.set_id} that began at {journal.begun} was not ended" if journal else ""
-    if journal and not inputs.set_id and clock.age_of(journal.begun) > _UNDER_WAY_SECONDS:
-        raise errors.InputError(f"{doing}: {under_way}. Say which set is meant: --set or --change-id.")
     try:
         found = find_set(ec2, set_id)
     except errors.NotFoundError as error:
         if not journal or journal.set_id != set_id:
             raise
         replaced = f"The volumes that it has replaced have the tag {REPLACED}; another set can be chosen with --set."
-        raise errors.NotFoundError(f"{error} {doing}: {under_way}. {replaced}", code=error.code) from error
+        raise errors.NotFoundError(f"{error} {doing}: {journal.title}. {replaced}", code=error.code) from error
     if found.instance_id != instance_id:
         raise errors.InputError(
             f"{doing}: {set_id} was taken of {found.instance_id}. Choose a set of {instance_id}, "
