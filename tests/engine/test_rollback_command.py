@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -279,10 +280,14 @@ def test_another_set_can_take_over_and_what_the_first_rollback_made_is_deleted_o
 def test_of_several_sets_of_a_change_one_has_to_be_named(
     snapset: CommandLine, ec2: EmbeddedEC2, deployed: Deployed
 ) -> None:
+    snapset("rollback", deployed.instance_id, "--yes").ok()
     second = take_set(ec2, deployed.instance, change_id="release-42", tags={})
+    ec2.clear_calls()
     unclear = snapset("rollback", deployed.instance_id, "--change-id", "release-42", "--yes").failed()
     assert unclear.code == 2
-    assert all(text in unclear.stderr for text in (deployed.set_id, second, "has 2 sets", "Choose one with --set."))
+    listed = rf"has 2 sets: {second} \(taken \S+Z\), {deployed.set_id} \(taken \S+Z, before the rollback at \S+Z\)\."
+    assert re.search(listed, unclear.stderr)
+    assert len(ec2.calls("DescribeSnapshots")) == 1
     ec2.fault(action="AttachVolume", kind="error", code="InvalidParameterValue", skip=2, times=9)
     snapset("rollback", deployed.instance_id, "--set", deployed.set_id, "--yes").failed()
     ec2.clear_faults()

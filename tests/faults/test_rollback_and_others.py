@@ -251,6 +251,28 @@ def test_a_leftover_that_the_rerun_needs_or_that_somebody_attaches_meanwhile_is_
     assert made[ROOT] in volumes_of(ec2)
 
 
+def test_a_rerun_that_fails_early_says_what_is_swapped_and_makes_only_what_is_missing(
+    aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed
+) -> None:
+    ec2.fault(action="CreateVolume", kind="error", code="InvalidParameterValue", skip=3, times=9)
+    with pytest.raises(errors.SnapsetError, match="0 of 3 volumes swapped"):
+        run(aws, deployed)
+    ec2.clear_faults()
+    said: list[str] = []
+    ec2.fault(action="AttachVolume", kind="error", code="InvalidParameterValue", skip=2, times=9)
+    with pytest.raises(errors.SnapsetError, match="1 of 3 volumes swapped"):
+        roll_back(aws.saying(said.append), plan_of(aws, deployed))
+    assert f"making 1 volume from {deployed.set_id}" in said
+    ec2.clear_faults()
+    plan = plan_of(aws, deployed)
+    ec2.fault(action="DescribeVolumes", kind="error", code="InvalidParameterValue", times=9)
+    with pytest.raises(errors.SnapsetError, match="was last seen stopped, with 1 of 3 volumes swapped"):
+        roll_back(aws, plan)
+    ec2.clear_faults()
+    said = run(aws, deployed)[1]
+    assert not [line for line in said if line.startswith("making")]
+
+
 def cut_off_at_its_end(aws: Ec2, ec2: EmbeddedEC2, deployed: Deployed) -> dict[str, str]:
     # EC2 says in whole seconds when an instance was started.
     ec2.settings(instance_seconds=1)

@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/ebs/latest/userguide/ebs-restoring-volume.html
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -75,14 +75,15 @@ class _Run:
     record: RollbackRecord = field(init=False)
     # Whether the instance is marked, the ids of the new volumes by device, and the devices that have them.
     began: bool = False
-    new: dict[str, str] = field(default_factory=dict)
-    swapped: set[str] = field(default_factory=set)
+    new: dict[str, str] = field(init=False)
+    swapped: set[str] = field(init=False)
     # When the instance was started last, before any volume was swapped.
     launched: str = field(init=False)
     advice: str = "Run the same command again: it goes on from there."
 
     def __post_init__(self) -> None:
         self.record, self.launched = self.plan.record(), self.plan.instance.launch_time
+        self._note_new({swap.device: swap.new for swap in self.plan.swaps if swap.new})
         self.report(self.record)
 
     @property
@@ -91,7 +92,11 @@ class _Run:
 
     @property
     def _is_swapped(self) -> bool:
-        return len(self.swapped) == len(self.new)
+        return len(self.swapped) == len(self.plan.swaps)
+
+    def _note_new(self, new: Mapping[str, Volume]) -> None:
+        self.new = {device: volume.volume_id for device, volume in new.items()}
+        self.swapped = {device for device, volume in new.items() if volume.instance_id == self.instance_id}
 
     def carry_out(self) -> None:
         plan, inputs = self.plan, self.plan.inputs
@@ -182,12 +187,12 @@ class _Run:
 
     def _create_volumes(self) -> None:
         plan = self.plan
-        self.ec2.say(f"making {len(plan.swaps)} volumes from {plan.found.set_id}")
+        if missing := len(plan.swaps) - len(self.new):
+            self.ec2.say(f"making {missing} {'volume' if missing == 1 else 'volumes'} from {plan.found.set_id}")
         made = volumes.create_missing(self.ec2, plan.restore_plan)
         new = {swap.device: volume for swap, volume in zip(plan.swaps, made, strict=True)}
         self.record["devices"] = [replace(swap, new=new[swap.device]).record() for swap in plan.swaps]
-        self.new = {device: volume.volume_id for device, volume in new.items()}
-        self.swapped = {device for device, volume in new.items() if volume.instance_id == self.instance_id}
+        self._note_new(new)
         self.report(self.record)
 
     def _take_safety_set(self, *, launch_time: str = "") -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -359,18 +359,26 @@ def _choose_set(ec2: Ec2, inputs: RollbackInputs, journal: Journal | None) -> Sn
 
 def _choose_set_of_change(ec2: Ec2, instance_id: str, change_id: str, journal: Journal | None) -> SnapshotSet:
     """Return the set of the change; if there are several, the one to which a rollback is under way."""
-    sets = find_sets_of(ec2, instance_id=instance_id, change_id=change_id)
-    done = [found for found in sets if found.state == COMPLETED and not found.is_safety_set]
+    sets = find_sets_of(ec2, instance_id=instance_id)
+    rollbacks = sorted(found.start_time for found in sets if found.is_safety_set)
+    of_change = [found for found in sets if found.change_id == tags.fit(change_id) and not found.is_safety_set]
+    done = [found for found in of_change if found.state == COMPLETED]
     for found in done:
-        if journal and found.set_id == journal.set_id:
+        if len(done) == 1 or (journal and found.set_id == journal.set_id):
             return found
-    if len(done) > 1:
-        listed = ", ".join(f"{found.set_id} (taken {found.start_time[:19]}Z)" for found in done)
+    if done:
+        listed = ", ".join(f"{found.set_id} ({_taken(found, rollbacks)})" for found in done)
         raise errors.InputError(
             f"rolling back {instance_id}: change {change_id} has {len(done)} sets: {listed}. Choose one with --set."
         )
-    # If there is none, the error says why.
+    # It says why there is none.
     return find_latest(ec2, instance_id=instance_id, change_id=change_id)
+
+
+def _taken(found: SnapshotSet, rollbacks: Sequence[str]) -> str:
+    """Return when it was taken, and which of the rollbacks came next; the safety sets tell of them."""
+    later = next((f", before the rollback at {time[:19]}Z" for time in rollbacks if found.start_time < time), "")
+    return f"taken {found.start_time[:19]}Z{later}"
 
 
 def _find_attached(ec2: Ec2, instance: Instance) -> dict[str, Volume]:
