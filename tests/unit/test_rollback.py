@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from snapset import errors
 from snapset.aws.ec2 import Ec2
+from snapset.aws.records import Instance
+from snapset.cli.output import print_rollback
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.restore.rollback_plan import JOURNAL, RollbackInputs, plan_rollback
 from snapset.sets.model import SnapshotSet
@@ -41,6 +45,25 @@ def test_the_power_state_before_is_remembered_unless_somebody_has_started_the_in
     assert (bool(plan.begun), plan.was_running, plan.rollback_id) == (True, was_running, ID)
     client.start_instances(InstanceIds=[instance.instance_id])
     assert plan_rollback(aws, inputs).was_running
+
+
+class HibernatedEc2(Ec2):
+    """An EC2 whose instances are hibernated."""
+
+    def describe_instance(self, instance_id: str) -> Instance:
+        reason = "Client.UserInitiatedHibernate: User initiated hibernate"
+        return replace(super().describe_instance(instance_id), state="stopped", state_reason=reason)
+
+
+def test_a_hibernated_instance_never_goes_on_with_its_memory_on_other_volumes(
+    aws: Ec2, claimed: SnapshotSet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hibernated, inputs = HibernatedEc2(aws.settings, aws.limits), RollbackInputs(instance_id=claimed.instance_id)
+    plan = plan_rollback(hibernated, inputs)
+    print_rollback(plan.record(), plan, is_done=False)
+    assert f"{claimed.instance_id} is hibernated: what is in its memory is lost" in capsys.readouterr().out
+    with pytest.raises(errors.InputError, match="it is hibernated, and its memory fits only the volumes of now"):
+        plan_rollback(hibernated, replace(inputs, exclude_boot_volume=True))
 
 
 @pytest.mark.parametrize(

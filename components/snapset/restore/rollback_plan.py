@@ -41,6 +41,8 @@ _SURE_SECONDS = (3600, 86_400)
 _JOURNAL = re.compile(r"(rb-[0-9a-f]{17}) (set-[0-9a-f]{17}) (running|stopped) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _AUTO_SCALING_GROUP = "aws:autoscaling:groupName"
 _PENDING = "pending"
+# In AWS's words for why an instance was stopped.
+_HIBERNATED = "Hibernate"
 
 
 class SwapRecord(TypedDict):
@@ -180,6 +182,11 @@ class RollbackPlan:
         """Whether each of the devices has its new volume."""
         there = {(volume.instance_id, volume.device_name) for volume in self.restore_plan.volumes}
         return bool(self.swaps) and there == {(self.instance.instance_id, swap.device) for swap in self.swaps}
+
+    @property
+    def is_hibernated(self) -> bool:
+        """Whether the instance would go on with the memory that its root volume has."""
+        return self.instance.state == STOPPED and _HIBERNATED in self.instance.state_reason
 
     @property
     def is_partly_used(self) -> bool:
@@ -450,14 +457,21 @@ def _find_obstacles(ec2: Ec2, plan: RollbackPlan) -> Iterator[str]:
     for volume_id in plan.inputs.exclude_volume_ids:
         if volume_id not in known:
             yield f"{volume_id} is neither attached to it nor in the set, so it can't be left out"
+    yield from _find_unfit(plan)
+    yield from _find_full(plan)
+    if instance.state != STOPPED:
+        yield from _find_stop_obstacles(ec2, instance)
+
+
+def _find_unfit(plan: RollbackPlan) -> Iterator[str]:
+    """Yield which volumes can't be swapped, or not without another one."""
+    if plan.is_hibernated and plan.instance.root_device_name not in {swap.device for swap in plan.swaps}:
+        yield "it is hibernated, and its memory fits only the volumes of now; start and stop it, or take in its root"
     for swap in plan.swaps:
         if swap.old and swap.old.multi_attach:
             what = f"{swap.old.volume_id} at {swap.device}"
             advice = f"leave it out (--exclude-volume {swap.old.volume_id})"
             yield f"{what} can be attached to several instances at once; {advice}"
-    yield from _find_full(plan)
-    if instance.state != STOPPED:
-        yield from _find_stop_obstacles(ec2, instance)
 
 
 def _find_full(plan: RollbackPlan) -> Iterator[str]:
