@@ -241,7 +241,7 @@ def test_a_leftover_that_the_rerun_needs_or_that_somebody_attaches_meanwhile_is_
     made = {volume.tags["snapset:restored-device"]: volume.volume_id for volume in restored_in(ec2)}
     assert plan_of(aws, deployed).leftovers == ()
     less = {"exclude_boot_volume": True, "exclude_volume_ids": (deployed.before[DATA],), "delete_leftovers": True}
-    assert sorted(plan_of(aws, deployed, **less).deletable) == sorted([made[ROOT], made[DATA]])
+    assert sorted(plan_of(aws, deployed, **less).to_delete) == sorted([made[ROOT], made[DATA]])
 
     def attach() -> None:
         ec2.ec2().attach_volume(VolumeId=made[ROOT], InstanceId=ec2.launch().instance_id, Device="/dev/sdx")

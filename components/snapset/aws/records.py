@@ -84,6 +84,11 @@ class Instance:
         return self.state in ("terminated", "shutting-down")
 
     @property
+    def is_hibernated(self) -> bool:
+        """Whether it would go on with the memory that its root volume has."""
+        return self.state == STOPPED and "Hibernate" in self.state_reason
+
+    @property
     def root_volume_id(self) -> str | None:
         """The volume at the root device, if one is attached there."""
         for volume_id, device in self.devices.items():

@@ -190,7 +190,7 @@ def _steps_of(plan: RollbackPlan) -> Iterator[str]:
             yield f"its address {instance.public_ip} changes then, unless it is an Elastic IP"
     elif plan.was_running:
         yield f"{instance.instance_id} is started at the end: it ran when that rollback began"
-    if plan.is_hibernated:
+    if instance.is_hibernated:
         yield f"{instance.instance_id} is hibernated: what is in its memory is lost"
     if plan.inputs.delete_replaced:
         kept = "" if not plan.inputs.safety_set else ", once a safety set has all that is on them"

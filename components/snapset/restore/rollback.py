@@ -9,8 +9,7 @@ https://docs.aws.amazon.com/ebs/latest/userguide/ebs-restoring-volume.html
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from snapset import errors
@@ -51,17 +50,28 @@ _NO_CAPACITY = "Insufficient"
 def roll_back(
     ec2: Ec2, plan: RollbackPlan, *, report: Callable[[RollbackRecord], None] = lambda so_far: None
 ) -> RollbackRecord:
-    """Carry out the plan, and return how all stands at the end; `report` gets that after each step. Safe to repeat.
+    """Carry out the plan, and return how all stands at the end. Safe to repeat.
 
     What passes by itself is borne for as long as the inputs say: no single answer is to leave the instance stopped.
+    `report` gets what is returned from the beginning on, each time that the instance has been looked at.
 
     Raises:
         WaitTimeoutError: the instance did not stop or start in time, or a volume was not made or attached in time.
         SnapsetError: the answer of AWS, and how far the rollback got.
     """
     run = _Run(ec2=ec2.bearing(plan.inputs.timeout), plan=plan, report=report)
-    with run.saying_how_far():
+    try:
         run.carry_out()
+    except errors.SnapsetError as error:
+        if not run.began:
+            raise
+        # Once it has begun, the input is no longer to blame.
+        kind = errors.SnapsetError if isinstance(error, errors.InputError) else type(error)
+        raise kind(f"{error} {run.how_far()}", code=error.code) from error
+    except KeyboardInterrupt:
+        if run.began:
+            ec2.say(f"cut off: {run.how_far()}")
+        raise
     return run.record
 
 
@@ -118,31 +128,16 @@ class _Run:
                 self._reach(RUNNING)
             if inputs.delete_replaced:
                 self._delete_replaced()
-            if inputs.delete_leftovers:
+            if plan.to_delete:
                 # Unless somebody has attached them since they were shown.
-                still = with_leftovers(self.ec2, plan).deletable
-                self._delete([volume_id for volume_id in plan.deletable if volume_id in still])
+                still = with_leftovers(self.ec2, plan).to_delete
+                self._delete([volume_id for volume_id in plan.to_delete if volume_id in still])
             self._reach(RUNNING if plan.was_running else STOPPED)
             attempts.note(note_of(self.instance_id), plan.rollback_id, seconds=RECENT_SECONDS)
             self.ec2.remove_tags([self.instance_id], [JOURNAL])
         attempts.forget(note_of(self.instance_id), plan.rollback_id)
 
-    @contextmanager
-    def saying_how_far(self) -> Iterator[None]:
-        """Add to an error how far the rollback got; once it has begun, the input is no longer to blame."""
-        try:
-            yield
-        except errors.SnapsetError as error:
-            if not self.began:
-                raise
-            kind = errors.SnapsetError if isinstance(error, errors.InputError) else type(error)
-            raise kind(f"{error} {self._how_far()}", code=error.code) from error
-        except KeyboardInterrupt:
-            if self.began:
-                self.ec2.say(f"cut off: {self._how_far()}")
-            raise
-
-    def _how_far(self) -> str:
+    def how_far(self) -> str:
         number = f"{len(self.swapped)} of {len(self.plan.swaps)} volumes swapped"
         return f"{self.instance_id} was last seen {self.record['state']}, with {number}. {self.advice}"
 
@@ -193,7 +188,6 @@ class _Run:
         new = {swap.device: volume for swap, volume in zip(plan.swaps, made, strict=True)}
         self.record["devices"] = [replace(swap, new=new[swap.device]).record() for swap in plan.swaps]
         self._note_new(new)
-        self.report(self.record)
 
     def _take_safety_set(self, *, launch_time: str = "") -> None:
         """Take a set of what is there now, unless an earlier run has, or has begun to swap.
@@ -224,7 +218,6 @@ class _Run:
         if not all(map(is_marked, safety.snapshots)):
             claim_set(self.ec2, safety, claim=next(iter(safety.claims), None) or tags.new_claim())
         self.record["safety_set_id"] = safety.set_id
-        self.report(self.record)
 
     def _reach(self, wanted: str) -> Instance:
         """Stop or start the instance, and return it once it has. Don't stop it if all volumes are swapped."""
@@ -325,7 +318,6 @@ class _Run:
         self.record["deleted_volume_ids"] += volume_ids
         left = self.record["leftover_volume_ids"]
         self.record["leftover_volume_ids"] = [volume_id for volume_id in left if volume_id not in volume_ids]
-        self.report(self.record)
 
     def _completes(self, set_id: str) -> bool:
         """Wait for the safety set, and tell whether it has completed."""

@@ -41,8 +41,6 @@ _SURE_SECONDS = (3600, 86_400)
 _JOURNAL = re.compile(r"(rb-[0-9a-f]{17}) (set-[0-9a-f]{17}) (running|stopped) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _AUTO_SCALING_GROUP = "aws:autoscaling:groupName"
 _PENDING = "pending"
-# In AWS's words for why an instance was stopped.
-_HIBERNATED = "Hibernate"
 
 
 class SwapRecord(TypedDict):
@@ -70,10 +68,7 @@ class RollbackRecord(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class RollbackInputs:
-    """What to roll back, and how. `timeout` is for each step, in seconds.
-
-    `resume` says whether a rollback that was cut off counts; without it, an old one is asked about.
-    """
+    """What to roll back, and how. `timeout`, for each step, in seconds. `resume` answers what `doubt` asks."""
 
     instance_id: str
     set_id: str | None = None
@@ -161,10 +156,8 @@ class RollbackPlan:
     @property
     def doubt(self) -> str:
         """What has to be asked in any case: whether a rollback of long ago is meant. Empty if nothing has."""
-        sure = _SURE_SECONDS[bool(self.inputs.set_id or self.inputs.change_id)]
-        if not self.journal or self.inputs.resume or clock.age_of(self.journal.begun) <= sure:
-            return ""
-        return self.journal.title
+        journal, sure = self.journal, _SURE_SECONDS[bool(self.inputs.set_id or self.inputs.change_id)]
+        return journal.title if journal and not self.inputs.resume and clock.age_of(journal.begun) > sure else ""
 
     @property
     def stays(self) -> dict[str, str]:
@@ -184,23 +177,16 @@ class RollbackPlan:
         return bool(self.swaps) and there == {(self.instance.instance_id, swap.device) for swap in self.swaps}
 
     @property
-    def is_hibernated(self) -> bool:
-        """Whether the instance would go on with the memory that its root volume has."""
-        return self.instance.state == STOPPED and _HIBERNATED in self.instance.state_reason
-
-    @property
     def is_partly_used(self) -> bool:
-        """Whether the instance was started with some of the new volumes only, as far as EC2 can tell.
-
-        With the others, these would be volumes of another moment.
-        """
+        """Whether the instance may have run with some of the new volumes: the others are of another moment."""
         launched = self.instance.launch_time
         return not self.is_in_place and any(volume.create_time < launched for volume in self.restore_plan.volumes)
 
     @property
-    def deletable(self) -> list[str]:
-        """The ids of the leftovers that no rollback has attached, so that nobody can have used them through one."""
-        return [volume.volume_id for volume in self.leftovers if SWAPPED_IN not in volume.tags]
+    def to_delete(self) -> list[str]:
+        """The ids of the leftovers that are to be deleted: no rollback has attached them."""
+        wanted = self.inputs.delete_leftovers
+        return [volume.volume_id for volume in self.leftovers if wanted and SWAPPED_IN not in volume.tags]
 
     def record(self) -> RollbackRecord:
         """Return what is planned, as JSON documents have it."""
@@ -299,8 +285,12 @@ def _inspect(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
     plan_as = partial(_plan, ec2, inputs, instance, _find_attached(ec2, instance), found)
     # Somebody may have started it since an earlier run was cut off.
     was_running = instance.state in (RUNNING, _PENDING) or (journal is not None and journal.was_running)
+    # Without a journal, those that this machine has noted may have been cut off after their last step.
+    earlier_ids = [] if journal else sorted(attempts.awaited([note_of(inputs.instance_id)]))
+    if journal and journal.set_id == found.set_id:
+        earlier_ids = [journal.rollback_id]
     plan: RollbackPlan | None = None
-    for rollback_id in _earlier_ids(instance, journal, found):
+    for rollback_id in earlier_ids:
         earlier = plan_as(rollback_id)
         is_over = earlier.is_in_place and was_running == (instance.state == RUNNING)
         if earlier.is_partly_used or (is_over and _was_used_since(ec2, earlier)):
@@ -321,13 +311,6 @@ def with_leftovers(ec2: Ec2, plan: RollbackPlan) -> RollbackPlan:
     needed = {volume.volume_id for volume in plan.restore_plan.volumes}
     left = (volume for volume in found if volume.volume_id not in needed and REPLACED not in volume.tags)
     return replace(plan, leftovers=tuple(left))
-
-
-def _earlier_ids(instance: Instance, journal: Journal | None, found: SnapshotSet) -> list[str]:
-    """Return the rollbacks to this set that may have been cut off; without a journal, those that are noted here."""
-    if journal:
-        return [journal.rollback_id] if journal.set_id == found.set_id else []
-    return sorted(attempts.awaited([note_of(instance.instance_id)]))
 
 
 def _was_used_since(ec2: Ec2, earlier: RollbackPlan) -> bool:
@@ -465,7 +448,7 @@ def _find_obstacles(ec2: Ec2, plan: RollbackPlan) -> Iterator[str]:
 
 def _find_unfit(plan: RollbackPlan) -> Iterator[str]:
     """Yield which volumes can't be swapped, or not without another one."""
-    if plan.is_hibernated and plan.instance.root_device_name not in {swap.device for swap in plan.swaps}:
+    if plan.instance.is_hibernated and plan.instance.root_device_name not in {swap.device for swap in plan.swaps}:
         yield "it is hibernated, and its memory fits only the volumes of now; start and stop it, or take in its root"
     for swap in plan.swaps:
         if swap.old and swap.old.multi_attach:
@@ -514,14 +497,13 @@ def _check_permissions(ec2: Ec2, plan: RollbackPlan) -> None:
     dry_run.create_volume(request, client_token=client_token(request, salt="dry run"))
     if plan.inputs.safety_set:
         dry_run.create_snapshots(plan.safety_inputs().request(set_id=tags.new_set_id()))
-    for volume_id in plan.deletable[:1] if plan.inputs.delete_leftovers else ():
-        dry_run.delete_volume(volume_id)
     dry_run.stop_instance(instance_id)
     dry_run.start_instance(instance_id)
     for swap in plan.swaps:
         if swap.old:
             dry_run.detach_volume(swap.old.volume_id, instance_id=instance_id)
             dry_run.attach_volume(swap.old.volume_id, instance_id=instance_id, device=swap.device)
-            if plan.inputs.delete_replaced:
-                dry_run.delete_volume(swap.old.volume_id)
             break
+    replaced = [volume.volume_id for volume in plan.old_volumes if plan.inputs.delete_replaced]
+    for volume_id in [*replaced, *plan.to_delete][:1]:
+        dry_run.delete_volume(volume_id)

@@ -7,6 +7,7 @@ looks for the volumes of its token first, and goes on from there: it makes what 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 
 from typing_extensions import TypedDict
 
@@ -143,26 +144,12 @@ def _salts(now: float) -> Iterator[str]:
 
 def _create(ec2: Ec2, plan: Plan, source: Source, *, salts: Iterator[str]) -> str:
     """Make the volume with the first of the salts whose token is not spent, and return its id."""
-    for salt in salts:
-        try:
-            # With the token that a volume was made with, AWS would return that volume again, though it was set aside.
-            return _create_with(ec2, plan, source, salt="".join([salt, *source.set_aside]))
-        except errors.SnapsetError as error:
-            # The volume that was made with it is gone, and AWS remembers it for about a day.
-            if error.code != IDEMPOTENT_PARAMETER_MISMATCH:
-                raise
-    raise errors.SnapsetError(
-        f"creating the volume of {source.snapshot.snapshot_id}: AWS calls {_TOKENS} client tokens spent. "
-        f"Run it again in {_TOKEN_SECONDS} s."
-    )
-
-
-def _create_with(ec2: Ec2, plan: Plan, source: Source, *, salt: str) -> str:
     request, doing = plan.request(source), f"creating the volume of {source.snapshot.snapshot_id}"
+    bears = (errors.NoAnswerError,)
 
-    def attempt() -> str:
+    def attempt(token: str) -> str:
         try:
-            return ec2.create_volume(request, client_token=client_token(request, salt=salt))
+            return ec2.create_volume(request, client_token=token)
         except errors.NoAnswerError as error:
             # The token makes another call safe; some endpoints do not know tokens, so look for the volume first.
             ec2.say(f"{doing}: no answer from AWS: looking whether it was made")
@@ -171,8 +158,16 @@ def _create_with(ec2: Ec2, plan: Plan, source: Source, *, salt: str) -> str:
             again = "Run it again: it goes on from the volumes that exist."
             raise type(error)(f"{error} {again}", code=error.code) from error
 
-    bears = (errors.NoAnswerError,)
-    return while_throttled(attempt, doing=doing, seconds=ec2.limits.volume, say=ec2.say, bears=bears)
+    for salt in salts:
+        # For the token that a volume was made with, AWS would return that volume again, though it was set aside.
+        call = partial(attempt, client_token(request, salt="".join([salt, *source.set_aside])))
+        try:
+            return while_throttled(call, doing=doing, seconds=ec2.limits.volume, say=ec2.say, bears=bears)
+        except errors.SnapsetError as error:
+            # The volume that was made with it is gone, and AWS remembers it for about a day.
+            if error.code != IDEMPOTENT_PARAMETER_MISMATCH:
+                raise
+    raise errors.SnapsetError(f"{doing}: {_TOKENS} client tokens are spent. Run it again in {_TOKEN_SECONDS} s.")
 
 
 def _wait_until_available(ec2: Ec2, volume_ids: Sequence[str]) -> dict[str, Volume]:
@@ -216,19 +211,8 @@ def set_delete_on_termination(
 
 def attach(ec2: Ec2, volume_id: str, *, instance_id: str, device: str) -> None:
     """Begin to attach the volume, unless it is attached there already."""
-    for goes_on in polls(ec2.limits.volume):
-        try:
-            return ec2.attach_volume(volume_id, instance_id=instance_id, device=device)
-        except (errors.NotPermittedError, errors.UnreachableError):
-            raise
-        except errors.SnapsetError as error:
-            # AWS refuses to attach an attached volume: the answer may have been lost, or another run was quicker.
-            where = {(volume.instance_id, volume.device_name) for volume in ec2.describe_volumes([volume_id])}
-            if where == {(instance_id, device)}:
-                return None
-            if not goes_on or where != {("", "")} or not _may_pass(error):
-                raise
-    return None
+    call = partial(ec2.attach_volume, volume_id, instance_id=instance_id, device=device)
+    _bring(ec2, volume_id, call, to=(instance_id, device))
 
 
 def wait_until_attached(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str) -> list[Volume]:
@@ -244,24 +228,28 @@ def wait_until_attached(ec2: Ec2, volume_ids: Sequence[str], *, instance_id: str
 
 def detach(ec2: Ec2, volume_id: str, *, instance_id: str) -> None:
     """Detach the volume from the instance, and wait until it is."""
-    for goes_on in polls(ec2.limits.volume):
-        try:
-            ec2.detach_volume(volume_id, instance_id=instance_id)
-            break
-        except (errors.NotPermittedError, errors.NotFoundError, errors.UnreachableError):
-            raise
-        except errors.SnapsetError as error:
-            if not any(found.instance_id for found in ec2.describe_volumes([volume_id])):
-                break
-            if not goes_on or not _may_pass(error):
-                raise
+    _bring(ec2, volume_id, partial(ec2.detach_volume, volume_id, instance_id=instance_id), to=("", ""))
     still = f"being detached from {instance_id} (unmount it there)"
     _wait_until(ec2, [volume_id], lambda volume: not volume or not volume.instance_id, still=still)
 
 
-def _may_pass(error: errors.SnapsetError) -> bool:
-    """Tell whether AWS may only not know yet what has just been detached, attached or stopped."""
-    return error.code in PASSING_STATE_CODES or "already in use" in str(error)
+def _bring(ec2: Ec2, volume_id: str, call: Callable[[], None], *, to: tuple[str, str]) -> None:
+    """Make the call, again while AWS refuses it for what may pass, until the volume is at `to`."""
+    for goes_on in polls(ec2.limits.volume):
+        try:
+            return call()
+        except (errors.NotPermittedError, errors.NotFoundError, errors.UnreachableError):
+            raise
+        except errors.SnapsetError as error:
+            # AWS refuses what is done already: the answer may have been lost, or another run was quicker.
+            found = [(volume.instance_id, volume.device_name) for volume in ec2.describe_volumes([volume_id])]
+            where = found[0] if found else ("", "")
+            may_pass = error.code in PASSING_STATE_CODES or "already in use" in str(error)
+            if where == to:
+                return None
+            if not goes_on or not may_pass or (where[0] and to[0]):
+                raise
+    return None
 
 
 def _wait_until(
