@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
 
 _ROLE = "arn:aws:iam::222222222222:role/deploy"
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,16 @@ class Where:
 def two_regions_and_two_accounts(server: EmbeddedEC2) -> dict[str, Where]:
     """Return three places, by what they are called."""
 
-    def place(region: str, keys: Mapping[str, str]) -> Where:
-        given: Any = {name.lower(): value for name, value in keys.items()}
-        return Where(region, keys, boto3.client("ec2", endpoint_url=server.endpoint, region_name=region, **given))
+    def connect(service: str, region: str, keys: Mapping[str, str]) -> Any:
+        given: Any = {"endpoint_url": server.endpoint, **{name.lower(): value for name, value in keys.items()}}
+        return boto3.Session(region_name=region).client(service, **given)  # type: ignore[call-overload]
 
-    own = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), "testing")
-    sts: Any = boto3.client(
-        "sts", endpoint_url=server.endpoint, region_name=server.region, **{name.lower(): own[name] for name in own}
-    )
-    role = sts.assume_role(RoleArn=_ROLE, RoleSessionName="deploy")["Credentials"]
-    other = {
-        "AWS_ACCESS_KEY_ID": role["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": role["SecretAccessKey"],
-        "AWS_SESSION_TOKEN": role["SessionToken"],
-    }
+    def place(region: str, keys: Mapping[str, str]) -> Where:
+        return Where(region, keys, connect("ec2", region, keys))
+
+    own = dict.fromkeys(_KEYS, "testing")
+    role = connect("sts", server.region, own).assume_role(RoleArn=_ROLE, RoleSessionName="deploy")["Credentials"]
+    other = dict(zip(_KEYS, (role["AccessKeyId"], role["SecretAccessKey"], role["SessionToken"]), strict=True))
     return {
         "here": place(server.region, own),
         "another Region": place("eu-west-1", own),
