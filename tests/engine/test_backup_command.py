@@ -293,6 +293,16 @@ def test_a_backend_that_can_not_be_used_is_named(
     assert document(refused)["error"]["message"].endswith("Check PULUMI_BACKEND_URL.")
 
 
+def test_an_engine_that_is_damaged_is_one_line(
+    snapset: CommandLine, instance: LaunchedInstance, tmp_path: Path
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/pulumi").touch(0o755)
+    snapset.env["PATH"] = str(tmp_path / "bin")
+    said = snapset("backup", instance.instance_id).failed().stderr.splitlines()[-1]
+    assert re.fullmatch(r"snapset: starting the Pulumi engine: \[Errno 8\] .*\. Install it again\.", said)
+
+
 def test_without_a_backend_the_state_is_in_the_users_data_folder_and_nothing_grows_elsewhere(
     snapset: CommandLine, instance: LaunchedInstance, tmp_path: Path
 ) -> None:

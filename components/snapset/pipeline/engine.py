@@ -76,7 +76,7 @@ class EngineCommand(automation.PulumiCommand):
         """Run one command to its end; see `pulumi.automation.PulumiCommand.run`.
 
         Raises:
-            SnapsetError: the run was interrupted before.
+            SnapsetError: the run was interrupted before, or the engine can't be started.
         """
         if self.interrupted.is_set():
             raise errors.SnapsetError("running the Pulumi engine: interrupted.")
@@ -85,17 +85,20 @@ class EngineCommand(automation.PulumiCommand):
         if os.path.isabs(self.command):
             env["PATH"] = os.pathsep.join([os.path.dirname(self.command), env.get("PATH", "")])
         # A session of its own, so that the terminal's Ctrl-C does not reach the engine beside interrupt().
-        self._running = subprocess.Popen(  # noqa: S603
-            command,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        )
+        try:
+            self._running = subprocess.Popen(  # noqa: S603
+                command,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise _not_started(error) from error
         if self.interrupted.is_set():
             # The interrupt came just before there was anything to interrupt.
             self._running.send_signal(signal.SIGINT)
@@ -115,7 +118,7 @@ class EngineCommand(automation.PulumiCommand):
         try:
             return str(automation.PulumiCommand(root=root, version=OLDEST).version)
         except (automation.InvalidVersionError, OSError, subprocess.CalledProcessError) as error:
-            raise errors.SnapsetError(f"starting the Pulumi engine: {error}. Install it again.") from error
+            raise _not_started(error) from error
 
     def interrupt(self) -> None:
         """Ask the engine to end in order, as Ctrl-C does: it writes the state and unlocks the stack."""
@@ -187,6 +190,10 @@ def environment() -> dict[str, str]:
             raise errors.InputError(f"making {state}: {error.strerror}. {_SET_BACKEND}") from error
         added["PULUMI_BACKEND_URL"] = state.absolute().as_uri()
     return added
+
+
+def _not_started(error: Exception) -> errors.SnapsetError:
+    return errors.SnapsetError(f"starting the Pulumi engine: {str(error).rstrip('.')}. Install it again.")
 
 
 def forget_folder(folder: str) -> None:

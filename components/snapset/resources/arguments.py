@@ -133,7 +133,9 @@ def check_storable(value: Any, *, of: str) -> Any:
     if value is None or isinstance(value, (str, bool, int, float, pulumi.Resource)) or inspect.isawaitable(value):
         return value
     kind = type(value).__name__
-    raise pulumi.RunError(f"InputError: reading {of}: a value of type {kind} can't be kept. Give a string.")
+    raise pulumi.RunError(
+        f"InputError: reading {of}: a value of type {kind} can't be kept. Give a string, or a list."
+    )
 
 
 async def secrets_among(value: Any, path: Sequence[str | int] = ()) -> list[list[str | int]]:
