@@ -20,7 +20,6 @@ import dill
 from snapset import errors
 from snapset.end import collect_rarely
 from snapset.resources.engine_watch import end_with_engine
-from snapset.resources.provider_base import for_engine, hide_tracebacks
 
 _PROVIDERS = (
     ("snapset.resources.snapshot_set", "SnapshotSetProvider"),
@@ -46,12 +45,15 @@ def find_starter() -> str:
     return os.fspath(starter) if os.access(starter, os.X_OK) else sys.executable
 
 
-def load_provider(data: bytes) -> Any:
+def _load_provider(data: bytes) -> Any:
     """Return the provider that a state has.
 
     Raises:
         InputError: it is none of snapset's; raised for the engine.
     """
+    from snapset.resources.provider_base import for_engine, hide_tracebacks
+
+    hide_tracebacks()
     with for_engine():
         return _OwnProviders(io.BytesIO(data)).load()
 
@@ -63,7 +65,6 @@ def start() -> None:
     # As -u has it: the engine reads the port from the first line.
     sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
     collect_rarely()
-    dill.loads = load_provider
-    hide_tracebacks()
+    dill.loads = _load_provider
     threading.Thread(target=end_with_engine, args=(address,), daemon=True).start()
     runpy.run_module("pulumi.dynamic", run_name="__main__", alter_sys=True)
