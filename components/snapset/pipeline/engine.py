@@ -173,6 +173,8 @@ def environment() -> dict[str, str]:
     """
     added = {
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        # It needs no plugin: one that a state names is none of ours.
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
         # The dynamic provider is started with this Python, which has snapset, whatever `python3` is.
         "PULUMI_PYTHON_CMD": sys.executable,
     }

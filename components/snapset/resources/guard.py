@@ -112,7 +112,7 @@ def backup_before_change(
     }
     options = {
         **shape_of(shape),
-        "on": set(on),
+        "on": set(on or ()),
         "on_failure": on_failure,
         "wait": wait,
         "wait_timeout": wait_timeout,
