@@ -303,16 +303,18 @@ def test_a_rollback_of_long_ago_that_was_not_ended_is_asked_about_whatever_yes_s
     journal = f"rb-0123456789abcdef0 {deployed.set_id} running 2026-11-01T00:00:00Z"
     tag: Any = {"Key": "snapset:rollback", "Value": journal}
     ec2.ec2().create_tags(Resources=[deployed.instance_id], Tags=[tag])
-    ec2.clear_calls()
     for named in ((), change):
         unclear = snapset("rollback", deployed.instance_id, *named, "--yes").failed()
         assert unclear.code == 2
         asked = f"a rollback to {deployed.set_id} that began at 2026-11-01T00:00:00Z was not ended"
         advice = "--resume goes on with it, --start-over forgets it."
-        assert unclear.stderr.splitlines()[-1] == f"snapset: rolling back: {asked}. {advice}"
+        assert unclear.stderr.splitlines()[-1] == f"snapset: rolling back: {asked}: {advice}"
+    another = ("--set", take_set(ec2, deployed.instance, change_id="release-41", tags={}), "--resume")
+    unclear = snapset("rollback", deployed.instance_id, *another, "--yes").failed()
+    assert f"{asked}: --set {deployed.set_id} goes on with it, --start-over forgets it." in unclear.stderr
     shown = snapset("rollback", deployed.instance_id, *change, "--preview").ok()
     assert "it goes on with the rollback that began at 2026-11-01T00:00:00Z" in shown.stdout
-    assert mutating(ec2.calls()) == []
+    assert devices_of(ec2, deployed.instance_id) == deployed.before
     for option, goes_on in (("--start-over", False), ("--resume", True)):
         ec2.ec2().create_tags(Resources=[deployed.instance_id], Tags=[tag])
         run = snapset("rollback", deployed.instance_id, *change, option, "--yes").ok()

@@ -112,8 +112,7 @@ def rollback(
 def _ask(plan: RollbackPlan) -> None:
     print_rollback(plan.record(), plan, is_done=False, stderr=True)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        advice = "--resume goes on with it, --start-over forgets it"
-        why = f"{plan.doubt}. {advice}" if plan.doubt else "not a terminal, so I can't ask. Add --yes"
+        why = plan.doubt or "not a terminal, so I can't ask. Add --yes"
         raise errors.InputError(f"rolling back: {why}.")
     if not typer.confirm("Go on?", err=True):
         raise errors.SnapsetError("rolling back: the answer was no. Nothing is changed.")

@@ -155,9 +155,14 @@ class RollbackPlan:
 
     @property
     def doubt(self) -> str:
-        """What has to be asked in any case: whether a rollback of long ago is meant. Empty if nothing has."""
+        """Why it has to be asked in any case whether a rollback of long ago is meant; empty if it is clear."""
         journal, sure = self.journal, _SURE_SECONDS[bool(self.inputs.set_id or self.inputs.change_id)]
-        return journal.title if journal and not self.inputs.resume and clock.age_of(journal.begun) > sure else ""
+        if not journal or clock.age_of(journal.begun) <= sure:
+            return ""
+        is_same = journal.set_id == self.found.set_id
+        option = "--resume" if is_same else f"--set {journal.set_id}"
+        text = f"{journal.title}: {option} goes on with it, --start-over forgets it"
+        return "" if is_same and self.inputs.resume else text
 
     @property
     def stays(self) -> dict[str, str]:
