@@ -302,6 +302,16 @@ def test_one_stale_answer_about_the_instance_neither_ends_a_rollback_nor_is_its_
     assert_rolled_back(ec2, deployed)
 
 
+def test_one_stale_answer_does_not_keep_a_rerun_from_going_on(aws: Ec2, ec2: EmbeddedEC2) -> None:
+    deployed = deploy(ec2)
+    stale = StaleEc2(aws.settings, nth=3)
+    stale.describe_instance(deployed.instance_id)
+    cut_off(aws, deployed, place=Place("DetachVolume", 1))
+    # The first answer after the plan is that of before the first run.
+    roll_back_with(stale, deployed)
+    assert_rolled_back(ec2, deployed)
+
+
 class FullEc2(Ec2):
     """An EC2 that has no room for the instance at first: it accepts to start it, and it is stopped again."""
 

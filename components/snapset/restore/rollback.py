@@ -162,9 +162,14 @@ class _Run:
         return instance
 
     def _begin(self) -> None:
-        plan, now = self.plan, self.ec2.describe_instance(self.instance_id)
-        seen, planned = [(one.devices, one.launch_time, Journal.of(one)) for one in (now, plan.instance)]
-        if seen != planned:
+        plan = self.plan
+        # One answer may be stale.
+        for _ in polls(self.ec2.limits.consistency):
+            both = (self.ec2.describe_instance(self.instance_id), plan.instance)
+            seen, planned = [(one.devices, one.launch_time, Journal.of(one)) for one in both]
+            if seen == planned:
+                break
+        else:
             # While somebody was asked, or by another run.
             raise errors.SnapsetError(
                 f"rolling back {self.instance_id}: since the plan was made its volumes have changed, it was started, "
