@@ -117,7 +117,7 @@ def _finish(taken: FleetSet, *, wait: bool, timeout: float) -> pulumi.Output[dic
         done = await finish_in_program(taken, recorded, known, wait=wait, timeout=timeout, attributes=attributes)
         texts = {one.instance_id: errors.show(one.failure) for one in done if one.failure}
         # An instance without a set and without a reason has no backup either.
-        missing = dict.fromkeys(known["instance_ids"] - listed.keys(), "there is no set of it")
+        missing = dict.fromkeys(known["instance_ids"] - listed.keys(), "there is no set of it; `pulumi up` takes one")
         if failures := {**missing, **_as_texts(known["failures"]), **texts}:
             raise pulumi.RunError(_failure(failures, wanted=len(known["instance_ids"])))
         by_instance = sorted(done, key=lambda one: one.instance_id)
