@@ -41,7 +41,7 @@ def processes_of_session(session: int) -> Iterator[str]:
 def test_the_demo_shows_sets_a_guard_and_a_rollback_and_how_to_go_on(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    demo = subprocess.run(DEMO, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    demo = subprocess.run(DEMO, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "3 unchanged" in demo.stdout
     assert "Calls that changed anything in EC2: 0" in demo.stdout
