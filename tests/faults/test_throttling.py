@@ -79,7 +79,7 @@ def test_after_the_last_retry_the_error_names_the_code_and_no_set_was_taken(
     scene.env["SNAPSET_THROTTLE_SECONDS"] = "1"
     ec2.fault(action="CreateSnapshots", kind="error", code=code, status=503, times=None)
     run = scene.run().failed()
-    assert f"error: ThrottledError: creating snapshots of {instance.instance_id}: {code}: " in run.text
+    assert f"ThrottledError: creating snapshots of {instance.instance_id}: {code}: " in run.text
     assert scene.taken() == {}
     ec2.clear_faults()
     scene.run().ok()
