@@ -15,22 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import aws_plugin
-from support.project import Project, Run, changes, until
+from support.project import DELETE_FIRST, Project, Run, changes, until
 from support.sets import find_sets, find_taken, wait_for_calls
 
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2
 
-PROGRAM = """
-import pulumi
+PROGRAM = (
+    DELETE_FIRST
+    + """
 from snapset import FleetSnapshots, InstanceSnapshots
 
 config = pulumi.Config()
-
-
-def delete_first(args):
-    first = pulumi.ResourceOptions(delete_before_replace=True)
-    return pulumi.ResourceTransformationResult(args.props, pulumi.ResourceOptions.merge(args.opts, first))
 
 
 class Shop(pulumi.ComponentResource):
@@ -48,6 +44,7 @@ if not config.get_bool("removed"):
     InstanceSnapshots(name, instance=config.require("instance"), **shared)
     FleetSnapshots(name, instances=config.require_object("instances"), **shared)
 """
+)
 
 # A replacement of the instance deletes what depends on it, before it and first.
 WITH_ITS_INSTANCE = """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.calls import Place
 from support.crash import KNOBS, Case, Scene, cases_of
-from support.project import STACK, Project, Run
+from support.project import DELETE_FIRST, STACK, Project, Run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,16 +57,12 @@ CHANGED = """
 create CreateSnapshots 1       ba       .      a         .   .      a    .
 claim  CreateTags      1        .       b      .         .   .      .    .
 """
-PROGRAM = """
-import pulumi
+PROGRAM = (
+    DELETE_FIRST
+    + """
 from snapset import FleetSnapshots, InstanceSnapshots
 
 config = pulumi.Config()
-
-
-def delete_first(args):
-    first = pulumi.ResourceOptions(delete_before_replace=True)
-    return pulumi.ResourceTransformationResult(args.props, pulumi.ResourceOptions.merge(args.opts, first))
 
 
 given = config.require_object("instances")
@@ -76,6 +72,7 @@ else:
     options = pulumi.ResourceOptions(transformations=[delete_first])
     InstanceSnapshots("backup", instance=given[0], triggers=given[1], wait=False, opts=options)
 """
+)
 # The engine adds these lines to snapset's one error line.
 ENGINES_OWN = (
     "error: update failed",

@@ -48,6 +48,17 @@ class Run:
         return self
 
 
+# The beginning of a program whose components have a transformation that makes Pulumi delete their sets first.
+DELETE_FIRST = """
+import pulumi
+
+
+def delete_first(args):
+    first = pulumi.ResourceOptions(delete_before_replace=True)
+    return pulumi.ResourceTransformationResult(args.props, pulumi.ResourceOptions.merge(args.opts, first))
+"""
+
+
 def run_environment(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of this process, with the test's AWS and Pulumi settings instead of its own."""
     state = folder / "state"

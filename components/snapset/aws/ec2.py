@@ -104,9 +104,8 @@ class Ec2:
             read: reads the answer.
             request: as boto3 takes it.
         """
-        if not self._is_dry_run:
-            return self._repeat(doing, action, lambda: self._method(action)(**request), read)
-        doing, request = f"dry run: {doing}", {**request, "DryRun": True}
+        if self._is_dry_run:
+            doing, request = f"dry run: {doing}", {**request, "DryRun": True}
         try:
             return self._repeat(doing, action, lambda: self._method(action)(**request), read)
         except SnapsetError as error:

@@ -163,14 +163,14 @@ def _back_up(request: BackupRequest, document: dict[str, Any], *, as_json: bool)
 
         run = Backup(request, look, say=say)
         try:
-            interrupted, was_killed = _run_to_the_end(run)
+            interrupted = _run_to_the_end(run)
         finally:
             document["sets"] = run.sets
     if not as_json:
         print_sets(document["sets"])
     if interrupted:
         text = _interrupted(request, [record["set_id"] for record in document["sets"]])
-        if was_killed:
+        if run.was_killed:
             text += f" The engine was killed. If the stack is locked then, clear its lock: {run.unlock_command}"
         document["error"] = {"type": "Interrupted", "message": text}
         print_error(text)
@@ -225,11 +225,10 @@ def _find_instances(
     return list(dict.fromkeys([*named, *found]))
 
 
-def _run_to_the_end(run: Backup) -> tuple[bool, bool]:
-    """Run in a thread, so that the engine ends in order at the first signal; one that comes later kills it.
+def _run_to_the_end(run: Backup) -> bool:
+    """Run in a thread, so that the engine ends in order at the first signal, and return whether there was one.
 
-    Returns:
-        Whether there was a signal, and whether the engine was killed.
+    One that comes later kills the engine.
     """
     from snapset.pipeline.look import start_thread
 
@@ -250,10 +249,10 @@ def _run_to_the_end(run: Backup) -> tuple[bool, bool]:
     try:
         failure = start_thread(run.run).exception()
     except KeyboardInterrupt:
-        return True, True
+        return True
     if interrupted.is_set():
-        return True, False
+        return True
     # A failure of an instance is among `run.failures`.
     if failure and not (isinstance(failure, errors.SnapsetError) and run.failures):
         raise failure
-    return False, False
+    return False

@@ -29,7 +29,7 @@ from snapset.pipeline.engine import (
     Stack,
     Workspace,
     environment,
-    forget_folder,
+    folder_used_once,
     leave_outer_program,
 )
 from snapset.pipeline.look import Look
@@ -74,6 +74,7 @@ class Backup:
         # The volumes that a set of each instance would hold now, as far as they are known.
         self._volumes: Mapping[str, Mapping[str, str]] = {}
         self._say = say
+        self.was_killed = False
         # What the engine reported as errors.
         self._diagnostics: list[str] = []
         self._command = EngineCommand()
@@ -110,6 +111,7 @@ class Backup:
 
     def kill(self) -> None:
         """End the engine at once, where it does not end in order."""
+        self.was_killed = True
         self._command.kill()
 
     @property
@@ -358,8 +360,5 @@ def _work_folder() -> Iterator[str]:
         with suppress(OSError):
             if time.time() - folder.stat().st_mtime > _OLD_FOLDER_SECONDS and folder.stat().st_uid == os.getuid():
                 shutil.rmtree(folder)
-    with tempfile.TemporaryDirectory(prefix=_FOLDERS, ignore_cleanup_errors=True) as made:
-        try:
-            yield made
-        finally:
-            forget_folder(made)
+    with folder_used_once(_FOLDERS) as made:
+        yield made

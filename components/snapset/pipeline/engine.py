@@ -11,9 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -198,12 +199,17 @@ def _not_started(error: Exception) -> errors.SnapsetError:
     return errors.SnapsetError(f"starting the Pulumi engine: {str(error).rstrip('.')}. Install it again.")
 
 
-def forget_folder(folder: str) -> None:
-    """Remove what the engine has noted in the user's own folder of a project in a folder that is used once."""
-    project = os.path.realpath(os.path.join(folder, "Pulumi.yaml"))
-    digest = hashlib.sha1(project.encode(), usedforsecurity=False).hexdigest()
-    with suppress(OSError, RuntimeError):
-        (_pulumi_home() / "workspaces" / f"{PROJECT}-{digest}-workspace.json").unlink()
+@contextmanager
+def folder_used_once(prefix: str) -> Iterator[str]:
+    """Make a folder for the engine's files. At the end, what it has noted of that in the user's own goes, too."""
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
+        try:
+            yield folder
+        finally:
+            project = os.path.realpath(os.path.join(folder, "Pulumi.yaml"))
+            digest = hashlib.sha1(project.encode(), usedforsecurity=False).hexdigest()
+            with suppress(OSError, RuntimeError):
+                (_pulumi_home() / "workspaces" / f"{PROJECT}-{digest}-workspace.json").unlink()
 
 
 def leave_outer_program() -> None:

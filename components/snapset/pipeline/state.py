@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pulumi import automation
 
 from snapset import errors
-from snapset.pipeline.engine import PROJECT, EngineCommand, environment, forget_folder
+from snapset.pipeline.engine import PROJECT, EngineCommand, environment, folder_used_once
 from snapset.text import clean
 
 
@@ -25,7 +24,7 @@ def open_state() -> Iterator[automation.LocalWorkspace]:
     Raises:
         SnapsetError: there is no engine, or, from inside the block, what the engine failed at.
     """
-    with tempfile.TemporaryDirectory(prefix="snapset-") as folder:
+    with folder_used_once("snapset-") as folder:
         workspace = automation.LocalWorkspace(
             work_dir=folder,
             env_vars=environment(),
@@ -37,8 +36,6 @@ def open_state() -> Iterator[automation.LocalWorkspace]:
         except automation.CommandError as error:
             advice = "Check PULUMI_BACKEND_URL, or `pulumi login`, and the permission to read and write there"
             raise errors.SnapsetError(f"using the state: {last_error(error)}. {advice}.") from error
-        finally:
-            forget_folder(folder)
 
 
 def find_backend(state: automation.LocalWorkspace) -> str:

@@ -49,7 +49,7 @@ def _load_provider(data: bytes) -> Any:
     """Return the provider that a state has.
 
     Raises:
-        InputError: it is none of snapset's; raised for the engine.
+        InputError: the class is not one of snapset's own. The engine shows it.
     """
     from snapset.resources.provider_base import for_engine, hide_tracebacks
 

@@ -212,10 +212,11 @@ class _Run:
             self.ec2.say(f"warning: no safety set of {self.instance_id}: an earlier run has begun to swap volumes")
             return
         else:
-            self.ec2.say(f"taking a safety set of {self.instance_id}")
+            doing = f"taking a safety set of {self.instance_id}"
+            self.ec2.say(doing)
             safety = while_throttled(
                 lambda: take_set(self.ec2, inputs, adopt_within=_FRESH_SECONDS).set,
-                doing=f"taking a safety set of {self.instance_id}",
+                doing=doing,
                 seconds=self.plan.inputs.timeout,
                 say=self.ec2.say,
                 bears=PASSING,

@@ -22,7 +22,7 @@ from snapset.retry import polls, while_throttled
 
 # How often a volume that vanished is made again.
 _ATTEMPTS = 4
-# How many tokens are tried of which AWS says that they are spent: each volume that vanished has spent one.
+# How many client tokens are tried for a volume: AWS refuses those of volumes that have vanished since.
 _TOKENS = 100
 # AWS returns the same volume id for a token for about a day, even if that volume was deleted meanwhile. So the token
 # of a restore that is done over and over, as in a drill, changes after these seconds.
