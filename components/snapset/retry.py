@@ -63,12 +63,13 @@ def while_throttled(
             asks_for = error.asks_for if isinstance(error, errors.ThrottledError) else None
             if has_pace and asks_for is None and time.monotonic() < give_up:
                 continue
-            pause = throttle_pause(asks_for, attempt)
-            if time.monotonic() + pause > give_up:
+            if time.monotonic() >= give_up:
                 if not (progress and progress.goes_on()):
                     raise
                 say(f"{doing}: the snapshots of this run make progress: waiting for as long again")
                 give_up = time.monotonic() + seconds
+            # The last attempt comes when the budget is spent, as with `polls`.
+            pause = min(throttle_pause(asks_for, attempt), max(0.0, give_up - time.monotonic()))
             say(f"{doing}: {error.code or 'no answer'}: trying again in {pause:.0f} s")
             time.sleep(pause)
     raise AssertionError

@@ -249,6 +249,9 @@ def test_prune_keeps_what_is_pinned_and_looks_at_what_has_the_tag(
     pinned, old, tagged = take(hours=90), take(hours=80), take(hours=70, tags={"app": "till"})
     newest = take(hours=1)
     assert snapset("prune", "--pin", pinned).ok().stdout == "Done.\n"
+    assert ", pinned\n" in snapset("show", pinned).ok().stdout
+    shown = document(snapset("list", "--json").ok())["sets"]
+    assert [one["set_id"] for one in shown if one["pinned"]] == [pinned]
     # Of those with the tag, it is the newest.
     assert ids_in(snapset("prune", "--keep-last", "1", "--tag", "app=till", "--yes", "--json").ok()) == []
     assert ids_in(snapset("prune", "--keep-daily", "1", "--yes", "--json").ok()) == [old, tagged]

@@ -12,6 +12,7 @@ from snapset.aws.ec2 import Ec2
 from snapset.restore import rollback_plan
 from snapset.restore.rollback import roll_back
 from snapset.restore.rollback_plan import RollbackInputs, RollbackPlan, RollbackRecord, plan_rollback
+from snapset.sets.journal import JOURNAL, Journal
 from support.project import mutating, until
 from support.restores import DATA, ROOT, SCRATCH, restored_in, take_set
 from support.rollbacks import DEVICES, Deployed, connect, deploy, described, devices_of, safety_sets, tags_of
@@ -172,10 +173,10 @@ def test_of_two_rollbacks_to_other_sets_the_first_ends_and_the_second_goes_on(
     def begin_another() -> None:
         # As far as its mark: it goes on once the first one has ended.
         second.append(plan_of(aws, deployed, set_id=other))
-        journal = rollback_plan.Journal(
+        journal = Journal(
             rollback_id=second[0].rollback_id, set_id=other, was_running=True, begun="2026-11-26T15:00:00Z"
         )
-        aws.add_tags([deployed.instance_id], {rollback_plan.JOURNAL: journal.text()})
+        aws.add_tags([deployed.instance_id], {JOURNAL: journal.text()})
 
     with pytest.raises(errors.SnapsetError, match=f"another rollback, to {other}, has begun meanwhile"):
         run(aws, deployed, at="stopping", then=begin_another)

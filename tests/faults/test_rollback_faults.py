@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # `running` are those of a running instance.
 TABLE = """
 always  DescribeInstances CreateTags CreateVolume CreateVolume CreateVolume DescribeVolumes
-always  DescribeSnapshots DescribeVolumes DescribeSnapshots CreateSnapshots DescribeVolumes
+always  DescribeSnapshots DescribeInstances DescribeVolumes DescribeSnapshots CreateSnapshots DescribeVolumes
 always  CreateTags CreateTags CreateTags
 always  DescribeInstances
 running StopInstances DescribeInstances
@@ -246,8 +246,9 @@ def test_an_answer_that_passes_does_not_end_a_rollback(
 @pytest.mark.parametrize(
     ("action", "code", "timeout", "kind", "state", "swapped"),
     [
-        ("StartInstances", "InsufficientInstanceCapacity", 1, errors.ThrottledError, "stopped", 3),
-        ("AttachVolume", "ServiceUnavailable", 1, errors.NoAnswerError, "stopped", 0),
+        ("StartInstances", "InsufficientInstanceCapacity", 1, errors.WaitTimeoutError, "stopped", 3),
+        ("AttachVolume", "ServiceUnavailable", 1, errors.WaitTimeoutError, "stopped", 0),
+        ("AttachVolume", "VolumeInUse", 1, errors.WaitTimeoutError, "stopped", 0),
         # These do not pass.
         ("AttachVolume", "UnauthorizedOperation", 60, errors.NotPermittedError, "stopped", 0),
         ("DetachVolume", "InvalidVolume.NotFound", 60, errors.SnapsetError, "stopped", 0),
@@ -433,7 +434,7 @@ def test_it_does_not_go_on_for_ever_where_somebody_undoes_each_stop_or_start(
         ("StopInstances", 1),
         ("DetachVolume", 2),
         ("AttachVolume", 3),
-        ("ModifyInstanceAttribute", 0),
+        ("ModifyInstanceAttribute", 1),
         ("StartInstances", 1),
         ("DeleteTags", 1),
     ],

@@ -126,7 +126,10 @@ def test_a_backup_that_is_refused_for_its_input_imports_no_sdk() -> None:
             ["list", "--region", "us-east-1", "--region=us-west-2"],
             "reading --region: it is given twice. Give it once.",
         ),
-        (["backup", INSTANCE, "--wait", "--no-wait"], "reading --wait: it is given twice. Give it once."),
+        (
+            ["backup", INSTANCE, "--wait", "--no-wait"],
+            "reading --wait or --no-wait: it is given twice. Give it once.",
+        ),
         (["check", "--filter", "tag:app=web,"], "reading --filter 'tag:app=web,': write it as NAME=VALUE"),
         (["list", "--region", "mars"], "reading --region: 'mars' is not a Region"),
         (["doctor", "--region", "mars"], "reading --region: 'mars' is not a Region"),

@@ -71,6 +71,18 @@ def test_a_set_in_the_archive_is_not_the_latest(aws: Ec2, client: EC2Client, set
         find_latest(aws, instance_id=instance_id, change_id="2")
 
 
+def test_of_several_sets_for_a_change_none_is_chosen_but_the_one_to_which_a_rollback_is_under_way(
+    aws: Ec2, inputs: SetInputs, sets: list[SnapshotSet]
+) -> None:
+    again = take_set(aws, replace(inputs, change_id="1", scope="another"))
+    listed = (
+        rf"there are 2: {again.set.set_id} \(taken \S+Z\), {sets[1].set_id} \(taken \S+Z\)\. Choose one by its id"
+    )
+    with pytest.raises(errors.InputError, match=listed):
+        find_latest(aws, change_id="1")
+    assert find_latest(aws, change_id="1", under_way=sets[1].set_id).set_id == sets[1].set_id
+
+
 def test_a_set_is_found_by_its_id(aws: Ec2, inputs: SetInputs, sets: list[SnapshotSet]) -> None:
     found = find_set(aws, sets[1].set_id)
     assert (found.set_id, found.instance_id, found.count) == (sets[1].set_id, inputs.instance_id, 3)

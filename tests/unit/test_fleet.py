@@ -49,6 +49,7 @@ def test_as_few_calls_are_made_as_there_can_be(
     taken = take_sets(aws, wanted)
     made = actions(ec2)
     assert {name: made.count(name) for name in set(made)} == {
+        "DescribeInstances": 1,
         "DescribeVolumes": 2,
         "DescribeSnapshots": 2,
         "CreateSnapshots": 5,

@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from snapset import errors
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Instance
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+from snapset.sets import tags
 from snapset.sets.inputs import SetInputs
+from snapset.sets.journal import JOURNAL, Journal
 from snapset.sets.preflight import check_against_ec2, check_instance, inspect_instances, volumes_of
+from snapset.sets.take import take_set
 
 ROOT, DATA, SCRATCH, STRANGE = (f"vol-{number:017x}" for number in range(4))
 OUTPOST = "arn:aws:outposts:us-east-1:123456789012:outpost/op-0123456789abcdef0"
@@ -169,6 +173,23 @@ def test_a_location_needs_a_local_zone(aws: Ec2, ec2: EmbeddedEC2) -> None:
     [problem] = check_against_ec2(there, replace(far, location="local"))
     assert problem.property == "location"
     assert "which is not a Local Zone: there is no location to choose" in problem.reason
+
+
+def test_no_set_is_taken_of_an_instance_whose_rollback_was_cut_off(
+    aws: Ec2, ec2: EmbeddedEC2, inputs: SetInputs
+) -> None:
+    """Some of its volumes may be those of the set, and others those of today; a safety set is to hold just that."""
+    ec2.ec2().create_tags(Resources=[inputs.instance_id], Tags=[{"Key": JOURNAL, "Value": "x"}])
+    assert check_against_ec2(aws, inputs) == []
+    text = Journal(
+        rollback_id="rb-" + 17 * "0", set_id="set-" + 17 * "0", was_running=True, begun="2026-11-26T15:00:00Z"
+    )
+    ec2.ec2().create_tags(Resources=[inputs.instance_id], Tags=[{"Key": JOURNAL, "Value": text.text()}])
+    [problem] = check_against_ec2(aws, inputs)
+    assert f"End it with snapset rollback {inputs.instance_id}" in problem.reason
+    with pytest.raises(errors.InputError, match=r"a rollback to set-0+ that began at 2026-11-26T15:00:00Z was not"):
+        take_set(aws, inputs)
+    assert take_set(aws, replace(inputs, scope=f"{tags.ROLLBACK_SCOPE}rb-1 {inputs.instance_id}"))
 
 
 def test_without_the_permission_to_describe_the_rest_is_still_checked(

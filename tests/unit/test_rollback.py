@@ -11,7 +11,8 @@ from snapset.aws.ec2 import Ec2
 from snapset.aws.records import Instance
 from snapset.cli.output import print_rollback
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
-from snapset.restore.rollback_plan import JOURNAL, RollbackInputs, plan_rollback
+from snapset.restore.rollback_plan import RollbackInputs, plan_rollback
+from snapset.sets.journal import JOURNAL
 from snapset.sets.model import SnapshotSet
 
 ID, OTHER = "rb-0123456789abcdef0", "set-00000000000000000"

@@ -210,7 +210,7 @@ def test_a_claimed_set_of_another_machine_serves_and_is_left_as_it_is(
     assert served(aws, change) == [their_set.set_id]
     outcome, taken = take(aws, change)
     assert (outcome, taken) == ("unchanged", before)
-    assert {call["action"] for call in ec2.calls()} == {"DescribeVolumes", "DescribeSnapshots"}
+    assert {call["action"] for call in ec2.calls()} == {"DescribeInstances", "DescribeVolumes", "DescribeSnapshots"}
     assert find_set(theirs, their_set.set_id) == before
 
 
@@ -289,7 +289,7 @@ def test_a_resource_in_a_stack_is_not_served_by_what_another_one_holds(
     assert outcome.taken[change.instance_id].outcome == "created"
 
 
-def test_two_hundred_instances_are_found_with_three_calls(
+def test_two_hundred_instances_are_found_with_four_calls(
     aws: Ec2, ec2: EmbeddedEC2, client: EC2Client, change: SetInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launched = client.run_instances(
@@ -309,5 +309,6 @@ def test_two_hundred_instances_are_found_with_three_calls(
     found, _ = find_served(aws, wanted, within=DAY)
     assert {key: one.set_id for key, one in found.items()} == {key: one.set.set_id for key, one in taken.items()}
     made = [call["action"] for call in ec2.calls()]
-    # Their volumes, the sets of the change, and all their sets.
-    assert {action: made.count(action) for action in made} == {"DescribeVolumes": 3, "DescribeSnapshots": 6}
+    # The instances, their volumes, the sets of the change, and all their sets.
+    counts = {"DescribeInstances": 1, "DescribeVolumes": 3, "DescribeSnapshots": 6}
+    assert {action: made.count(action) for action in made} == counts

@@ -51,7 +51,8 @@ class _Command(TyperCommand):
         for option in order:
             is_switch = getattr(option, "is_flag", False) and not option.secondary_opts
             if order.count(option) > 1 and not is_switch and not option.multiple:
-                raise errors.InputError(f"reading {option.opts[0]}: it is given twice. Give it once.")
+                names = " or ".join([option.opts[0], *option.secondary_opts])
+                raise errors.InputError(f"reading {names}: it is given twice. Give it once.")
         return super().parse_args(ctx, args)
 
 

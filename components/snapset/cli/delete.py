@@ -75,8 +75,8 @@ def _find(ec2: Ec2, set_ids: Sequence[str]) -> dict[str, SnapshotSet]:
 
 def _ask(ec2: Ec2, found: Iterable[SnapshotSet], records: Mapping[str, Mapping[str, Any]]) -> None:
     """Ask about the sets that nothing is known to need."""
-    from snapset.restore.rollback_plan import find_sets_in_use
     from snapset.sets.deletion import why_needed
+    from snapset.sets.journal import find_sets_in_use
 
     with progress("looking for rollbacks") as say:
         in_use = find_sets_in_use(ec2.saying(say))
@@ -85,8 +85,8 @@ def _ask(ec2: Ec2, found: Iterable[SnapshotSet], records: Mapping[str, Mapping[s
 
 
 def _delete(ec2: Ec2, found: Mapping[str, SnapshotSet]) -> Iterator[Deleted]:
-    from snapset.restore.rollback_plan import find_sets_in_use
     from snapset.sets.deletion import delete_named
+    from snapset.sets.journal import find_sets_in_use
 
     # A set may have been pinned, or a rollback may have begun, while somebody was asked.
     now = {**found, **_find(ec2, list(found))}

@@ -41,7 +41,7 @@ def ec2(
 ) -> None:
     """Serve an EC2 on this machine until Ctrl-C, and print the lines to export.
 
-    It is moto made strict: nothing leaves the machine, and nothing is kept. Needs the extra, snapset[demo].
+    It is moto made strict: nothing leaves the machine, and nothing is kept. Needs the extra `demo`: moto.
 
     Example: snapset ec2 --seed
     """

@@ -84,6 +84,7 @@ def print_sets(sets: Iterable[SetRecord]) -> None:
     console = _console()
     for record in sets:
         more = [text for name in ("outcome", "change_id") if (text := str(record.get(name) or ""))]
+        more += ["pinned"] if record.get("pinned") else []
         title = f"{record['set_id']} of {record['instance_id']}: {', '.join([record['state'], *more])}"
         _print_text(console, title, style="bold")
         start, by = record["start_time"], _TAKEN_BY.get(record.get("outcome", ""), "")

@@ -54,9 +54,9 @@ def prune(
 
     Example: snapset prune --keep-daily 7 --keep-weekly 4 --keep-monthly 12 --yes
     """
-    from snapset.restore.rollback_plan import find_sets_in_use
     from snapset.sets import prune as pruning
     from snapset.sets.find import find_sets
+    from snapset.sets.journal import find_sets_in_use
 
     document: dict[str, Any] = {"sets": []}
     with one_document(document, as_json=json_):

@@ -46,7 +46,7 @@ def restore(
     ] = False,
     of: Annotated[str | None, typer.Option(metavar="INSTANCE", help="What the set was taken of.")] = None,
     change_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Instead of SET_ID: the set that was taken for this change.")
+        str | None, typer.Option(metavar="ID", help="Instead of SET_ID: the one set that was taken for this change.")
     ] = None,
     to: Annotated[
         str | None, typer.Option(metavar="INSTANCE", help="Attach the volumes to it, at the devices they had.")

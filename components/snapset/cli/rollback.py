@@ -84,6 +84,10 @@ def rollback(
         check("--change-id", change_id, rules.change_id)
         if set_ is not None and change_id is not None:
             raise errors.InputError("reading the set: give one of --set and --change-id.")
+        if delete_replaced and no_safety_set:
+            raise errors.InputError(
+                "reading --delete-replaced: with --no-safety-set nothing would have what is on them. Leave one out."
+            )
         wanted = RollbackInputs(
             instance_id=instance,
             set_id=set_,

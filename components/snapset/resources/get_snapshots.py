@@ -97,7 +97,7 @@ def get_snapshots(
     Args:
         set_id: the id of the set; then leave `instance`, `change_id` and `latest` out.
         instance: the id of the instance that it was taken of, with `change_id` or `latest`.
-        change_id: the change that it was taken for; of several sets the newest that is whole and completed.
+        change_id: the change that it was taken for. If it has several whole and completed sets, they are named.
         latest: the newest whole and completed set of the instance; those that a rollback took are passed over.
         region: where the set is, if not in the Region of the stack.
 

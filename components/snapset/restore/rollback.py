@@ -19,12 +19,10 @@ from snapset.aws.errors import PASSING_STATE_CODES
 from snapset.aws.records import ERROR, RUNNING, STOPPED, Instance, Volume
 from snapset.restore import volumes
 from snapset.restore.rollback_plan import (
-    JOURNAL,
     RECENT_SECONDS,
     REPLACED,
     SAVED,
     SWAPPED_IN,
-    Journal,
     RollbackPlan,
     RollbackRecord,
     Swap,
@@ -35,6 +33,7 @@ from snapset.retry import PASSING, polls, while_throttled
 from snapset.sets import attempts, tags
 from snapset.sets.claims import claim_set
 from snapset.sets.find import find_set, find_sets_by_token
+from snapset.sets.journal import JOURNAL, Journal
 from snapset.sets.model import is_marked
 from snapset.sets.take import take_set
 from snapset.sets.wait import wait_for_set
@@ -65,9 +64,13 @@ def roll_back(
     except errors.SnapsetError as error:
         if not run.began:
             raise
-        # Once it has begun, the input is no longer to blame.
-        kind = errors.SnapsetError if isinstance(error, errors.InputError) else type(error)
-        raise kind(f"{error} {run.how_far()}", code=error.code) from error
+        kind, why = type(error), str(error)
+        if isinstance(error, PASSING):
+            kind, why = errors.WaitTimeoutError, f"{why} The time of {plan.inputs.timeout:.0f} s was up."
+        elif isinstance(error, errors.InputError):
+            # Once it has begun, the input is no longer to blame.
+            kind = errors.SnapsetError
+        raise kind(f"{why} {run.how_far()}", code=error.code) from error
     except KeyboardInterrupt:
         if run.began:
             ec2.say(f"cut off: {run.how_far()}")

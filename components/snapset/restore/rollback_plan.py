@@ -6,9 +6,8 @@ of the replaced volumes say how far it got.
 
 from __future__ import annotations
 
-import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,16 +16,15 @@ from typing_extensions import TypedDict
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
-from snapset.aws.records import AVAILABLE, COMPLETED, RUNNING, STOPPED, STOPPING, Instance, Volume
+from snapset.aws.records import AVAILABLE, RUNNING, STOPPED, STOPPING, Instance, Volume
 from snapset.restore.inputs import RestoreInputs, Source, client_token
 from snapset.restore.plan import Plan, make_plan
 from snapset.sets import attempts, tags
 from snapset.sets.find import find_latest, find_set, find_sets_of
 from snapset.sets.inputs import SetInputs
+from snapset.sets.journal import JOURNAL, Journal
 from snapset.sets.model import SnapshotSet
 
-# On the instance, while a rollback is under way: its id, the set, the power state before, and when it began.
-JOURNAL = "snapset:rollback"
 # On a new volume, to AWS's time: from then on it was attached, and may be used.
 SWAPPED_IN = "snapset:swapped-in"
 # On a volume that a rollback has replaced: the rollback's id, the instance and the device.
@@ -38,7 +36,6 @@ SAVED = "snapset:saved-in"
 RECENT_SECONDS = 600
 # How long a rollback that was cut off is surely the one that is meant: where no set is named, and where one is.
 _SURE_SECONDS = (3600, 86_400)
-_JOURNAL = re.compile(r"(rb-[0-9a-f]{17}) (set-[0-9a-f]{17}) (running|stopped) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _AUTO_SCALING_GROUP = "aws:autoscaling:groupName"
 _PENDING = "pending"
 
@@ -219,48 +216,6 @@ class RollbackPlan:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Journal:
-    """What the tag on an instance says of the rollback that is under way."""
-
-    rollback_id: str
-    set_id: str
-    was_running: bool
-    begun: str
-
-    @classmethod
-    def of(cls, instance: Instance) -> Journal | None:
-        """Return what the instance's tag says, or None if it has none that snapset wrote."""
-        match = _JOURNAL.fullmatch(instance.tags.get(JOURNAL, ""))
-        if not match:
-            return None
-        try:
-            clock.age_of(match[4])
-        except ValueError:
-            # Somebody else wrote it: there is no such time.
-            return None
-        return cls(rollback_id=match[1], set_id=match[2], was_running=match[3] == RUNNING, begun=match[4])
-
-    @property
-    def title(self) -> str:
-        """What it is, for messages."""
-        return f"a rollback to {self.set_id} that began at {self.begun} was not ended"
-
-    def text(self) -> str:
-        """Return the value of the tag."""
-        return f"{self.rollback_id} {self.set_id} {RUNNING if self.was_running else STOPPED} {self.begun}"
-
-
-def find_sets_in_use(ec2: Ec2) -> set[str]:
-    """Return the ids of the sets that instances are just being rolled back to.
-
-    Raises:
-        SnapsetError: the answer of AWS.
-    """
-    marked = ec2.describe_matching({"tag-key": [JOURNAL]})
-    return {journal.set_id for journal in map(Journal.of, marked) if journal}
-
-
 def note_of(instance_id: str) -> str:
     """Return the name of this machine's notes of the rollbacks of an instance that are at their end."""
     return f"rollback-{instance_id}"
@@ -333,7 +288,8 @@ def _was_used_since(ec2: Ec2, earlier: RollbackPlan) -> bool:
 def _choose_set(ec2: Ec2, inputs: RollbackInputs, journal: Journal | None) -> SnapshotSet:
     instance_id, doing = inputs.instance_id, f"rolling back {inputs.instance_id}"
     if inputs.change_id:
-        return _choose_set_of_change(ec2, instance_id, inputs.change_id, journal)
+        under_way = journal.set_id if journal else ""
+        return find_latest(ec2, instance_id=instance_id, change_id=inputs.change_id, under_way=under_way)
     set_id = inputs.set_id or (journal.set_id if journal else None)
     if not set_id:
         return find_latest(ec2, instance_id=instance_id)
@@ -350,30 +306,6 @@ def _choose_set(ec2: Ec2, inputs: RollbackInputs, journal: Journal | None) -> Sn
             "or make volumes of this one with snapset restore."
         )
     return found
-
-
-def _choose_set_of_change(ec2: Ec2, instance_id: str, change_id: str, journal: Journal | None) -> SnapshotSet:
-    """Return the set of the change; if there are several, the one to which a rollback is under way."""
-    sets = find_sets_of(ec2, instance_id=instance_id)
-    rollbacks = sorted(found.start_time for found in sets if found.is_safety_set)
-    of_change = [found for found in sets if found.change_id == tags.fit(change_id) and not found.is_safety_set]
-    done = [found for found in of_change if found.state == COMPLETED]
-    for found in done:
-        if len(done) == 1 or (journal and found.set_id == journal.set_id):
-            return found
-    if done:
-        listed = ", ".join(f"{found.set_id} ({_taken(found, rollbacks)})" for found in done)
-        raise errors.InputError(
-            f"rolling back {instance_id}: change {change_id} has {len(done)} sets: {listed}. Choose one with --set."
-        )
-    # It says why there is none.
-    return find_latest(ec2, instance_id=instance_id, change_id=change_id)
-
-
-def _taken(found: SnapshotSet, rollbacks: Sequence[str]) -> str:
-    """Return when it was taken, and which of the rollbacks came next; the safety sets tell of them."""
-    later = next((f", before the rollback at {time[:19]}Z" for time in rollbacks if found.start_time < time), "")
-    return f"taken {found.start_time[:19]}Z{later}"
 
 
 def _find_attached(ec2: Ec2, instance: Instance) -> dict[str, Volume]:
@@ -509,6 +441,8 @@ def _check_permissions(ec2: Ec2, plan: RollbackPlan) -> None:
             dry_run.detach_volume(swap.old.volume_id, instance_id=instance_id)
             dry_run.attach_volume(swap.old.volume_id, instance_id=instance_id, device=swap.device)
             break
+    if devices := [swap.device for swap in plan.swaps if swap.deleted_with_instance]:
+        dry_run.set_delete_on_termination(instance_id, devices)
     replaced = [volume.volume_id for volume in plan.old_volumes if plan.inputs.delete_replaced]
     for volume_id in [*replaced, *plan.to_delete][:1]:
         dry_run.delete_volume(volume_id)

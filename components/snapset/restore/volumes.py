@@ -247,8 +247,10 @@ def _bring(ec2: Ec2, volume_id: str, call: Callable[[], None], *, to: tuple[str,
             may_pass = error.code in PASSING_STATE_CODES or "already in use" in str(error)
             if where == to:
                 return None
-            if not goes_on or not may_pass or (where[0] and to[0]):
+            if not may_pass or (where[0] and to[0]):
                 raise
+            if not goes_on:
+                raise errors.WaitTimeoutError(f"{error} It was so until the time was up.", code=error.code) from error
     return None
 
 

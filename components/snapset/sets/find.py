@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from snapset.aws.ec2 import FILTER_VALUES, Ec2, literal
-from snapset.aws.records import COMPLETED
+from snapset.aws.records import COMPLETED, PENDING
 from snapset.errors import InputError, NotFoundError
 from snapset.retry import polls
 from snapset.sets import attempts, tags
@@ -89,14 +89,15 @@ def find_latest(
     instance_id: str | None = None,
     change_id: str | None = None,
     allow_incomplete: bool = False,
+    under_way: str = "",
 ) -> SnapshotSet:
-    """Return the newest whole and completed set of an instance, or for a change, or both.
+    """Return the newest whole and completed set of an instance; or the one for a change.
 
     Safety sets are passed over. With `allow_incomplete`, a set with missing snapshots also qualifies, if the others
-    have completed.
+    have completed. Of several sets for the change, it is the one to which a rollback is `under_way`.
 
     Raises:
-        InputError: sets of several instances were taken for the change.
+        InputError: sets of several instances were taken for the change, or several of this one; all are named.
         NotFoundError: there is no such set, or none of them is whole and completed.
         SnapsetError: the answer of AWS.
     """
@@ -105,14 +106,28 @@ def find_latest(
     found = [one for one in find_sets_of(ec2, instance_id=instance_id, change_id=change_id) if not one.is_safety_set]
     if len(instance_ids := sorted({one.instance_id for one in found})) > 1:
         raise InputError(f"{doing}: there are sets of {', '.join(instance_ids)}. Name the instance.")
-    done = (COMPLETED, INCOMPLETE) if allow_incomplete else (COMPLETED,)
-    for one in found:
-        if one.state in done:
+    states = (COMPLETED, INCOMPLETE) if allow_incomplete else (COMPLETED,)
+    done = [one for one in found if one.state in states]
+    for one in done:
+        if change_id is None or len(done) == 1 or one.set_id == under_way:
             return one
+    if done:
+        listed = ", ".join(_with_times(ec2, done))
+        raise InputError(f"{doing}: there are {len(done)}: {listed}. Choose one by its id.")
     if found:
-        states = ", ".join(f"{one.set_id} is {one.state}" for one in found[:3])
-        raise NotFoundError(f"{doing}: none is whole and completed: {states}. Wait for it, or choose another one.")
+        listed = ", ".join(f"{one.set_id} is {one.state}" for one in found[:3])
+        advice = "Wait for it" if any(one.state == PENDING for one in found) else "Choose another change or instance"
+        raise NotFoundError(f"{doing}: none is whole and completed: {listed}. {advice}.")
     raise NotFoundError(f"{doing}: there is none in {ec2.settings.region}. Check the id, the Region and the account.")
+
+
+def _with_times(ec2: Ec2, sets: Sequence[SnapshotSet]) -> Iterator[str]:
+    """Yield each of the sets of an instance, when it was taken, and which rollback of the instance came next."""
+    of_instance = find_sets_of(ec2, instance_id=sets[0].instance_id)
+    rollbacks = sorted(one.start_time for one in of_instance if one.is_safety_set)
+    for one in sets:
+        later = next((f", before the rollback at {time[:19]}Z" for time in rollbacks if one.start_time < time), "")
+        yield f"{one.set_id} (taken {one.start_time[:19]}Z{later})"
 
 
 def find_set(ec2: Ec2, set_id: str, *, wait: float = 0) -> SnapshotSet:

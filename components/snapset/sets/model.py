@@ -68,6 +68,7 @@ class SetRecord(TypedDict):
     start_time: str
     change_id: NotRequired[str]
     tags: NotRequired[dict[str, str]]
+    pinned: NotRequired[bool]
     outcome: NotRequired[str]
     missing_volume_ids: NotRequired[list[str]]
     surplus_set_ids: NotRequired[list[str]]
@@ -291,7 +292,7 @@ class SnapshotSet:
         if outcome:
             record["outcome"] = outcome
             return record
-        record["tags"] = self.common_tags
+        record["tags"], record["pinned"] = self.common_tags, self.is_pinned
         if self.change_id:
             record["change_id"] = self.change_id
         return record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from snapset import errors
@@ -13,6 +14,7 @@ from snapset.aws.records import Instance, Volume
 from snapset.rules import Problem
 from snapset.sets import tags
 from snapset.sets.inputs import MAX_EXCLUSIONS, SetInputs
+from snapset.sets.journal import JOURNAL, Journal
 from snapset.sets.volume_tag import VolumeAttributes
 
 
@@ -36,14 +38,24 @@ class Inspection:
 
 
 def inspect_instances(ec2: Ec2, wanted: Sequence[SetInputs]) -> Inspection:
-    """Describe the volumes of the instances; and the instances where that does not tell enough.
-
-    What DescribeInstances tells of an instance is several times as much, and takes as long.
+    """Describe the instances and, at the same time, their volumes.
 
     Raises:
         SnapsetError: they can't be described.
     """
-    attached = _find_attached(ec2, wanted)
+    instance_ids = [inputs.instance_id for inputs in wanted]
+    with ThreadPoolExecutor(1) as pool:
+        describing = pool.submit(ec2.describe_instances, instance_ids)
+        attached = _find_attached(ec2, wanted)
+    instances: Mapping[str, Instance] | None = None
+    try:
+        instances = describing.result()
+    except errors.NotPermittedError as error:
+        if any(inputs.needs_instance for inputs in wanted):
+            raise
+        which = instance_ids[0] if len(wanted) == 1 else f"{len(wanted)} instances"
+        unknown = "not checked" if attached else "the snapshots' devices are not recorded"
+        ec2.say(f"warning: {which}: {unknown}: {error}")
     attributes = {
         volume.volume_id: VolumeAttributes.of(volume).text()
         for some in attached.values()
@@ -52,16 +64,8 @@ def inspect_instances(ec2: Ec2, wanted: Sequence[SetInputs]) -> Inspection:
         if len(volume.attachments) == 1
     }
     found = Inspection(attached=attached, attributes=attributes)
-    rest: list[SetInputs] = []
     for inputs in wanted:
-        of_it = attached.get(inputs.instance_id)
-        if of_it and not inputs.needs_more_than_volumes:
-            found.ready.append(inputs)
-            found.volumes[inputs.instance_id] = {one.volume_id: one.device_name for one in of_it}
-        else:
-            rest.append(inputs)
-    if rest:
-        _inspect_instances(ec2, rest, found)
+        _inspect(ec2, inputs, instances, found)
     _refuse_ready(found, lambda inputs: _find_tag_problem(inputs, found))
     return found
 
@@ -146,8 +150,7 @@ def volumes_of(inputs: SetInputs, instance: Instance) -> dict[str, str]:
 def check_instance(inputs: SetInputs, instance: Instance) -> list[Problem]:
     """Return what of the inputs does not fit the instance."""
     instance_id = instance.instance_id
-    if instance.is_gone:
-        reason = f"{instance_id} is {instance.state}: its volumes can no longer be snapshotted"
+    if reason := _find_obstacle(inputs, instance):
         return [Problem(property="instance_id", reason=reason)]
     found: list[Problem] = []
     for volume_id in inputs.exclude_data_volume_ids:
@@ -178,6 +181,19 @@ def check_instance(inputs: SetInputs, instance: Instance) -> list[Problem]:
         reason = f"{instance_id} is {place}; give the instance's own Outpost, or none"
         found.append(Problem(property="outpost_arn", reason=reason))
     return found
+
+
+def _find_obstacle(inputs: SetInputs, instance: Instance) -> str | None:
+    """Return why no set can be taken of the instance as it is now, or None."""
+    if instance.is_gone:
+        return f"{instance.instance_id} is {instance.state}: its volumes can no longer be snapshotted"
+    journal = Journal.of(instance)
+    if not journal or inputs.scope.startswith(tags.ROLLBACK_SCOPE):
+        return None
+    return (
+        f"{journal.title}, so a set of {instance.instance_id} could hold volumes of two moments. End it with "
+        f"snapset rollback {instance.instance_id}, or delete the instance's tag {JOURNAL} to keep it as it is"
+    )
 
 
 def _refuse_ready(found: Inspection, find_problem: Callable[[SetInputs], Problem | None]) -> None:
@@ -229,30 +245,24 @@ def _find_attached(ec2: Ec2, wanted: Sequence[SetInputs]) -> dict[str, list[Volu
     return found
 
 
-def _inspect_instances(ec2: Ec2, wanted: Sequence[SetInputs], found: Inspection) -> None:
-    """Describe the instances. Without the permission to do so, the inputs are as they are."""
-    ids = [inputs.instance_id for inputs in wanted]
-    try:
-        instances = ec2.describe_instances(ids)
-    except errors.NotPermittedError as error:
-        if any(inputs.needs_instance for inputs in wanted):
-            raise
-        which = ids[0] if len(ids) == 1 else f"{len(ids)} instances"
-        ec2.say(f"warning: {which}: the snapshots' devices are not recorded: {error}")
-        found.ready += wanted
-        return
-    for inputs in wanted:
-        instance_id = inputs.instance_id
-        if instance_id not in instances:
-            found.problems[instance_id] = [_missing(ec2, instance_id)]
-            continue
+def _inspect(ec2: Ec2, inputs: SetInputs, instances: Mapping[str, Instance] | None, found: Inspection) -> None:
+    """Add to what was found what is known of one instance."""
+    instance_id = inputs.instance_id
+    # They may be visible before a new instance is.
+    attached = () if inputs.needs_more_than_volumes else found.attached.get(instance_id, ())
+    devices = {volume.volume_id: volume.device_name for volume in attached}
+    if instances and instance_id in instances:
         instance = instances[instance_id]
-        resolved = resolve(inputs, instance, found.attached.get(instance_id, ()))
-        if problems := check_instance(resolved, instance):
+        inputs = resolve(inputs, instance, found.attached.get(instance_id, ()))
+        if problems := check_instance(inputs, instance):
             found.problems[instance_id] = problems
-        else:
-            found.ready.append(resolved)
-            found.volumes[instance_id] = volumes_of(resolved, instance)
+            return
+        devices = devices or volumes_of(inputs, instance)
+    elif instances is not None and not devices:
+        found.problems[instance_id] = [_missing(ec2, instance_id)]
+        return
+    found.ready.append(inputs)
+    found.volumes[instance_id] = devices
 
 
 def _missing(ec2: Ec2, instance_id: str) -> Problem:
