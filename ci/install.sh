@@ -10,5 +10,5 @@ unset PYTHONPATH
 python3 -I -m venv "$1"
 "$1/bin/python" -I -m pip install --quiet --require-hashes --requirement "$checkout/ci/requirements.lock" >&2
 "$1/bin/python" -I -m pip install --quiet --no-deps --no-build-isolation "$checkout" >&2
-engine=$("$1/bin/python" "$checkout/tools/engine/install.py")
+engine=$("$1/bin/python" -I "$checkout/tools/engine/install.py")
 echo "$1/bin:$engine"

@@ -88,6 +88,20 @@ def test_copies_do_not_make_a_set_whole_again(
         make_plan(aws, in_zone, in_place=True)
 
 
+def test_what_is_in_the_recycle_bin_is_not_there(
+    aws: Ec2, claimed: SnapshotSet, in_zone: RestoreInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *rest = claimed.snapshots
+    for binned, left in (([first], rest), (claimed.snapshots, [])):
+        seen = claimed.as_seen([*(replace(one, state="recoverable") for one in binned), *left])
+        monkeypatch.setattr("snapset.restore.plan.find_set", lambda *_, seen=seen: seen)
+        with pytest.raises(errors.InputError, match=f"{len(left)} of its 3 snapshots are left"):
+            make_plan(aws, replace(in_zone, allow_incomplete=not left))
+        if left:
+            allowed = make_plan(aws, replace(in_zone, allow_incomplete=True))
+            assert snapshot_ids_of(allowed) == [one.snapshot_id for one in rest]
+
+
 def test_what_stands_in_the_way_is_named(
     aws: Ec2,
     ec2: EmbeddedEC2,

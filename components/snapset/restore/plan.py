@@ -101,11 +101,12 @@ def find_new(ec2: Ec2, plan: Plan, source: Source) -> Volume | None:
 def _find_set(ec2: Ec2, inputs: RestoreInputs, advice: str) -> SnapshotSet:
     doing = f"restoring {inputs.set_id}"
     found = find_set(ec2, inputs.set_id)
+    found = found.as_seen(found.there)
     if not found.is_whole:
         what = f"{len(found.snapshots)} of its {found.count or 'unknown number of'} snapshots are left"
         if found.missing_devices:
             what += f"; {', '.join(found.missing_devices)} is missing"
-        if not inputs.allow_incomplete:
+        if not inputs.allow_incomplete or not found.snapshots:
             raise errors.InputError(f"{doing}: {what}. {advice}.")
         ec2.say(f"warning: {inputs.set_id} is not whole: {what}")
     for snapshot in found.snapshots:

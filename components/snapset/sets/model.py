@@ -202,16 +202,17 @@ class SnapshotSet:
     @property
     def is_whole(self) -> bool:
         """Whether it is known that no snapshot of it is missing, or in the Recycle Bin."""
-        return self.count is not None and len(self._there) >= max(self.count, 1)
+        return self.count is not None and len(self.there) >= max(self.count, 1)
 
     @property
-    def _there(self) -> list[Snapshot]:
+    def there(self) -> list[Snapshot]:
+        """The snapshots that are not in the Recycle Bin."""
         return [snapshot for snapshot in self.snapshots if snapshot.state != RECOVERABLE]
 
     @property
     def state(self) -> str:
         """`error`, `pending`, `incomplete`, `archived` or `completed`: the first that holds."""
-        states = {snapshot.state for snapshot in self._there}
+        states = {snapshot.state for snapshot in self.there}
         if ERROR in states:
             return ERROR
         if states - {COMPLETED}:
@@ -231,7 +232,7 @@ class SnapshotSet:
         taken = {
             device for snapshot in self.snapshots for device in tags.devices_of(snapshot.tags.get(tags.DEVICES, ""))
         }
-        return sorted(taken - {self.devices[snapshot.snapshot_id] for snapshot in self._there})
+        return sorted(taken - {self.devices[snapshot.snapshot_id] for snapshot in self.there})
 
     @property
     def excluded(self) -> list[str]:
