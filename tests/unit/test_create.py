@@ -52,6 +52,7 @@ def test_a_set_is_taken_whole_in_the_order_of_its_devices_and_carries_its_marks(
             "snapset:change": "42",
             "snapset:count": "2",
             "snapset:excluded": scratch.removeprefix("vol-"),
+            "snapset:was": '{"root":"/dev/sda1","image":"ami-12345678","type":"m1.small","arch":"x86_64"}',
         }
 
 

@@ -46,6 +46,7 @@ def leave_behind(client: EC2Client, inputs: SetInputs) -> LeaveBehind:
             instance_id=inputs.instance_id,
             change_id=inputs.change_id,
             count=None,
+            was={},
             excluded="",
             volumes_copied=False,
         )

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snapset.aws.records import Snapshot
 from snapset.sets import tags
+from snapset.sets.instance_tag import InstanceWas
 from snapset.sets.model import BOOT_DEVICES, SnapshotSet, group
 
 OWNER = "123456789012"
@@ -173,7 +174,7 @@ def test_a_set_is_in_the_same_order_however_it_came_about(devices: dict[int, str
             parts, set_id=SET_IDS[0], instance_id=WEB, devices={}.fromkeys(found.snapshot_ids, "")
         ).with_devices_of(volumes),
         SnapshotSet.recorded(
-            random.sample(found.records(), len(parts)),
+            found.records(),
             set_id=SET_IDS[0],
             instance_id=WEB,
             count=len(parts),
@@ -186,6 +187,16 @@ def test_a_set_is_in_the_same_order_however_it_came_about(devices: dict[int, str
     roots = [device for device in ordered if device in BOOT_DEVICES]
     others = [device for device in ordered if device not in BOOT_DEVICES]
     assert ordered == sorted(roots) + sorted(others)
+
+
+@pytest.mark.parametrize("root", ["/dev/xvda", "xvda", "/dev/sda", "/dev/xvda1", "/dev/sdf"])
+def test_the_recorded_root_comes_first_whatever_it_is_called(root: str) -> None:
+    was = InstanceWas(root_device=root).tags()
+    devices = sorted({root, "/dev/sda1", "/dev/sdb"})
+    found = one(*(snapshot(SET_IDS[0], number=n, more={tags.DEVICE: at, **was}) for n, at in enumerate(devices)))
+    in_order = [found.devices[snapshot_id] for snapshot_id in found.snapshot_ids]
+    assert in_order == [root, *(device for device in devices if device != root)]
+    assert found.roots == (root,)
 
 
 @given(DEVICES, st.sampled_from(["pending", "completed", "error"]))
@@ -232,7 +243,7 @@ def test_the_record_of_a_set_says_either_its_change_or_what_this_run_did() -> No
         "snapshot_ids": found.snapshot_ids,
         "snapshots": found.records(),
     }
-    assert found.record(region="us-east-1") == {**plain, "change_id": "42", "tags": {}}
+    assert found.record(region="us-east-1") == {**plain, "change_id": "42", "tags": {}, "pinned": False}
     assert found.record(region="us-east-1", outcome="adopted") == {**plain, "outcome": "adopted"}
     assert "change_id" not in one(snapshot(SET_IDS[0])).record(region="us-east-1")
 

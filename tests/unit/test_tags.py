@@ -124,6 +124,7 @@ def test_the_call_sets_every_own_key_where_it_could_be_copied_from_a_volume(volu
         instance_id="i",
         change_id=None,
         count=None,
+        was={},
         excluded="",
         volumes_copied=volumes_copied,
     )

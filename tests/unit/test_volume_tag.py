@@ -91,10 +91,10 @@ def test_tags_that_a_volume_can_not_have_are_left_out() -> None:
     assert found.tags == {"ok": "4"}
 
 
-@given(st.lists(st.from_regex(r"/dev/(sd[a-z]|xvd[b-d][a-z])[0-9]?", fullmatch=True), unique=True, max_size=128))
+@given(st.lists(st.from_regex(r"(/dev/)?(sd[a-z]|xvd[b-d][a-z])[0-9]?", fullmatch=True), unique=True, max_size=128))
 def test_devices_are_read_again_as_far_as_there_was_room(devices: list[str]) -> None:
     text = tags.devices_text(devices)
     assert len(text) <= tags.MAX_VALUE_LENGTH
     again = tags.devices_of(text)
-    assert again == sorted(devices)[: len(again)]
+    assert set(again) <= set(devices)
     assert len(again) == len(devices) or len(text) > 240

@@ -40,6 +40,7 @@ class Instance:
         has_instance_store_root: whether its root is no EBS volume, so that it can't be stopped.
         launch_time: when it was started last, ISO 8601 UTC; AWS says it in whole seconds.
         state_reason: AWS's words for why it was stopped or has failed to start, if it has any.
+        boot_mode: `legacy-bios` or `uefi`, as it was booted; if EC2 does not say it, as its image has it.
     """
 
     instance_id: str
@@ -54,6 +55,14 @@ class Instance:
     launch_time: str = ""
     state_reason: str = ""
     public_ip: str = ""
+    image_id: str = ""
+    instance_type: str = ""
+    architecture: str = ""
+    boot_mode: str = ""
+    usage_operation: str = ""
+    tpm_support: str = ""
+    has_ena: bool = False
+    product_codes: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -75,6 +84,14 @@ class Instance:
             launch_time=_time_of(item["LaunchTime"]),
             state_reason=(item.get("StateReason") or {}).get("Message") or "",
             public_ip=item.get("PublicIpAddress") or "",
+            image_id=item.get("ImageId") or "",
+            instance_type=item.get("InstanceType") or "",
+            architecture=item.get("Architecture") or "",
+            boot_mode=item.get("CurrentInstanceBootMode") or item.get("BootMode") or "",
+            usage_operation=item.get("UsageOperation") or "",
+            tpm_support=item.get("TpmSupport") or "",
+            has_ena=bool(item.get("EnaSupport")),
+            product_codes=tuple(code["ProductCodeId"] for code in item.get("ProductCodes") or []),
             tags=_tags_of(item),
         )
 

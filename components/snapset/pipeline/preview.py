@@ -10,7 +10,6 @@ from snapset import errors
 from snapset.aws.ec2 import connect
 from snapset.pipeline.request import BackupRequest
 from snapset.retry import Say
-from snapset.sets.model import BOOT_DEVICES
 from snapset.sets.preflight import check_ready, error_of
 from snapset.sets.served import find_served
 
@@ -43,12 +42,13 @@ def preview(request: BackupRequest, *, say: Say) -> tuple[list[PlannedSet], dict
     check_ready(ec2, inspection)
     failures = {key: error_of(key, problems) for key, problems in inspection.problems.items() if key not in served}
     sizes = {volume.volume_id: volume.size_gib for some in inspection.attached.values() for volume in some}
+    roots = {inputs.instance_id: inputs.was.root_device for inputs in inspection.ready if inputs.was}
     planned = [
         PlannedSet(
             instance_id=key,
             region=request.region,
             set_id=served[key].set_id if key in served else None,
-            volumes=_volumes_in(inspection.volumes.get(key, {}), sizes),
+            volumes=_volumes_in(inspection.volumes.get(key, {}), sizes, root=roots.get(key)),
         )
         for key in request.instance_ids
         if key not in failures
@@ -56,9 +56,9 @@ def preview(request: BackupRequest, *, say: Say) -> tuple[list[PlannedSet], dict
     return planned, failures
 
 
-def _volumes_in(devices: Mapping[str, str], sizes: Mapping[str, int]) -> list[PlannedVolume]:
+def _volumes_in(devices: Mapping[str, str], sizes: Mapping[str, int], *, root: str | None) -> list[PlannedVolume]:
     """Return the volumes, the root volume first, then by device."""
-    in_order = sorted(devices.items(), key=lambda item: (item[1] not in BOOT_DEVICES, item[1]))
+    in_order = sorted(devices.items(), key=lambda item: (item[1] != root, item[1]))
     return [
         PlannedVolume(volume_id=volume_id, device_name=device, size_gib=sizes.get(volume_id))
         for volume_id, device in in_order

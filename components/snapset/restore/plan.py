@@ -72,7 +72,7 @@ def make_plan(ec2: Ec2, inputs: RestoreInputs, *, in_place: bool = False) -> Pla
     advice = "Choose a set that is whole" if in_place else "Restore a whole set, or add --allow-incomplete"
     found = _find_set(ec2, inputs, advice)
     instance = ec2.describe_instance(inputs.instance_id) if inputs.instance_id else None
-    boot = (*BOOT_DEVICES, instance.root_device_name if instance else None)
+    roots = _find_roots(ec2, found) if inputs.exclude_boot_volume else ()
     sources = [
         Source(
             snapshot=snapshot,
@@ -80,7 +80,7 @@ def make_plan(ec2: Ec2, inputs: RestoreInputs, *, in_place: bool = False) -> Pla
             was=parse_attributes(snapshot.tags.get(tags.VOLUME, "")),
         )
         for snapshot in found.snapshots
-        if not (inputs.exclude_boot_volume and found.devices[snapshot.snapshot_id] in boot)
+        if found.devices[snapshot.snapshot_id] not in roots
     ]
     sources = _with_earlier(_with_attributes(ec2, sources), _find_made(ec2, inputs, sources), instance)
     plan = Plan(
@@ -122,6 +122,18 @@ def _find_set(ec2: Ec2, inputs: RestoreInputs, advice: str) -> SnapshotSet:
         listed = ", ".join(f"{one.snapshot_id} ({one.state} {one.progress})" for one in pending)
         raise errors.InputError(f"{doing}: not completed yet: {listed}. Run it again once they are.")
     return found
+
+
+def _find_roots(ec2: Ec2, found: SnapshotSet) -> Sequence[str]:
+    """Return the device of the set's root volume; where it is not recorded, the instance's, or the usual names."""
+    if found.was:
+        return found.roots
+    instance = ec2.describe_instances([found.instance_id]).get(found.instance_id)
+    if instance and instance.root_device_name:
+        return (instance.root_device_name,)
+    usual = " or ".join(BOOT_DEVICES)
+    ec2.say(f"warning: which device was the root of {found.instance_id} is not recorded: {usual} is left out")
+    return BOOT_DEVICES
 
 
 def _with_attributes(ec2: Ec2, sources: Sequence[Source]) -> list[Source]:

@@ -17,6 +17,7 @@ from snapset import rules
 from snapset.aws.ec2 import tag_list
 from snapset.rules import UNKNOWN, Problem, Rule, has_unknown
 from snapset.sets import tags as tag_rules
+from snapset.sets.instance_tag import InstanceWas
 
 MAX_EXCLUSIONS = 40
 MAX_DESCRIPTION = 255
@@ -30,8 +31,8 @@ class SetInputs:
     """The valid inputs of one snapshot set; `snapset.resources.snapshot_set.SnapshotSetArgs` says what each is.
 
     `scope` is whom the set is for: organization and URN of the resource; empty where any set of the change will do,
-    whoever took it. Exclusions are sorted. The stack's `default_tags` shape nothing; nor do `tagged_volume_ids` and
-    `instance_tags`, which are looked up when a set is taken.
+    whoever took it. Exclusions are sorted. The stack's `default_tags` shape nothing; nor do `tagged_volume_ids`,
+    `instance_tags` and `was`, which are looked up when a set is taken.
     """
 
     instance_id: str
@@ -51,6 +52,7 @@ class SetInputs:
     default_tags: Mapping[str, str] = field(default_factory=dict)
     tagged_volume_ids: tuple[str, ...] = ()
     instance_tags: Mapping[str, str] = field(default_factory=dict)
+    was: InstanceWas | None = None
 
     @property
     def needs_more_than_volumes(self) -> bool:
@@ -104,6 +106,7 @@ class SetInputs:
             instance_id=self.instance_id,
             change_id=self.change_id,
             count=count,
+            was=self.was.tags() if self.was else {},
             excluded=tag_rules.excluded_text(self.all_exclusions, root=self.exclude_boot_volume),
             volumes_copied=self.copy_tags_from_source is not None,
         )

@@ -15,7 +15,8 @@ from typing_extensions import NotRequired, TypedDict
 from snapset import rules
 from snapset.aws import clock
 from snapset.aws.records import COMPLETED, ERROR, PENDING, RECOVERABLE, Snapshot
-from snapset.sets import tags
+from snapset.sets import instance_tag, tags
+from snapset.sets.instance_tag import InstanceWas
 
 # Some snapshots of the set no longer exist, or how many it was taken with is not known: what is there may not restore
 # the instance as it was.
@@ -23,7 +24,7 @@ INCOMPLETE = "incomplete"
 # All of it has completed, and some is in the archive: it can't be restored before that is brought back, for hours.
 ARCHIVED = "archived"
 
-# A set does not say which of its volumes was the root's, but AWS keeps these names for it.
+# Where it is not recorded which of the volumes was the root's: AWS keeps these names for it.
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/device_naming.html#available-ec2-device-names
 BOOT_DEVICES = ("/dev/sda1", "/dev/xvda")
 
@@ -111,9 +112,11 @@ class SnapshotSet:
         if count is None:
             count = _count_of([snapshot for snapshot in members if is_marked(snapshot)]) or _count_of(members)
 
+        roots = _roots_of(_was_of(members))
+
         def order(snapshot: Snapshot) -> tuple[bool, str, str]:
             device = devices[snapshot.snapshot_id]
-            return device not in BOOT_DEVICES, device, snapshot.snapshot_id
+            return device not in roots, device, snapshot.snapshot_id
 
         ordered = tuple(sorted(members, key=order))
         return cls(set_id=set_id, instance_id=instance_id, snapshots=ordered, devices=devices, count=count)
@@ -123,22 +126,23 @@ class SnapshotSet:
         cls, records: Sequence[SnapshotRecord], *, set_id: str, instance_id: str, count: int, owner_id: str
     ) -> SnapshotSet:
         """Return the set as a stack's state has it."""
-        return cls.of(
-            [
-                Snapshot(
-                    snapshot_id=record["snapshot_id"],
-                    volume_id=record["volume_id"],
-                    # Pulumi carries every number as a float.
-                    size_gib=int(record["size_gib"]),
-                    encrypted=record["encrypted"],
-                    state=record["state"],
-                    progress=record["progress"],
-                    start_time=record["start_time"],
-                    owner_id=owner_id,
-                    state_message=record.get("state_message", ""),
-                )
-                for record in records
-            ],
+        snapshots = (
+            Snapshot(
+                snapshot_id=record["snapshot_id"],
+                volume_id=record["volume_id"],
+                # Pulumi carries every number as a float.
+                size_gib=int(record["size_gib"]),
+                encrypted=record["encrypted"],
+                state=record["state"],
+                progress=record["progress"],
+                start_time=record["start_time"],
+                owner_id=owner_id,
+                state_message=record.get("state_message", ""),
+            )
+            for record in records
+        )
+        return cls(
+            snapshots=tuple(snapshots),
             set_id=set_id,
             instance_id=instance_id,
             devices={record["snapshot_id"]: record["device_name"] for record in records},
@@ -250,6 +254,16 @@ class SnapshotSet:
         return max(one.tags.get(tags.IN_USE_UNTIL, "") for one in self.snapshots)
 
     @property
+    def was(self) -> InstanceWas | None:
+        """What the instance was, or None if that is not recorded."""
+        return _was_of(self.snapshots)
+
+    @property
+    def roots(self) -> Sequence[str]:
+        """The device of the root volume, as recorded; else the names that it usually has."""
+        return _roots_of(self.was)
+
+    @property
     def change_id(self) -> str | None:
         """The change that it was taken for."""
         return self.snapshots[0].tags.get(tags.CHANGE) or None
@@ -318,6 +332,14 @@ def group(snapshots: Iterable[Snapshot]) -> list[SnapshotSet]:
 def is_marked(snapshot: Snapshot) -> bool:
     """Tell whether the snapshot itself was marked as a part of its set, and is no copy of one that was."""
     return snapshot.snapshot_id in snapshot.tags.get(tags.SNAPSHOT, "").split(",")
+
+
+def _was_of(snapshots: Iterable[Snapshot]) -> InstanceWas | None:
+    return next(filter(None, (instance_tag.parse(snapshot.tags) for snapshot in snapshots)), None)
+
+
+def _roots_of(was: InstanceWas | None) -> Sequence[str]:
+    return (was.root_device,) if was and was.root_device else BOOT_DEVICES
 
 
 def _record(snapshot: Snapshot, device: str) -> SnapshotRecord:

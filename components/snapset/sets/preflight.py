@@ -14,6 +14,7 @@ from snapset.aws.records import Instance, Volume
 from snapset.rules import Problem
 from snapset.sets import tags
 from snapset.sets.inputs import MAX_EXCLUSIONS, SetInputs
+from snapset.sets.instance_tag import InstanceWas
 from snapset.sets.journal import JOURNAL, Journal
 from snapset.sets.volume_tag import VolumeAttributes
 
@@ -114,7 +115,7 @@ def error_of(instance_id: str, problems: Sequence[Problem]) -> errors.SnapsetErr
 
 
 def resolve(inputs: SetInputs, instance: Instance, attached: Sequence[Volume]) -> SetInputs:
-    """Return the inputs with what the instance adds to them now: volumes that have a tag, and tags of its own."""
+    """Return the inputs with what the instance adds: volumes that have a tag, tags of its own, and what it is."""
     wanted = inputs.exclude_data_volume_tags.items()
     tagged = [
         volume.volume_id
@@ -126,7 +127,7 @@ def resolve(inputs: SetInputs, instance: Instance, attached: Sequence[Volume]) -
         for key, value in instance.tags.items()
         if inputs.copy_tags_from_instance and not key.lower().startswith(("aws:", tags.PREFIX))
     }
-    return replace(inputs, tagged_volume_ids=tuple(tagged), instance_tags=handed_on)
+    return replace(inputs, tagged_volume_ids=tuple(tagged), instance_tags=handed_on, was=InstanceWas.of(instance))
 
 
 def resolve_volumes(ec2: Ec2, inputs: SetInputs, instance: Instance) -> dict[str, str]:

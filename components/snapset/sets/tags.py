@@ -23,6 +23,8 @@ INSTANCE = "snapset:instance"
 CHANGE = "snapset:change"
 # How many snapshots the set has: without it, a set that has lost some would pass for a whole one.
 COUNT = "snapset:count"
+# What the instance was, in two tags where one is too short: see `snapset.sets.instance_tag`.
+INSTANCE_WAS = ("snapset:was", "snapset:was-2")
 # The volumes of the instance that the set leaves out: see `excluded_text`.
 EXCLUDED = "snapset:excluded"
 
@@ -39,10 +41,8 @@ DEVICES = "snapset:devices"
 # Not empty: the set is never pruned.
 PINNED = "snapset:pinned"
 
-# Reserved, so that their names need not change later: what the instance was (JSON, in two tags where one is too
-# short), whether its file systems were frozen, when the set was verified, what it is a copy of, when the data was
-# taken, and until when something else needs it.
-INSTANCE_WAS = ("snapset:was", "snapset:was-2")
+# Reserved, so that their names need not change later: whether its file systems were frozen, when the set was
+# verified, what it is a copy of, when the data was taken, and until when something else needs it.
 CONSISTENT = "snapset:consistent"
 VERIFIED = "snapset:verified"
 COPY_OF = "snapset:copy-of"
@@ -64,7 +64,7 @@ MAX_TAGS = 50
 # Half of AWS's 50 are reserved for snapset.
 MAX_USER_TAGS = 25
 ROOT = "root"
-_DEV, _VOL = "/dev/", "vol-"
+_DEV, _BARE, _VOL = "/dev/", "=", "vol-"
 MAX_KEY_LENGTH = 128
 MAX_VALUE_LENGTH = 256
 
@@ -86,6 +86,7 @@ def own_tags(
     instance_id: str,
     change_id: str | None,
     count: int | None,
+    was: Mapping[str, str],
     excluded: str,
     volumes_copied: bool,
 ) -> dict[str, str]:
@@ -100,6 +101,7 @@ def own_tags(
         CHANGE: fit(change_id or ""),
         COUNT: "" if count is None else str(count),
         EXCLUDED: excluded,
+        **was,
     }
     return {key: known.get(key, "") for key in OWN_KEYS if volumes_copied or known.get(key)}
 
@@ -113,14 +115,21 @@ def fit(text: str) -> str:
 
 
 def devices_text(devices: Iterable[str]) -> str:
-    """Return the devices as a tag's value, `/dev/` left out; of more than have room, the first."""
-    text = ",".join(sorted(device.removeprefix(_DEV) for device in devices if device))
+    """Return the devices as a tag's value: of more than have room, the first.
+
+    `/dev/` is left out, and a name without it, as some images have them, is marked.
+    """
+    names = (
+        device.removeprefix(_DEV) if device.startswith(_DEV) else f"{_BARE}{device}" for device in devices if device
+    )
+    text = ",".join(sorted(names))
     return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH + 1].rpartition(",")[0]
 
 
 def devices_of(text: str) -> list[str]:
     """Return the devices that `devices_text` wrote."""
-    return [f"{_DEV}{name}" for name in text.split(",") if name]
+    names = filter(None, text.split(","))
+    return [name.removeprefix(_BARE) if name.startswith(_BARE) else f"{_DEV}{name}" for name in names]
 
 
 def excluded_text(volume_ids: Iterable[str], *, root: bool) -> str:

@@ -1,0 +1,88 @@
+"""What the instance of a set was, as the value of two tags: enough to register an image, and to launch another. Pure.
+
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Instance.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from snapset.aws.records import Instance
+from snapset.sets import tags as tag_rules
+
+# Each has at most about thirty characters, and AWS's own images have none: as many as have room in any case.
+_MAX_PRODUCT_CODES = 8
+# What the tags call the texts.
+_KEYS = {
+    "root_device": "root",
+    "image_id": "image",
+    "instance_type": "type",
+    "architecture": "arch",
+    "boot_mode": "boot",
+    "usage_operation": "usage",
+    "tpm_support": "tpm",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceWas:
+    """What an instance was when its set was taken; empty where EC2 did not say it.
+
+    Attributes:
+        root_device: the name of the device of its root volume, as its image chose it.
+        boot_mode: `legacy-bios` or `uefi`, as it was booted.
+        usage_operation: what AWS bills: `RunInstances` is Linux, see
+            https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/billing-info-fields.html.
+        product_codes: those of AWS Marketplace.
+    """
+
+    root_device: str = ""
+    image_id: str = ""
+    instance_type: str = ""
+    architecture: str = ""
+    boot_mode: str = ""
+    usage_operation: str = ""
+    tpm_support: str = ""
+    has_ena: bool = False
+    product_codes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, instance: Instance) -> InstanceWas:
+        """Return what an instance is now."""
+        return cls(
+            root_device=instance.root_device_name or "",
+            image_id=instance.image_id,
+            instance_type=instance.instance_type,
+            architecture=instance.architecture,
+            boot_mode=instance.boot_mode,
+            usage_operation=instance.usage_operation,
+            tpm_support=instance.tpm_support,
+            has_ena=instance.has_ena,
+            product_codes=instance.product_codes[:_MAX_PRODUCT_CODES],
+        )
+
+    def tags(self) -> dict[str, str]:
+        """Return it as tags: compact JSON, in two where one is too short."""
+        known = {short: getattr(self, name) for name, short in _KEYS.items()}
+        record = {**known, "ena": self.has_ena, "products": self.product_codes}
+        text = json.dumps({key: value for key, value in record.items() if value}, separators=(",", ":"))
+        length = tag_rules.MAX_VALUE_LENGTH
+        parts = (text[start : start + length] for start in range(0, len(text), length))
+        return dict(zip(tag_rules.INSTANCE_WAS, parts, strict=False))
+
+
+def parse(tags: Mapping[str, str]) -> InstanceWas | None:
+    """Return what the tags say, or None if it is nothing that snapset wrote: anyone can write a tag."""
+    try:
+        record = json.loads("".join(tags.get(key, "") for key in tag_rules.INSTANCE_WAS))
+    except ValueError:
+        return None
+    if not isinstance(record, dict):
+        return None
+    texts = {name: record.get(short, "") for name, short in _KEYS.items()}
+    products = record.get("products", [])
+    if not isinstance(products, list) or not all(isinstance(text, str) for text in [*texts.values(), *products]):
+        return None
+    return InstanceWas(**texts, has_ena=record.get("ena") is True, product_codes=tuple(products))

@@ -1,0 +1,64 @@
+"""What the instance of a set was is read again from its tags, and nothing that somebody else wrote there fails."""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from snapset.aws.records import Instance
+from snapset.sets import tags
+from snapset.sets.instance_tag import InstanceWas, parse
+
+ITEM = {
+    "InstanceId": "i-0123456789abcdef0",
+    "State": {"Name": "running"},
+    "Placement": {"AvailabilityZone": "us-east-1a"},
+    "LaunchTime": datetime.datetime(2026, 11, 26, tzinfo=datetime.timezone.utc),
+    "RootDeviceName": "xvda",
+    "ImageId": "ami-0123456789abcdef0",
+    "InstanceType": "u7inh-32tb.480xlarge",
+    "Architecture": "x86_64",
+    "BootMode": "uefi-preferred",
+    "CurrentInstanceBootMode": "legacy-bios",
+    "UsageOperation": "RunInstances:0010",
+    "TpmSupport": "v2.0",
+    "EnaSupport": True,
+}
+
+
+@pytest.mark.parametrize("number", [0, 1, 3, 9])
+def test_all_that_is_known_fits_in_two_tags_and_is_read_again(number: int) -> None:
+    codes = [{"ProductCodeId": f"{code:025}", "ProductCodeType": "marketplace"} for code in range(number)]
+    instance = Instance.parse({**ITEM, "ProductCodes": codes})
+    was = InstanceWas.of(instance)
+    assert (was.root_device, was.boot_mode, was.has_ena, len(was.product_codes)) == (
+        *("xvda", "legacy-bios", True),
+        min(number, 8),
+    )
+    written = was.tags()
+    assert set(written) <= set(tags.INSTANCE_WAS)
+    assert max(map(len, written.values())) <= tags.MAX_VALUE_LENGTH
+    assert parse(written) == was
+
+
+def test_of_an_instance_of_which_ec2_says_little_that_little_is_recorded() -> None:
+    bare = {key: ITEM[key] for key in ("InstanceId", "State", "Placement", "LaunchTime")}
+    was = InstanceWas.of(Instance.parse(bare))
+    assert was == InstanceWas()
+    assert parse(was.tags()) == was
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "[]", "7", '{"root":7}', '{"products":"x"}', '{"products":[7]}', '{"root":"/dev/sda1"']
+)
+def test_what_snapset_did_not_write_is_passed_over(text: str) -> None:
+    assert parse({tags.INSTANCE_WAS[0]: text}) is None
+
+
+@given(st.text(), st.recursive(st.none() | st.text() | st.integers(), st.lists))
+def test_no_text_makes_it_fail(text: str, value: object) -> None:
+    parse({tags.INSTANCE_WAS[0]: text, tags.INSTANCE_WAS[1]: text})
+    parse({tags.INSTANCE_WAS[0]: json.dumps({"root": value, "ena": value, "products": value})})
