@@ -159,7 +159,8 @@ def print_rollback(record: RollbackRecord, plan: RollbackPlan, *, is_done: bool,
     if is_done:
         title = f"{instance_id} is {state}, on the volumes of {set_id}"
     else:
-        title = f"{instance_id} ({state}) would go back to {set_id}, {_age(plan.found.start_time)} old"
+        to = f"{set_id} of {plan.found.instance_id}" if plan.has_other_root else set_id
+        title = f"{instance_id} ({state}) would go back to {to}, {_age(plan.found.start_time)} old"
     _print_text(console, title, style="bold")
     rows = [
         (swap["device_name"], swap["old_volume_id"] or "-", swap["new_volume_id"] or "new", swap["snapshot_id"])
@@ -191,6 +192,8 @@ def _steps_of(plan: RollbackPlan) -> Iterator[str]:
             yield f"its address {instance.public_ip} changes then, unless it is an Elastic IP"
     elif plan.was_running:
         yield f"{instance.instance_id} is started at the end: it ran when that rollback began"
+    if plan.has_other_root:
+        yield "with another instance's root, cloud-init runs the user data again, and the host keys change"
     if instance.is_hibernated:
         yield f"{instance.instance_id} is hibernated: what is in its memory is lost"
     if plan.inputs.delete_replaced:

@@ -32,6 +32,14 @@ def rollback(
         str | None,
         typer.Option("--set", metavar="SET", help="Or: back to this set; else the newest completed one."),
     ] = None,
+    of: Annotated[
+        str | None,
+        typer.Option(metavar="OTHER", help="The set is one of this instance, which may be gone; root goes to root."),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="With --of: although it is not known whether the root fits the instance."),
+    ] = False,
     exclude_boot: ExcludeBoot = False,
     exclude_volume: Annotated[
         list[str] | None, typer.Option(metavar="VOL", help="Leave this volume as it is; repeatable.")
@@ -81,6 +89,7 @@ def rollback(
         check("INSTANCE", instance, rules.instance_id)
         if set_ is not None:
             check_set_id(set_, name="--set")
+        check("--of", of, rules.instance_id)
         check("--change-id", change_id, rules.change_id)
         if set_ is not None and change_id is not None:
             raise errors.InputError("reading the set: give one of --set and --change-id.")
@@ -90,8 +99,10 @@ def rollback(
             )
         wanted = RollbackInputs(
             instance_id=instance,
+            of=of,
             set_id=set_,
             change_id=change_id,
+            force=force,
             exclude_boot_volume=exclude_boot,
             exclude_volume_ids=tuple(exclude_volume or []),
             safety_set=not no_safety_set,

@@ -62,7 +62,8 @@ class Plan:
 def make_plan(ec2: Ec2, inputs: RestoreInputs, *, in_place: bool = False) -> Plan:
     """Inspect the set, the target, and what an earlier attempt at the same restore has made.
 
-    With `in_place`, what is at the devices is detached first, so it does not stand in the way.
+    With `in_place`, what is at the devices is detached first, so it does not stand in the way; and the root goes to
+    the root device of the instance, whatever it was called.
 
     Raises:
         NotFoundError: there is no such set, or no such instance.
@@ -72,15 +73,17 @@ def make_plan(ec2: Ec2, inputs: RestoreInputs, *, in_place: bool = False) -> Pla
     advice = "Choose a set that is whole" if in_place else "Restore a whole set, or add --allow-incomplete"
     found = _find_set(ec2, inputs, advice)
     instance = ec2.describe_instance(inputs.instance_id) if inputs.instance_id else None
-    roots = _find_roots(ec2, found) if inputs.exclude_boot_volume else ()
+    roots = _find_roots(ec2, found) if inputs.exclude_boot_volume or in_place else ()
+    # Another instance's image may have chosen another name for the device of its root.
+    root = instance.root_device_name if instance and in_place else None
     sources = [
         Source(
             snapshot=snapshot,
-            device=found.devices[snapshot.snapshot_id],
+            device=root if root and device in roots else device,
             was=parse_attributes(snapshot.tags.get(tags.VOLUME, "")),
         )
         for snapshot in found.snapshots
-        if found.devices[snapshot.snapshot_id] not in roots
+        if (device := found.devices[snapshot.snapshot_id]) not in roots or not inputs.exclude_boot_volume
     ]
     sources = _with_earlier(_with_attributes(ec2, sources), _find_made(ec2, inputs, sources), instance)
     plan = Plan(
@@ -132,7 +135,7 @@ def _find_roots(ec2: Ec2, found: SnapshotSet) -> Sequence[str]:
     if instance and instance.root_device_name:
         return (instance.root_device_name,)
     usual = " or ".join(BOOT_DEVICES)
-    ec2.say(f"warning: which device was the root of {found.instance_id} is not recorded: {usual} is left out")
+    ec2.say(f"warning: which device was the root of {found.instance_id} is not recorded: {usual} is taken for it")
     return BOOT_DEVICES
 
 

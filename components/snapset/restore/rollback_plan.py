@@ -22,6 +22,7 @@ from snapset.restore.plan import Plan, make_plan
 from snapset.sets import attempts, tags
 from snapset.sets.find import find_latest, find_set, find_sets_of
 from snapset.sets.inputs import SetInputs
+from snapset.sets.instance_tag import InstanceWas
 from snapset.sets.journal import JOURNAL, Journal
 from snapset.sets.model import SnapshotSet
 
@@ -65,11 +66,16 @@ class RollbackRecord(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class RollbackInputs:
-    """What to roll back, and how. `timeout`, for each step, in seconds. `resume` answers what `doubt` asks."""
+    """What to roll back, and how. `timeout`, for each step, in seconds. `resume` answers what `doubt` asks.
+
+    The set is one `of` another instance, if that is given. `force` bears that it is not known whether its root fits.
+    """
 
     instance_id: str
+    of: str | None = None
     set_id: str | None = None
     change_id: str | None = None
+    force: bool = False
     exclude_boot_volume: bool = False
     exclude_volume_ids: tuple[str, ...] = ()
     safety_set: bool = True
@@ -166,6 +172,12 @@ class RollbackPlan:
         """The volumes that stay as they are, by device."""
         devices = {swap.device for swap in self.swaps}
         return {device: self.attached[device].volume_id for device in sorted(self.attached.keys() - devices)}
+
+    @property
+    def has_other_root(self) -> bool:
+        """Whether the instance gets the root of another one."""
+        devices = {swap.device for swap in self.swaps}
+        return self.found.instance_id != self.instance.instance_id and self.instance.root_device_name in devices
 
     @property
     def old_volumes(self) -> list[Volume]:
@@ -287,25 +299,27 @@ def _was_used_since(ec2: Ec2, earlier: RollbackPlan) -> bool:
 
 def _choose_set(ec2: Ec2, inputs: RollbackInputs, journal: Journal | None) -> SnapshotSet:
     instance_id, doing = inputs.instance_id, f"rolling back {inputs.instance_id}"
+    taken_of, under_way = inputs.of or instance_id, journal.set_id if journal else ""
     if inputs.change_id:
-        under_way = journal.set_id if journal else ""
-        return find_latest(ec2, instance_id=instance_id, change_id=inputs.change_id, under_way=under_way)
-    set_id = inputs.set_id or (journal.set_id if journal else None)
+        return find_latest(ec2, instance_id=taken_of, change_id=inputs.change_id, under_way=under_way)
+    set_id = inputs.set_id or under_way
     if not set_id:
-        return find_latest(ec2, instance_id=instance_id)
+        return find_latest(ec2, instance_id=taken_of)
     try:
         found = find_set(ec2, set_id)
     except errors.NotFoundError as error:
-        if not journal or journal.set_id != set_id:
+        if not journal or under_way != set_id:
             raise
         replaced = f"The volumes that it has replaced have the tag {REPLACED}; another set can be chosen with --set."
         raise errors.NotFoundError(f"{error} {doing}: {journal.title}. {replaced}", code=error.code) from error
-    if found.instance_id != instance_id:
-        raise errors.InputError(
-            f"{doing}: {set_id} was taken of {found.instance_id}. Choose a set of {instance_id}, "
-            "or make volumes of this one with snapset restore."
-        )
-    return found
+    if found.instance_id == taken_of or (found.set_id == under_way and not inputs.of):
+        return found
+    if not inputs.set_id:
+        return find_latest(ec2, instance_id=taken_of)
+    raise errors.InputError(
+        f"{doing}: {set_id} was taken of {found.instance_id}. To put its volumes on {instance_id}: "
+        f"snapset rollback {instance_id} --of {found.instance_id} --set {set_id}"
+    )
 
 
 def _find_attached(ec2: Ec2, instance: Instance) -> dict[str, Volume]:
@@ -387,11 +401,43 @@ def _find_unfit(plan: RollbackPlan) -> Iterator[str]:
     """Yield which volumes can't be swapped, or not without another one."""
     if plan.instance.is_hibernated and plan.instance.root_device_name not in {swap.device for swap in plan.swaps}:
         yield "it is hibernated, and its memory fits only the volumes of now; start and stop it, or take in its root"
+    yield from _find_copies(plan)
+    if plan.has_other_root:
+        yield from _find_unfit_root(plan)
     for swap in plan.swaps:
         if swap.old and swap.old.multi_attach:
             what = f"{swap.old.volume_id} at {swap.device}"
             advice = f"leave it out (--exclude-volume {swap.old.volume_id})"
             yield f"{what} can be attached to several instances at once; {advice}"
+
+
+def _find_copies(plan: RollbackPlan) -> Iterator[str]:
+    """Yield what would be on the instance twice: two volumes at one device, or one volume beside its older copy."""
+    sources = {swap.device: swap.source.snapshot for swap in plan.swaps}
+    for swap in plan.swaps:
+        snapshot = swap.source.snapshot
+        if sources[swap.device] != snapshot:
+            yield f"{snapshot.snapshot_id} and {sources[swap.device].snapshot_id} would both be at {swap.device}"
+        for device, volume_id in plan.stays.items():
+            if snapshot.volume_id == volume_id or snapshot.snapshot_id == plan.attached[device].snapshot_id:
+                yield (
+                    f"{volume_id} is at {device}, and {snapshot.snapshot_id} of the set would be a copy of it at "
+                    f"{swap.device}: detach it, attach it at {swap.device}, or leave it out "
+                    f"(--exclude-volume {snapshot.volume_id})"
+                )
+
+
+def _find_unfit_root(plan: RollbackPlan) -> Iterator[str]:
+    """Yield why the instance would not boot from the root of another one, as far as that is known."""
+    was, now = plan.found.was or InstanceWas(), InstanceWas.of(plan.instance)
+    for what, before, after in (
+        ("architecture", was.architecture, now.architecture),
+        ("boot mode", was.boot_mode, now.boot_mode),
+    ):
+        if before and after and before != after:
+            yield f"its {what} is {after}, and the root of the set is of {before}"
+        elif not (before and after) and not plan.inputs.force:
+            yield f"whether the root of the set fits its {what} is not known; --force tries it"
 
 
 def _find_full(plan: RollbackPlan) -> Iterator[str]:
