@@ -3,6 +3,7 @@
     SnapsetError                 exit 1
     ├── InputError               exit 2   bad input or configuration, or AWS refused the request
     │   ├── NotFoundError        exit 2   what the input names does not exist
+    │   ├── InstanceGoneError    exit 2   the instance no longer exists, and there is a set of it
     │   └── UnreachableError     exit 2   the endpoint can't be reached: the call did not happen
     ├── NotPermittedError        exit 3   the credentials are refused, or lack a permission
     ├── ThrottledError           exit 1   AWS throttled the call: it did not happen
@@ -18,7 +19,7 @@ Every message is one line: what was being done, to which resource, the cause wit
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypedDict
 
 from snapset.text import clean
@@ -47,6 +48,16 @@ class InputError(SnapsetError):
 
 class NotFoundError(InputError):
     """What the input names does not exist."""
+
+
+class InstanceGoneError(InputError):
+    """The instance no longer exists, and there is a set of it.
+
+    Attributes:
+        way_back: the commands that bring it back.
+    """
+
+    way_back: Sequence[str] = ()
 
 
 class UnreachableError(InputError):

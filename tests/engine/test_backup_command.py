@@ -154,7 +154,11 @@ def test_without_a_change_id_each_run_takes_a_new_set_and_shows_it_in_80_columns
         shown = snapset("backup", instance.instance_id).ok().stdout
         assert f"of {instance.instance_id}: completed, created" in shown
         assert all(volume_id in shown for volume_id in instance.volume_ids.values())
-        assert max(len(line) for line in shown.splitlines()) <= 80
+        *table, way_back = shown.splitlines()
+        assert max(map(len, table)) <= 80
+        assert re.fullmatch(
+            rf"To go back: snapset rollback {instance.instance_id} --set set-\w+ --region \S+", way_back
+        )
     assert len(snapshots_in(ec2)) == 6
 
 

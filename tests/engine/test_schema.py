@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from support.command_line import CommandLine, InProcess
 from support.project import REPOSITORY, run_environment
-from support.restores import launch_source
+from support.restores import launch_source, take_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_every_document_matches_the_schema(snapset: CommandLine, without_engine:
     [second] = run("backup", instance, "--change-id", "second", "--timeout", "1s", code=4)["sets"]
     # `list` prints the same record as `backup`, except for what only the backup's run knows.
     of_the_run = {"outcome": "created", "missing_volume_ids": [], "surplus_set_ids": []}
-    assert {**run("list")["sets"][1], **of_the_run} == {**first, "change_id": "first", "tags": {}}
+    assert {**run("list")["sets"][1], **of_the_run} == {**first, "change_id": "first", "tags": {}, "pinned": False}
     assert run("show", first["set_id"])["sets"][0]["snapshot_ids"] == first["snapshot_ids"]
     run("show", SET, code=2)
     run("wait", second["set_id"], "--timeout", "1s", code=4)
@@ -92,6 +92,17 @@ def test_every_document_matches_the_schema(snapset: CommandLine, without_engine:
     ec2.fault(action="DescribeSnapshots", kind="deny")
     run("list", code=3)
     run("prune", "--keep-last", "1", code=3)
+
+
+def test_the_document_of_a_rollback_of_an_instance_that_is_gone_matches_the_schema(
+    without_engine: InProcess, ec2: EmbeddedEC2
+) -> None:
+    gone = launch_source(ec2)
+    take_set(ec2, gone, tags={})
+    ec2.ec2().terminate_instances(InstanceIds=[gone.instance_id])
+    document = json.loads(without_engine("rollback", gone.instance_id, "--json").failed().stdout)
+    assert problems_of("rollback", document) == []
+    assert len(document["way_back"]) == 2
 
 
 def test_the_schema_is_valid_and_printed_without_engine_or_credentials(snapset: CommandLine) -> None:

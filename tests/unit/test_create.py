@@ -13,6 +13,7 @@ from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.limits import Limits
 from snapset.sets.inputs import SetInputs
+from snapset.sets.instance_tag import InstanceWas
 from snapset.sets.take import take_set, take_sets
 
 SHORT = Limits(consistency=0.4, throttle=20, late=0.4)
@@ -52,7 +53,7 @@ def test_a_set_is_taken_whole_in_the_order_of_its_devices_and_carries_its_marks(
             "snapset:change": "42",
             "snapset:count": "2",
             "snapset:excluded": scratch.removeprefix("vol-"),
-            "snapset:was": '{"root":"/dev/sda1","image":"ami-12345678","type":"m1.small","arch":"x86_64"}',
+            **InstanceWas.of(aws.describe_instance(inputs.instance_id)).tags(),
         }
 
 

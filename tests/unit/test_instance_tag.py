@@ -26,6 +26,8 @@ ITEM = {
     "UsageOperation": "RunInstances:0010",
     "TpmSupport": "v2.0",
     "EnaSupport": True,
+    "SubnetId": "subnet-0123456789abcdef0",
+    "SecurityGroups": [{"GroupId": f"sg-{number:017x}", "GroupName": "x"} for number in range(7)],
 }
 
 
@@ -34,10 +36,8 @@ def test_all_that_is_known_fits_in_two_tags_and_is_read_again(number: int) -> No
     codes = [{"ProductCodeId": f"{code:025}", "ProductCodeType": "marketplace"} for code in range(number)]
     instance = Instance.parse({**ITEM, "ProductCodes": codes})
     was = InstanceWas.of(instance)
-    assert (was.root_device, was.boot_mode, was.has_ena, len(was.product_codes)) == (
-        *("xvda", "legacy-bios", True),
-        min(number, 8),
-    )
+    assert (was.root_device, was.boot_mode, was.has_ena) == ("xvda", "legacy-bios", True)
+    assert (len(was.product_codes), len(was.security_group_ids)) == (min(number, 4), 5)
     written = was.tags()
     assert set(written) <= set(tags.INSTANCE_WAS)
     assert max(map(len, written.values())) <= tags.MAX_VALUE_LENGTH

@@ -431,3 +431,14 @@ def test_a_delete_calls_nothing_and_says_in_one_line_what_stays_and_how_to_delet
     command = f"snapset delete {set_id} --region us-east-1"
     assert capsys.readouterr().err == (f"{set_id} of {instance.instance_id} stays in AWS. To delete it: {command}\n")
     assert ec2.calls() == []
+
+
+def test_how_to_delete_it_is_not_said_of_a_set_that_the_new_resource_has_adopted(
+    provider: SnapshotSetProvider, state: Props, props: Props, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A forced replacement of a resource whose set could not be marked."""
+    new = outs_of(provider.create(provider.check({}, props).inputs))
+    assert (new["outcome"], new["set_id"]) == ("adopted", state["set_id"])
+    capsys.readouterr()
+    provider.delete(state["set_id"], state)
+    assert "stays: the resource that comes in its place has adopted it" in capsys.readouterr().err

@@ -63,6 +63,8 @@ class Instance:
     tpm_support: str = ""
     has_ena: bool = False
     product_codes: tuple[str, ...] = ()
+    subnet_id: str = ""
+    security_group_ids: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -92,6 +94,8 @@ class Instance:
             tpm_support=item.get("TpmSupport") or "",
             has_ena=bool(item.get("EnaSupport")),
             product_codes=tuple(code["ProductCodeId"] for code in item.get("ProductCodes") or []),
+            subnet_id=item.get("SubnetId") or "",
+            security_group_ids=tuple(group["GroupId"] for group in item.get("SecurityGroups") or []),
             tags=_tags_of(item),
         )
 

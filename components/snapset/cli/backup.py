@@ -15,7 +15,7 @@ import typer
 from snapset import errors, rules
 from snapset.cli.context import INTERRUPTED, connect_to, find_matching, find_region_of, one_document
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, Timeout, check, parse_filters, parse_tags
-from snapset.cli.output import print_error, print_planned, print_sets, progress
+from snapset.cli.output import print_error, print_planned, print_sets, print_way_back, progress
 from snapset.durations import parse_duration
 
 if TYPE_CHECKING:
@@ -168,6 +168,7 @@ def _back_up(request: BackupRequest, document: dict[str, Any], *, as_json: bool)
             document["sets"] = run.sets
     if not as_json:
         print_sets(document["sets"])
+        print_way_back(document["sets"], change_id=request.change_id)
     if interrupted:
         text = _interrupted(request, [record["set_id"] for record in document["sets"]])
         if run.was_killed:

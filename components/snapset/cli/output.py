@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -14,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snapset.aws.clock import age_of
+from snapset.restore.way_back import rollback_command
 from snapset.retry import Say
 from snapset.text import clean
 
@@ -99,6 +101,18 @@ def print_sets(sets: Iterable[SetRecord]) -> None:
         for snapshot in record["snapshots"]:
             if reason := snapshot.get("state_message"):
                 _print_text(console, f"{snapshot['snapshot_id']}: {reason}")
+
+
+def print_way_back(sets: Sequence[SetRecord], *, change_id: str) -> None:
+    """Print the command that goes back to what a backup took."""
+    good = [record for record in sets if record["state"] != "error"]
+    if not good:
+        return
+    instance_id, set_id, region = good[0]["instance_id"], good[0]["set_id"], good[0]["region"]
+    way = rollback_command(instance_id, set_id, region=region)
+    if len(good) > 1:
+        way = f"snapset rollback INSTANCE --change-id {shlex.quote(change_id)} --region {region}"
+    _print_text(_console(), f"To go back: {way}")
 
 
 def print_planned(planned: Iterable[PlannedSet]) -> None:

@@ -10,11 +10,12 @@ import typer
 from snapset import errors, rules
 from snapset.cli.context import connect_to, one_document
 from snapset.cli.options import ExcludeBoot, Json, Profile, Region, check, check_set_id
-from snapset.cli.output import print_rollback, progress
+from snapset.cli.output import print_line, print_rollback, progress
 from snapset.durations import parse_duration
 
 if TYPE_CHECKING:
-    from snapset.restore.rollback_plan import RollbackPlan
+    from snapset.aws.ec2 import Ec2
+    from snapset.restore.rollback_plan import RollbackInputs, RollbackPlan
 
 EXIT_CODES = (
     "Exit codes: 0 the instance has the set's volumes, and the power state that it had; 1 failed; 2 bad usage or "
@@ -82,7 +83,7 @@ def rollback(
     Example: snapset rollback i-0123456789abcdef0 --change-id "$GIT_SHA"
     """
     from snapset.restore.rollback import roll_back
-    from snapset.restore.rollback_plan import RollbackInputs, plan_rollback
+    from snapset.restore.rollback_plan import RollbackInputs
 
     document: dict[str, Any] = {"rollback": None}
     with one_document(document, as_json=json_):
@@ -112,8 +113,7 @@ def rollback(
             timeout=parse_duration(timeout, name="--timeout"),
         )
         ec2 = connect_to(region, profile)
-        with progress(f"inspecting {instance}") as say:
-            plan = plan_rollback(ec2.saying(say), wanted)
+        plan = _plan(ec2, wanted, document)
         document["rollback"] = plan.record()
         if not preview:
             if not plan.is_done and (plan.doubt or not yes):
@@ -122,6 +122,20 @@ def rollback(
                 roll_back(ec2.saying(say), plan, report=lambda so_far: document.update(rollback=so_far))
     if not json_:
         print_rollback(document["rollback"], plan, is_done=not preview)
+
+
+def _plan(ec2: Ec2, wanted: RollbackInputs, document: dict[str, Any]) -> RollbackPlan:
+    """Return the plan. Of an instance that is gone, show the commands that bring it back."""
+    from snapset.restore.rollback_plan import plan_rollback
+
+    try:
+        with progress(f"inspecting {wanted.instance_id}") as say:
+            return plan_rollback(ec2.saying(say), wanted)
+    except errors.InstanceGoneError as error:
+        document["way_back"] = list(error.way_back)
+        for line in error.way_back:
+            print_line(line)
+        raise
 
 
 def _ask(plan: RollbackPlan) -> None:

@@ -15,7 +15,7 @@ from typing_extensions import Required, Unpack
 
 from snapset import errors, rules
 from snapset.resources.engine_watch import engine_is_there
-from snapset.resources.provider_base import SetsProvider, for_engine, is_sound, say, with_sentinels
+from snapset.resources.provider_base import SetsProvider, adopted_here, for_engine, is_sound, say, with_sentinels
 from snapset.resources.set_args import SetArgs, resource_properties
 from snapset.resources.set_state import SetState, state_of
 from snapset.rules import UNKNOWN, Problem, has_unknown
@@ -79,7 +79,8 @@ class FleetSetProvider(SetsProvider):
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         """Say that the sets stay. Calls nothing, and deletes nothing."""
         # Those that only served a change are another run's.
-        set_ids = sorted(key for key, state in props["sets"].items() if state["outcome"] != "unchanged")
+        own = (key for key, state in props["sets"].items() if state["outcome"] != "unchanged")
+        set_ids = sorted(key for key in own if key not in adopted_here)
         region = props["region"]
         if not set_ids:
             return
@@ -100,6 +101,7 @@ class FleetSetProvider(SetsProvider):
             cut_off=attempts.cut_off_elsewhere(),
             served_within=props.get("served_within"),
         )
+        adopted_here.update(taken.set.set_id for taken in outcome.taken.values() if taken.outcome == "adopted")
         return {
             "sets": {taken.set.set_id: _state(taken, outcome.attributes) for taken in outcome.taken.values()},
             "current": {key: taken.set.set_id for key, taken in outcome.taken.items()},

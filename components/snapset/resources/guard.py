@@ -27,6 +27,7 @@ from snapset.resources.aws_provider import read_provider, settings_in
 from snapset.resources.late_guard import find_unguarded
 from snapset.resources.program import end_quietly_on_interrupt, is_mocked, say_in_program, waiting
 from snapset.resources.provider_base import DEBUG
+from snapset.restore.way_back import rollback_command
 from snapset.retry import Say
 from snapset.rules import UNKNOWN
 from snapset.sets import preflight
@@ -176,6 +177,11 @@ class _Step:
     def __str__(self) -> str:
         return f"the {self.change} of {self.name}"
 
+    def way_back(self, set_id: str) -> str:
+        """Return the command that goes back to the set. An instance that is deleted needs another in its place."""
+        to = "NEW" if self.change == "delete" and not self.volume_id else ""
+        return rollback_command(self.instance_id, set_id, region=self.region, to=to)
+
 
 @dataclass(kw_only=True)
 class _Guard:
@@ -269,7 +275,8 @@ class _Guard:
         _log(pulumi.log.info, f"would take a snapshot set of {step.instance_id} before {step}")
 
     async def _back_up(self, step: _Step) -> None:
-        if step.instance_id not in self.taken:
+        is_first = step.instance_id not in self.taken
+        if is_first:
             self.taken[step.instance_id] = asyncio.create_task(self._take(step))
         taken = await self.taken[step.instance_id]
         if isinstance(taken, str):
@@ -277,7 +284,8 @@ class _Guard:
             self.taken.pop(step.instance_id, None)
             _say_nothing_left(step, taken)
         else:
-            _log(pulumi.log.info, f"{taken.set_id} of {step.instance_id} is taken before {step}")
+            way = f". To go back: {step.way_back(taken.set_id)}" if is_first else ""
+            _log(pulumi.log.info, f"{taken.set_id} of {step.instance_id} is taken before {step}{way}")
 
     async def _take(self, step: _Step) -> SnapshotSet | str:
         ec2, inputs = await self._connect(step)

@@ -79,6 +79,6 @@ _waits: list[None] = []
 
 def _end(*_: object) -> None:
     if _waits:
-        sys.stderr.write("interrupted: a set that was taken stays, and the next run waits for it again\n")
+        sys.stderr.write("the run ends here: a set that was taken stays, and the next run waits for it again\n")
     # Not sys.exit(): Pulumi would show a traceback, and wait for its threads.
     end_now(1)

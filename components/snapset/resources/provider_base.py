@@ -38,6 +38,9 @@ from snapset.sets.inputs import SetInputs
 from snapset.text import clean, hide
 
 DEBUG = "SNAPSET_DEBUG"
+# The sets that this process has adopted. A forced replacement may adopt the very set of what it replaces, if that
+# could not be marked: then the delete that follows must not tell how to delete it.
+adopted_here: set[str] = set()
 
 
 class SetsProvider(ResourceProvider):

@@ -11,7 +11,7 @@ from typing_extensions import Required, Unpack
 
 from snapset import errors
 from snapset.resources.engine_watch import engine_is_there
-from snapset.resources.provider_base import SetsProvider, for_engine, is_sound, say, with_sentinels
+from snapset.resources.provider_base import SetsProvider, adopted_here, for_engine, is_sound, say, with_sentinels
 from snapset.resources.set_args import SetArgs, resource_properties
 from snapset.resources.set_state import state_of
 from snapset.rules import Problem
@@ -54,6 +54,8 @@ class SnapshotSetProvider(SetsProvider):
         """Adopt or create the set: one short transaction."""
         with for_engine():
             taken = take_set(self._ec2(props), self._inputs_of(props), still_wanted=engine_is_there)
+        if taken.outcome == "adopted":
+            adopted_here.add(taken.set.set_id)
         return CreateResult(taken.set.set_id, {**props, **state_of(taken), "claim": tags.new_claim()})
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -73,6 +75,9 @@ class SnapshotSetProvider(SetsProvider):
 
     def delete(self, id_: str, props: dict[str, Any]) -> None:
         """Say that the set stays. Calls nothing, and deletes nothing."""
+        if id_ in adopted_here:
+            say(f"{id_} of {props['instance_id']} stays: the resource that comes in its place has adopted it")
+            return
         command = f"snapset delete {id_} --region {props['region']}"
         say(f"{id_} of {props['instance_id']} stays in AWS. To delete it: {command}")
 

@@ -16,9 +16,10 @@ from typing_extensions import TypedDict
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
-from snapset.aws.records import AVAILABLE, RUNNING, STOPPED, STOPPING, Instance, Volume
+from snapset.aws.records import AVAILABLE, RUNNING, STOPPED, Instance, Volume
 from snapset.restore.inputs import RestoreInputs, Source, client_token
 from snapset.restore.plan import Plan, make_plan
+from snapset.restore.way_back import commands_for_gone
 from snapset.sets import attempts, tags
 from snapset.sets.find import find_latest, find_set, find_sets_of
 from snapset.sets.inputs import SetInputs
@@ -251,7 +252,7 @@ def plan_rollback(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
 
 
 def _inspect(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
-    instance = ec2.describe_instance(inputs.instance_id)
+    instance = _find_instance(ec2, inputs)
     journal = None if inputs.resume is False else Journal.of(instance)
     found = _choose_set(ec2, inputs, journal)
     plan_as = partial(_plan, ec2, inputs, instance, _find_attached(ec2, instance), found)
@@ -274,6 +275,27 @@ def _inspect(ec2: Ec2, inputs: RollbackInputs) -> RollbackPlan:
     plan = plan or plan_as(f"rb-{secrets.token_hex(9)[:17]}")
     plan = with_leftovers(ec2, replace(plan, was_running=was_running, journal=journal))
     return replace(plan, obstacles=tuple(_find_obstacles(ec2, plan)))
+
+
+def _find_instance(ec2: Ec2, inputs: RollbackInputs) -> Instance:
+    """Return the instance.
+
+    Raises:
+        InstanceGoneError: it does not exist any more, and there is a set of it.
+        NotFoundError: there is neither such an instance nor a set of it.
+        SnapsetError: the answer of AWS.
+    """
+    instance = ec2.describe_instances([inputs.instance_id]).get(inputs.instance_id)
+    if instance and not instance.is_gone:
+        return instance
+    found = _choose_set(ec2, inputs, None)
+    state = instance.state if instance else "gone"
+    error = errors.InstanceGoneError(
+        f"rolling back {inputs.instance_id}: it is {state}. Launch another instance, and put the volumes of "
+        f"{found.set_id} on it."
+    )
+    error.way_back = commands_for_gone(found, region=str(ec2.settings.region))
+    raise error
 
 
 def with_leftovers(ec2: Ec2, plan: RollbackPlan) -> RollbackPlan:
@@ -377,9 +399,6 @@ def _is_excluded(source: Source, attached: Mapping[str, Volume], inputs: Rollbac
 def _find_obstacles(ec2: Ec2, plan: RollbackPlan) -> Iterator[str]:
     """Yield everything that stands in the way."""
     instance, instance_id = plan.instance, plan.instance.instance_id
-    if instance.state not in (RUNNING, STOPPED, STOPPING, _PENDING):
-        yield f"it is {instance.state}"
-        return
     if plan.restore_plan.obstacle:
         yield plan.restore_plan.obstacle
     elif not plan.swaps:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from snapset.aws.records import Instance
 from snapset.sets import tags as tag_rules
 
-# Each has at most about thirty characters, and AWS's own images have none: as many as have room in any case.
-_MAX_PRODUCT_CODES = 8
+# As many as have room in any case, which is as many as there usually are.
+_MAX_PRODUCT_CODES, _MAX_GROUPS = 4, 5
 # What the tags call the texts.
 _KEYS = {
     "root_device": "root",
@@ -23,6 +23,7 @@ _KEYS = {
     "boot_mode": "boot",
     "usage_operation": "usage",
     "tpm_support": "tpm",
+    "subnet_id": "subnet",
 }
 
 
@@ -45,8 +46,10 @@ class InstanceWas:
     boot_mode: str = ""
     usage_operation: str = ""
     tpm_support: str = ""
+    subnet_id: str = ""
     has_ena: bool = False
     product_codes: tuple[str, ...] = ()
+    security_group_ids: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, instance: Instance) -> InstanceWas:
@@ -59,14 +62,17 @@ class InstanceWas:
             boot_mode=instance.boot_mode,
             usage_operation=instance.usage_operation,
             tpm_support=instance.tpm_support,
+            subnet_id=instance.subnet_id,
             has_ena=instance.has_ena,
             product_codes=instance.product_codes[:_MAX_PRODUCT_CODES],
+            security_group_ids=instance.security_group_ids[:_MAX_GROUPS],
         )
 
     def tags(self) -> dict[str, str]:
         """Return it as tags: compact JSON, in two where one is too short."""
         known = {short: getattr(self, name) for name, short in _KEYS.items()}
-        record = {**known, "ena": self.has_ena, "products": self.product_codes}
+        lists = {"products": self.product_codes, "groups": self.security_group_ids}
+        record = {**known, "ena": self.has_ena, **lists}
         text = json.dumps({key: value for key, value in record.items() if value}, separators=(",", ":"))
         length = tag_rules.MAX_VALUE_LENGTH
         parts = (text[start : start + length] for start in range(0, len(text), length))
@@ -82,7 +88,11 @@ def parse(tags: Mapping[str, str]) -> InstanceWas | None:
     if not isinstance(record, dict):
         return None
     texts = {name: record.get(short, "") for name, short in _KEYS.items()}
-    products = record.get("products", [])
-    if not isinstance(products, list) or not all(isinstance(text, str) for text in [*texts.values(), *products]):
+    lists = [record.get(name, []) for name in ("products", "groups")]
+    if not all(isinstance(one, list) for one in lists):
         return None
-    return InstanceWas(**texts, has_ena=record.get("ena") is True, product_codes=tuple(products))
+    products, groups = map(tuple, lists)
+    if not all(isinstance(text, str) for text in (*texts.values(), *products, *groups)):
+        return None
+    ena = record.get("ena") is True
+    return InstanceWas(**texts, has_ena=ena, product_codes=products, security_group_ids=groups)

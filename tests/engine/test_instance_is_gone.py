@@ -1,0 +1,162 @@
+"""An instance that is gone is brought back: its volumes go to another one, root to root, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.project import Run, mutating
+from support.restores import DATA, SCRATCH, restored_in, take_set, without_engine
+from support.rollbacks import Deployed, deploy, described, devices_of, safety_sets, tags_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
+    from support.command_line import CommandLine
+
+
+@pytest.fixture
+def snapset(ec2: EmbeddedEC2, tmp_path: Path) -> CommandLine:
+    return without_engine(ec2, tmp_path, SNAPSET_CONSISTENCY_SECONDS="2")
+
+
+@pytest.fixture
+def dead(ec2: EmbeddedEC2) -> Deployed:
+    """An instance with a set that was terminated since."""
+    deployed = deploy(ec2)
+    ec2.ec2().terminate_instances(InstanceIds=[deployed.instance_id])
+    return deployed
+
+
+@pytest.fixture
+def new(ec2: EmbeddedEC2) -> LaunchedInstance:
+    return ec2.launch()
+
+
+def last_line(run: Run, code: int) -> str:
+    assert (run.code, "Traceback" in run.text) == (code, False), run.text
+    return run.stderr.splitlines()[-1]
+
+
+def assert_has_volumes_of(ec2: EmbeddedEC2, instance_id: str, set_id: str, *, root: str) -> None:
+    """Check that the instance runs on one new volume of each snapshot of the set, and nothing else."""
+    now = devices_of(ec2, instance_id)
+    new = {volume.volume_id: volume for volume in restored_in(ec2)}
+    assert set(now) == {root, DATA, SCRATCH}
+    assert {new[volume_id].tags["snapset:restored-from"] for volume_id in now.values()} == {set_id}
+    assert {device: new[volume_id].raw["Size"] for device, volume_id in now.items()} == {
+        root: 8,
+        DATA: 20,
+        SCRATCH: 100,
+    }
+    assert described(ec2, instance_id)["State"]["Name"] == "running"
+    assert "snapset:rollback" not in tags_of(described(ec2, instance_id))
+
+
+def test_the_commands_that_are_shown_bring_it_back(snapset: CommandLine, ec2: EmbeddedEC2, dead: Deployed) -> None:
+    ec2.clear_calls()
+    run = snapset("rollback", dead.instance_id, "--change-id", "release-42", "--json").failed()
+    assert last_line(run, 2).endswith(
+        f"{dead.instance_id}: it is terminated. Launch another instance, and put the volumes of {dead.set_id} on it."
+    )
+    assert mutating(ec2.calls()) == []
+    launch, back = json.loads(run.stdout)["way_back"]
+    assert run.stderr.splitlines()[-3:-1] == [launch, back]
+    # `aws` is not at hand here: what the first command asks for is asked of boto3.
+    options = dict(re.findall(r"--([a-z-]+) (\S+)", launch))
+    launched: Any = ec2.ec2().run_instances(
+        ImageId=options["image-id"],
+        InstanceType=options["instance-type"],
+        SubnetId=options["subnet-id"],
+        MinCount=1,
+        MaxCount=1,
+    )
+    new = launched["Instances"][0]["InstanceId"]
+    assert launched["Instances"][0]["SubnetId"] == options["subnet-id"]
+    _, *arguments = shlex.split(back.replace('"$NEW"', new))
+    snapset(*arguments, "--yes", "--force").ok()
+    assert_has_volumes_of(ec2, new, dead.set_id, root=described(ec2, new)["RootDeviceName"])
+
+
+def test_one_that_ec2_has_forgotten_is_brought_back_just_so(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    deployed = deploy(ec2)
+    ec2.fault(action="DescribeInstances", kind="error", code="InvalidInstanceID.NotFound", times=None)
+    run = snapset("rollback", deployed.instance_id).failed()
+    assert f"{deployed.instance_id}: it is gone. Launch another instance" in last_line(run, 2)
+    assert f"--of {deployed.instance_id} --set {deployed.set_id}" in run.stderr
+    unknown = snapset("rollback", "i-0123456789abcdef0").failed()
+    assert "looking for a set of i-0123456789abcdef0: there is none" in last_line(unknown, 2)
+
+
+def test_a_set_of_another_instance_is_put_on_it_only_if_that_one_is_named(
+    snapset: CommandLine, ec2: EmbeddedEC2, dead: Deployed, new: LaunchedInstance
+) -> None:
+    ec2.clear_calls()
+    refused = last_line(snapset("rollback", new.instance_id, "--set", dead.set_id, "--yes").failed(), 2)
+    command = f"snapset rollback {new.instance_id} --of {dead.instance_id} --set {dead.set_id}"
+    said = f"{dead.set_id} was taken of {dead.instance_id}. To put its volumes on {new.instance_id}: {command}"
+    assert refused.endswith(said)
+    assert mutating(ec2.calls()) == []
+    preview = snapset(*command.split()[1:], "--force", "--preview").ok().stdout
+    assert f"would go back to {dead.set_id} of {dead.instance_id}" in preview
+    assert "cloud-init runs the user data again, and the host keys change" in preview
+    for _ in range(2):
+        run = snapset("rollback", new.instance_id, "--of", dead.instance_id, "--force", "--yes", "--json").ok()
+        assert json.loads(run.stdout)["rollback"]["set_id"] == dead.set_id
+        assert_has_volumes_of(ec2, new.instance_id, dead.set_id, root="/dev/sda1")
+    assert {new.root_volume_id} in safety_sets(ec2, dead).values()
+
+
+def test_a_volume_of_the_set_that_hangs_at_another_device_is_not_put_beside_its_copy(
+    snapset: CommandLine, ec2: EmbeddedEC2
+) -> None:
+    deployed, client = deploy(ec2), ec2.ec2()
+    moved = deployed.before[DATA]
+    client.detach_volume(VolumeId=moved)
+    client.attach_volume(VolumeId=moved, InstanceId=deployed.instance_id, Device="/dev/sdh")
+    ec2.clear_calls()
+    rollback = ("rollback", deployed.instance_id, "--set", deployed.set_id, "--yes")
+    refused = last_line(snapset(*rollback).failed(), 2)
+    assert re.search(rf"{moved} is at /dev/sdh, and snap-\w+ of the set would be a copy of it at {DATA}: ", refused)
+    assert mutating(ec2.calls()) == []
+    snapset(*rollback, "--exclude-volume", moved).ok()
+    assert devices_of(ec2, deployed.instance_id)["/dev/sdh"] == moved
+    assert DATA not in devices_of(ec2, deployed.instance_id)
+    # What an earlier rollback has made is a copy, too.
+    again = devices_of(ec2, deployed.instance_id)[SCRATCH]
+    client.detach_volume(VolumeId=again)
+    client.attach_volume(VolumeId=again, InstanceId=deployed.instance_id, Device="/dev/sdi")
+    assert f"{again} is at /dev/sdi" in last_line(snapset(*rollback, "--exclude-volume", moved).failed(), 2)
+
+
+def test_two_volumes_that_have_changed_places_go_back_to_where_they_were(
+    snapset: CommandLine, ec2: EmbeddedEC2
+) -> None:
+    deployed, client = deploy(ec2), ec2.ec2()
+    for volume_id in (deployed.before[DATA], deployed.before[SCRATCH]):
+        client.detach_volume(VolumeId=volume_id)
+    for device, other in ((DATA, SCRATCH), (SCRATCH, DATA)):
+        client.attach_volume(VolumeId=deployed.before[device], InstanceId=deployed.instance_id, Device=other)
+    snapset("rollback", deployed.instance_id, "--yes").ok()
+    assert_has_volumes_of(ec2, deployed.instance_id, deployed.set_id, root="/dev/sda1")
+
+
+def test_a_journal_of_a_set_of_another_instance_is_gone_on_with(
+    snapset: CommandLine, ec2: EmbeddedEC2, dead: Deployed, new: LaunchedInstance
+) -> None:
+    own = take_set(ec2, new, change_id="own", tags={})
+    ec2.fault(action="AttachVolume", kind="error", code="InvalidParameterValue", skip=2, times=9)
+    snapset("rollback", new.instance_id, "--of", dead.instance_id, "--force", "--yes").failed()
+    ec2.clear_faults()
+    # Without --of, it is the rollback that is under way; with one, the sets of that instance.
+    shown = snapset("rollback", new.instance_id, "--force", "--preview").ok().stdout
+    assert f"would go back to {dead.set_id}" in shown
+    shown = snapset("rollback", new.instance_id, "--of", new.instance_id, "--preview").ok().stdout
+    assert f"would go back to {own}" in shown
+    run = snapset("rollback", new.instance_id, "--force", "--yes").ok()
+    assert "going on with the rollback" in run.stderr
+    assert_has_volumes_of(ec2, new.instance_id, dead.set_id, root="/dev/sda1")
