@@ -117,7 +117,10 @@ ATTACHED_THERE = """
 import pulumi
 import pulumi_aws as aws
 from snapset import backup_before_change
+from snapset.resources import guard
 
+# A preview and an update wait for it in vain.
+guard._LOOK_AGAIN_SECONDS = 0.0
 merge = pulumi.ResourceOptions.merge
 role = aws.ProviderAssumeRoleArgs(role_arn="arn:aws:iam::222222222222:role/deploy")
 there = pulumi.ResourceOptions(provider=aws.Provider("there", region="us-east-1", assume_roles=[role]))
