@@ -40,7 +40,6 @@ SURFACE = {
         "get_subnet": ["self", "subnet_id"],
         "get_volume": ["self", "volume_id"],
         "get_zone_by_name": ["self", "name"],
-        "register_image": ["self", "name", "description"],
         "start_instances": ["self", "instance_ids"],
         "stop_instances": ["self", "instance_ids"],
         "run_instances": ["self", "image_id", "count", "user_data", "security_group_names", "kwargs"],
@@ -49,6 +48,7 @@ SURFACE = {
         "_filters_from_querystring": ["self"],
         "_get_param": ["self", "param_name", "if_none"],
         "_get_params": ["self"],
+        "_parse_block_device_mapping": ["self"],
         "attach_volume": ["self"],
         "create_snapshot": ["self"],
         "create_snapshots": ["self"],
@@ -84,6 +84,7 @@ SURFACE = {
     "moto.ec2.models.availability_zones_and_regions:Zone": {
         "__init__": ["self", "name", "region_name", "zone_id", "zone_type"],
     },
+    "moto.ec2.models.amis:Ami": {"get_filter_value": ["self", "filter_name", "method_name"]},
     "moto.core.base_backend:BackendDict": {"reset": [], "iter_backends": ["self"]},
     "moto.moto_server.werkzeug_app:DomainDispatcherApplication": {
         "__init__": ["self", "create_app"],

@@ -185,6 +185,15 @@ class EmbeddedEC2:
         }
         self._ask("POST", f"instances/{instance_id}", body)
 
+    def add_image(self, *, region: str | None = None, **described: Any) -> str:
+        """Add an image of AWS's own, without snapshots to see, and return its id.
+
+        described: what differs from the usual Linux: root_device_name, architecture, boot_mode, tpm_support,
+        ena_support, usage_operation, platform, platform_details, product_codes (those of AWS Marketplace).
+        """
+        image_id: str = self._ask("POST", "images", {"region": region or self.region, **described})
+        return image_id
+
     def reset(self) -> None:
         """Restore the initial state: no resources, faults or calls, the first settings. S3 is emptied too."""
         self._ask("POST", "reset")
@@ -197,20 +206,23 @@ class EmbeddedEC2:
         tags: Mapping[str, str] | None = None,
         zone: str | None = None,
         region: str | None = None,
+        image: Mapping[str, Any] | None = None,
     ) -> LaunchedInstance:
         """Launch an instance with a root volume and these data volumes, each given as (GiB, device, tags).
 
-        tags are the instance's. zone can be a Local Zone. This method's own calls are in the call log too.
+        tags are the instance's. zone can be a Local Zone. image: of one that differs from AWS's usual ones as this
+        says (see `add_image`). This method's own calls are in the call log too.
         """
         ec2 = self.ec2(region=region)
-        sizes = {ROOT_DEVICE: root_size} | {device: size for size, device, _ in data_volumes}
+        root_device = (image or {}).get("root_device_name", ROOT_DEVICE)
+        sizes = {root_device: root_size} | {device: size for size, device, _ in data_volumes}
         instance_id = ec2.run_instances(
-            ImageId="ami-12345678",
+            ImageId="ami-12345678" if image is None else self.add_image(region=region, **image),
             MinCount=1,
             MaxCount=1,
             # The root device is mapped too, because stock moto drops the root volume otherwise.
             BlockDeviceMappings=[
-                {"DeviceName": device, "Ebs": {"VolumeSize": size, "DeleteOnTermination": device == ROOT_DEVICE}}
+                {"DeviceName": device, "Ebs": {"VolumeSize": size, "DeleteOnTermination": device == root_device}}
                 for device, size in sizes.items()
             ],
             TagSpecifications=[{"ResourceType": "instance", "Tags": _tag_list(tags)}] if tags else [],
@@ -224,7 +236,7 @@ class EmbeddedEC2:
                 ec2.create_tags(Resources=[volume_ids[device]], Tags=_tag_list(volume_tags))
         if zone:
             self.place(instance_id, availability_zone=zone)
-        return LaunchedInstance(instance_id, volume_ids[ROOT_DEVICE], volume_ids)
+        return LaunchedInstance(instance_id, volume_ids[root_device], volume_ids)
 
     def _make_client(self, *, region: str, retries: bool, timeout: float) -> "EC2Client":
         config = Config(read_timeout=timeout, proxies={})

@@ -9,6 +9,8 @@
     POST   snapshots/lock          {snapshot_ids}; snapshots/unlock likewise
     POST   snapshots/age           {snapshot_ids, seconds}: set the start time to so many seconds ago
     POST   instances/ID            {outpost_arn, availability_zone, auto_scaling_group, root_device_type}
+    POST   images                  {region, root_device_name, architecture, boot_mode, tpm_support, ena_support,
+                                   usage_operation, platform, platform_details, product_codes}: add an image of AWS
     POST   reset                   restore the initial state
 
 Answers are JSON: the result, or `{"error": "..."}` with 400 or 404.
@@ -21,6 +23,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.base_backend import BackendDict
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
@@ -62,6 +65,7 @@ class Control:
             ("POST", "snapshots/lock"): lambda body: WORLD.locked.update(body["snapshot_ids"]),
             ("POST", "snapshots/unlock"): lambda body: WORLD.locked.difference_update(body["snapshot_ids"]),
             ("POST", "snapshots/age"): _age_snapshots,
+            ("POST", "images"): _add_image,
             ("POST", "reset"): lambda body: self._reset(),
         }
 
@@ -166,6 +170,12 @@ def _fail_snapshots(body: Mapping[str, Any]) -> list[str]:
 def _age_snapshots(body: Mapping[str, Any]) -> None:
     for backend in _backends():
         backend.age_snapshots(body["snapshot_ids"], _read_seconds(body["seconds"]))
+
+
+def _add_image(body: Mapping[str, Any]) -> str:
+    described = dict(body)
+    image = ec2_backends[DEFAULT_ACCOUNT_ID][described.pop("region")].add_usual_image(**described)
+    return str(image.id)
 
 
 def _place_instance(instance_id: str, body: Mapping[str, Any]) -> None:

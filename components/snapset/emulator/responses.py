@@ -11,6 +11,7 @@ from moto.ec2.responses import EC2Response
 
 from . import errors, rules
 from .filters import describe_snapshots
+from .images import check_image
 from .request import read_create_snapshots, read_tag_specifications, read_tags
 
 
@@ -156,21 +157,12 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
 
     def register_image(self) -> ActionResult:
         """RegisterImage: the image uses the snapshots that the request names."""
-        mappings = self._get_param("BlockDeviceMappings") or []
-        root_device = self._get_param("RootDeviceName")
-        # register_mapped_image expects the root's snapshot first.
-        mappings = sorted(mappings, key=lambda mapping: mapping.get("DeviceName") != root_device)
-        snapshot_ids = [
-            mapping["Ebs"]["SnapshotId"] for mapping in mappings if mapping.get("Ebs", {}).get("SnapshotId")
-        ]
-        rules.check_ids(rules.SNAPSHOT, snapshot_ids)
+        params = self._get_params()
+        check_image(params)
+        tags = read_tag_specifications(params.get("TagSpecifications") or [], "image")
         self.error_on_dryrun()
-        image = self.ec2_backend.register_mapped_image(
-            name=self._get_param("Name"),
-            description=self._get_param("Description", ""),
-            root_device=root_device,
-            snapshot_ids=snapshot_ids,
-        )
+        image = self.ec2_backend.register_mapped_image(params)
+        image.add_tags(tags)
         return ActionResult({"ImageId": image.id})
 
     def describe_availability_zones(self) -> ActionResult:
@@ -192,6 +184,10 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
         result = super().create_subnet()
         result.result["Subnet"].outpost_arn = outpost_arn
         return result
+
+    def _parse_block_device_mapping(self) -> list[dict[str, Any]]:
+        """What RunInstances maps, as it was asked; moto fills in defaults, which would hide the image's values."""
+        return self._get_param("BlockDeviceMappings") or []
 
     def _check_param_id(self, kind: str, name: str) -> None:
         resource_id = self._get_param(name)

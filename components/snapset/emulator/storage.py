@@ -21,9 +21,6 @@ _INITIALIZATION_RATE = (100, 300)
 _ATTACHABLE_STATES = ("running", "stopped", "stopping")
 
 
-ARCHIVE = "archive"
-
-
 class StrictAttachment(VolumeAttachment):  # type: ignore[misc]
     """A volume's attachment. moto's serializer reads the attributes by their snake_case names."""
 
@@ -131,10 +128,7 @@ class VolumesBackend:
                 raise errors.missing("size/snapshot")
             return {"Size": size}
         snapshot = self.get_snapshot(snapshot_id)
-        snapshot.check_completed()
-        if snapshot.storage_tier == ARCHIVE:
-            # assumption: the user guide says that an archived snapshot can't be used; no code is documented.
-            raise errors.EC2Error("IncorrectState", f"Snapshot '{snapshot_id}' is archived.")
+        snapshot.check_usable()
         if snapshot.outpost_arn and snapshot.outpost_arn != outpost_arn:
             # assumption: a snapshot on an Outpost is usable there only; no code is documented.
             raise errors.invalid_value(f"The snapshot '{snapshot_id}' is stored on {snapshot.outpost_arn}.")
