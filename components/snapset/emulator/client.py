@@ -1,6 +1,7 @@
 """Start the embedded EC2 as a separate process, and control it. Needs boto3, not moto."""
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -193,6 +194,19 @@ class EmbeddedEC2:
         """
         image_id: str = self._ask("POST", "images", {"region": region or self.region, **described})
         return image_id
+
+    def write(self, volume_id: str, offset: int, data: bytes) -> None:
+        """Write these bytes to a volume."""
+        self._ask("POST", f"content/{volume_id}", {"offset": offset, "data": b64encode(data).decode()})
+
+    def read(self, resource_id: str, offset: int, length: int) -> bytes:
+        """So many bytes of a volume or snapshot; what was never written is zeros."""
+        return b64decode(self._ask("GET", f"content/{resource_id}?offset={offset}&length={length}")["data"])
+
+    def digest(self, resource_id: str) -> str:
+        """SHA-256 of all content of a volume or snapshot: equal if and only if all bytes are."""
+        found: str = self._ask("GET", f"content/{resource_id}")["digest"]
+        return found
 
     def reset(self) -> None:
         """Restore the initial state: no resources, faults or calls, the first settings. S3 is emptied too."""

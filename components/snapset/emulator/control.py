@@ -11,15 +11,19 @@
     POST   instances/ID            {outpost_arn, availability_zone, auto_scaling_group, root_device_type}
     POST   images                  {region, root_device_name, architecture, boot_mode, tpm_support, ena_support,
                                    usage_operation, platform, platform_details, product_codes}: add an image of AWS
+    POST   content/VOLUME          {offset, data}: write these bytes, in base64
+    GET    content/ID              {digest} of all content of a volume or snapshot; ?offset=&length= for {data}
     POST   reset                   restore the initial state
 
 Answers are JSON: the result, or `{"error": "..."}` with 400 or 404.
 """
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -28,6 +32,7 @@ from moto.core.base_backend import BackendDict
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import ec2_backends
 
+from . import content
 from .calls import CallLog
 from .faults import Script, read_fault
 from .life import FOREVER, Failure
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
 
 PREFIX = "/_snapset/"
 
+_GIB = 1024**3
 _FAILURE_MESSAGE = "The snapshot could not be completed."
 
 
@@ -85,9 +91,14 @@ class Control:
         route = self._routes.get((method, path))
         if route:
             return route
-        head, _, instance_id = path.partition("/")
-        if (method, head) == ("POST", "instances") and instance_id:
-            return lambda body: _place_instance(instance_id, body)
+        head, _, resource_id = path.partition("/")
+        about = {
+            ("POST", "instances"): _place_instance,
+            ("POST", "content"): _write_content,
+            ("GET", "content"): _read_content,
+        }
+        if resource_id and (method, head) in about:
+            return partial(about[method, head], resource_id)
         raise _NothingThereError(f"no route {method} {PREFIX}{path}")
 
     def _add_faults(self, body: Any) -> object:
@@ -176,6 +187,27 @@ def _add_image(body: Mapping[str, Any]) -> str:
     described = dict(body)
     image = ec2_backends[DEFAULT_ACCOUNT_ID][described.pop("region")].add_usual_image(**described)
     return str(image.id)
+
+
+def _find_content(resource_id: str) -> Any:
+    for backend in _backends():
+        if found := backend.volumes.get(resource_id) or backend.snapshots.get(resource_id):
+            return found
+    raise _NothingThereError(f"no volume or snapshot {resource_id}")
+
+
+def _write_content(volume_id: str, body: Mapping[str, Any]) -> None:
+    volume, offset, data = _find_content(volume_id), int(body["offset"]), b64decode(body["data"])
+    if not volume_id.startswith("vol-") or not 0 <= offset <= volume.size * _GIB - len(data):
+        raise ValueError(f"{volume_id} has no {len(data)} bytes to write at {offset}")
+    volume.blocks = content.write(volume.blocks, offset, data)
+
+
+def _read_content(resource_id: str, query: Mapping[str, str]) -> dict[str, str]:
+    blocks = _find_content(resource_id).blocks
+    if "offset" in query:
+        return {"data": b64encode(content.read(blocks, int(query["offset"]), int(query["length"]))).decode()}
+    return {"digest": content.digest(blocks)}
 
 
 def _place_instance(instance_id: str, body: Mapping[str, Any]) -> None:

@@ -56,6 +56,7 @@ class StrictSnapshot(Snapshot):  # type: ignore[misc]
         self.start_time = start_time
         self.outpost_arn = outpost_arn
         self.availability_zone = availability_zone
+        self.blocks = volume.blocks
         # A volume can grow later; the snapshot's size must not.
         self._volume_size = int(volume.size)
 
@@ -180,6 +181,7 @@ class SnapshotsBackend:
             kms_key_id=kms_key_id,
             is_copy=True,
         )
+        snapshot.blocks = source.blocks
         self.snapshots[snapshot.id] = snapshot
         return snapshot
 

@@ -8,6 +8,7 @@ from typing import Any
 from moto.ec2.models.elastic_block_store import VolumeAttachment
 
 from . import errors, rules
+from .content import EMPTY
 
 # These do not describe the volume. Requests that differ only in them count as the same request.
 _ENVELOPE = ("ClientToken", "DryRun")
@@ -54,9 +55,12 @@ class VolumesBackend:
         super().__init__(region_name, account_id)  # type: ignore[call-arg]
         self._made: dict[str, tuple[dict[str, Any], Any]] = {}
 
-    def create_volume(self, size: int, zone_name: str, *args: Any, **kwargs: Any) -> Any:
-        """Make a volume that has the IOPS and the throughput of its type, which moto leaves out."""
-        volume = super().create_volume(size, zone_name, *args, **kwargs)  # type: ignore[misc]
+    def create_volume(
+        self, size: int, zone_name: str, snapshot_id: str | None = None, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Make a volume with its snapshot's content, and the IOPS and the throughput of its type: moto has none."""
+        volume = super().create_volume(size, zone_name, snapshot_id, *args, **kwargs)  # type: ignore[misc]
+        volume.blocks = self.get_snapshot(snapshot_id).blocks if snapshot_id else EMPTY
         if volume.volume_type == "gp2":
             low, high = _GP2_IOPS
             volume.iops = max(low, min(high, _GP2_IOPS_PER_GIB * volume.size))
