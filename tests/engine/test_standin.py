@@ -274,3 +274,51 @@ aws.ebs.Volume("volume", availability_zone="us-east-1a", size=1, final_snapshot=
     failed = project.preview().failed()
     assert "no input finalSnapshot" in failed.text
     assert mutating(ec2.calls()) == []
+
+
+IMAGE = f"""
+import pulumi
+import pulumi_aws as aws
+
+snapshots = pulumi.Config().require_object("snapshots")
+provider = aws.Provider("there", region="{REGION}")
+image = aws.ec2.Ami(
+    "golden",
+    name="golden",
+    root_device_name="/dev/xvda",
+    ebs_block_devices=[
+        {{"device_name": device, "snapshot_id": snapshot_id}} for device, snapshot_id in snapshots.items()
+    ],
+    opts=pulumi.ResourceOptions(provider=provider),
+)
+server = aws.ec2.Instance(
+    "server", ami=image.id, instance_type="t3.micro", opts=pulumi.ResourceOptions(provider=provider)
+)
+pulumi.export("image", image.id)
+pulumi.export("root", server.root_block_device.volume_id)
+"""
+
+
+def test_an_image_of_snapshots_and_an_instance_of_it(aws_program: Callable[[str], Project], ec2: EmbeddedEC2) -> None:
+    client = ec2.ec2(region=REGION)
+    source = ec2.launch([(20, "/dev/sda1", {})], image={"root_device_name": "/dev/xvda"}, region=REGION)
+    snapshots = {
+        device: client.create_snapshot(VolumeId=volume_id)["SnapshotId"]
+        for device, volume_id in source.volume_ids.items()
+    }
+    project = aws_program(IMAGE)
+    project.config["snapshots"] = snapshots
+    project.up().ok()
+    outputs = project.outputs()
+    (image,) = client.describe_images(ImageIds=[outputs["image"]])["Images"]
+    assert (image["Name"], image["RootDeviceName"], image["Architecture"]) == ("golden", "/dev/xvda", "x86_64")
+    assert (image["VirtualizationType"], image["EnaSupport"]) == ("paravirtual", False)
+    ebs = {mapping["DeviceName"]: mapping["Ebs"] for mapping in image["BlockDeviceMappings"]}
+    assert {device: volume["SnapshotId"] for device, volume in ebs.items()} == snapshots
+    assert {(volume["VolumeType"], volume["DeleteOnTermination"]) for volume in ebs.values()} == {("standard", True)}
+    (root,) = client.describe_volumes(VolumeIds=[outputs["root"]])["Volumes"]
+    assert root["SnapshotId"] == snapshots["/dev/xvda"]
+    assert changes(project.up("--refresh").ok()) == {"unchanged": 4}
+    project.destroy().ok()
+    assert client.describe_images(Owners=["self"])["Images"] == []
+    assert len(client.describe_snapshots(SnapshotIds=list(snapshots.values()))["Snapshots"]) == 2

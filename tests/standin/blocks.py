@@ -11,7 +11,7 @@ from standin.resource import Properties
 # The root device of images that EC2 does not know. The embedded EC2 starts without any.
 _ROOT_DEVICE = "/dev/sda1"
 
-_EBS = {
+EBS = {
     "deleteOnTermination": "DeleteOnTermination",
     "encrypted": "Encrypted",
     "iops": "Iops",
@@ -30,8 +30,10 @@ def block_device_mappings(ec2: Any, inputs: Properties) -> list[dict[str, Any]]:
     if not root and not data:
         return []
     # moto drops the root volume if only others are mapped. Mapping it too does no harm on EC2.
-    mappings = [_mapping({"deviceName": _root_device(ec2, inputs["ami"]), "volumeSize": 8, **root})]
-    return mappings + [_mapping(block) for block in data]
+    image = find_image(ec2, inputs["ami"])
+    known = {"deviceName": image["RootDeviceName"]} if image else {"deviceName": _ROOT_DEVICE, "volumeSize": 8}
+    mappings = [mapping({**known, **root})]
+    return mappings + [mapping(block) for block in data]
 
 
 def tag_blocks(ec2: Any, instance: Mapping[str, Any], inputs: Properties) -> None:
@@ -80,18 +82,19 @@ def root_device_of(instance: Mapping[str, Any]) -> str:
     return str(instance.get("RootDeviceName") or _ROOT_DEVICE)
 
 
-def _root_device(ec2: Any, ami: str) -> str:
+def find_image(ec2: Any, image_id: str) -> Any:
+    """Return the image as EC2 describes it, or None if EC2 does not know it."""
     try:
-        images = ec2.describe_images(ImageIds=[ami])["Images"]
+        return next(iter(ec2.describe_images(ImageIds=[image_id])["Images"]), None)
     except ec2.exceptions.ClientError as error:
-        if not is_missing(error):
-            raise
-        images = []
-    return images[0].get("RootDeviceName") or _ROOT_DEVICE if images else _ROOT_DEVICE
+        if is_missing(error):
+            return None
+        raise
 
 
-def _mapping(block: Mapping[str, Any]) -> dict[str, Any]:
-    ebs = {_EBS[name]: value for name, value in block.items() if name in _EBS}
+def mapping(block: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping of one volume, which goes with its instance unless it says otherwise."""
+    ebs = {EBS[name]: value for name, value in block.items() if name in EBS}
     return {"DeviceName": block["deviceName"], "Ebs": {"DeleteOnTermination": True, **ebs}}
 
 

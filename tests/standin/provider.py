@@ -18,6 +18,7 @@ from pulumi.runtime.proto import provider_pb2_grpc
 
 from standin.cloud import Cloud, region_in_environment
 from standin.functions import FUNCTIONS
+from standin.images import Ami
 from standin.instances import Instance
 from standin.resource import Properties, Resource, differences, seen
 from standin.volumes import Volume, VolumeAttachment
@@ -25,6 +26,7 @@ from standin.wire import from_struct, shown, to_struct
 
 _RESOURCES: dict[str, type[Resource]] = {
     "aws:ebs/volume:Volume": Volume,
+    "aws:ec2/ami:Ami": Ami,
     "aws:ec2/instance:Instance": Instance,
     "aws:ec2/volumeAttachment:VolumeAttachment": VolumeAttachment,
 }
