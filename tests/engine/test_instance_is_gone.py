@@ -78,7 +78,7 @@ def test_the_commands_that_are_shown_bring_it_back(snapset: CommandLine, ec2: Em
     new = launched["Instances"][0]["InstanceId"]
     assert launched["Instances"][0]["SubnetId"] == options["subnet-id"]
     _, *arguments = shlex.split(back.replace('"$NEW"', new))
-    snapset(*arguments, "--yes", "--force").ok()
+    snapset(*arguments, "--yes").ok()
     assert_has_volumes_of(ec2, new, dead.set_id, root=described(ec2, new)["RootDeviceName"])
 
 
@@ -101,11 +101,11 @@ def test_a_set_of_another_instance_is_put_on_it_only_if_that_one_is_named(
     said = f"{dead.set_id} was taken of {dead.instance_id}. To put its volumes on {new.instance_id}: {command}"
     assert refused.endswith(said)
     assert mutating(ec2.calls()) == []
-    preview = snapset(*command.split()[1:], "--force", "--preview").ok().stdout
+    preview = snapset(*command.split()[1:], "--preview").ok().stdout
     assert f"would go back to {dead.set_id} of {dead.instance_id}" in preview
     assert "cloud-init runs the user data again, and the host keys change" in preview
     for _ in range(2):
-        run = snapset("rollback", new.instance_id, "--of", dead.instance_id, "--force", "--yes", "--json").ok()
+        run = snapset("rollback", new.instance_id, "--of", dead.instance_id, "--yes", "--json").ok()
         assert json.loads(run.stdout)["rollback"]["set_id"] == dead.set_id
         assert_has_volumes_of(ec2, new.instance_id, dead.set_id, root="/dev/sda1")
     assert {new.root_volume_id} in safety_sets(ec2, dead).values()
@@ -150,13 +150,91 @@ def test_a_journal_of_a_set_of_another_instance_is_gone_on_with(
 ) -> None:
     own = take_set(ec2, new, change_id="own", tags={})
     ec2.fault(action="AttachVolume", kind="error", code="InvalidParameterValue", skip=2, times=9)
-    snapset("rollback", new.instance_id, "--of", dead.instance_id, "--force", "--yes").failed()
+    snapset("rollback", new.instance_id, "--of", dead.instance_id, "--yes").failed()
     ec2.clear_faults()
     # Without --of, it is the rollback that is under way; with one, the sets of that instance.
-    shown = snapset("rollback", new.instance_id, "--force", "--preview").ok().stdout
+    shown = snapset("rollback", new.instance_id, "--preview").ok().stdout
     assert f"would go back to {dead.set_id}" in shown
     shown = snapset("rollback", new.instance_id, "--of", new.instance_id, "--preview").ok().stdout
     assert f"would go back to {own}" in shown
-    run = snapset("rollback", new.instance_id, "--force", "--yes").ok()
+    run = snapset("rollback", new.instance_id, "--yes").ok()
     assert "going on with the rollback" in run.stderr
     assert_has_volumes_of(ec2, new.instance_id, dead.set_id, root="/dev/sda1")
+
+
+LAYOUTS = [
+    # The root, and two data volumes.
+    ("/dev/sda1", "/dev/xvda", "/dev/sdf"),
+    ("/dev/xvda", "/dev/sda1", "/dev/sdf"),
+    ("xvda", "xvdf", "/dev/xvdg"),
+    ("/dev/sda", "/dev/sda1", "/dev/xvda"),
+    ("/dev/xvda1", "/dev/sda1", "/dev/sdb"),
+]
+
+
+@pytest.mark.parametrize("devices", LAYOUTS, ids=lambda devices: devices[0].replace("/", "_"))
+@pytest.mark.parametrize("with_root", [True, False])
+def test_the_root_is_the_one_that_was_recorded_whatever_the_devices_are_called(
+    snapset: CommandLine, ec2: EmbeddedEC2, devices: tuple[str, str, str], with_root: bool
+) -> None:
+    root, *data = devices
+    image = {"root_device_name": root}
+    old = ec2.launch([(20, data[0], {}), (30, data[1], {})], image=image)
+    for device, volume_id in old.volume_ids.items():
+        ec2.write(volume_id, 4096, device.encode())
+    set_id = take_set(ec2, old, tags={})
+    options = () if with_root else ("--exclude-boot",)
+    expected = sorted(devices if with_root else data)
+
+    def contents(instance_id: str) -> dict[str, str]:
+        now = devices_of(ec2, instance_id)
+        return {device: ec2.read(now[device], 4096, len(device)).decode() for device in expected}
+
+    shown = json.loads(snapset("show", set_id, "--json").ok().stdout)["sets"][0]
+    assert [snapshot["device_name"] for snapshot in shown["snapshots"]] == [root, *sorted(data)]
+    zone = ("--availability-zone", "us-east-1a")
+    restored = json.loads(snapset("restore", set_id, *zone, *options, "--json").ok().stdout)["volumes"]
+    assert sorted(volume["device_name"] for volume in restored) == expected
+    for volume in restored:
+        assert ec2.read(volume["volume_id"], 4096, len(volume["device_name"])).decode() == volume["device_name"]
+    for volume_id in old.volume_ids.values():
+        ec2.write(volume_id, 4096, b"later")
+    snapset("rollback", old.instance_id, "--yes", *options).ok()
+    assert contents(old.instance_id) == {device: device for device in expected}
+    ec2.ec2().terminate_instances(InstanceIds=[old.instance_id])
+    new = ec2.launch(image=image)
+    snapset("rollback", new.instance_id, "--of", old.instance_id, "--yes", *options).ok()
+    assert contents(new.instance_id) == {device: device for device in expected}
+    stays = devices_of(ec2, new.instance_id)[root] == new.root_volume_id
+    assert stays != with_root
+
+
+@pytest.mark.parametrize(
+    ("image", "set_is", "said"),
+    [
+        ({"root_device_name": "/dev/xvda"}, {}, ""),
+        ({"architecture": "arm64"}, {}, "its architecture is arm64, and the root of the set is of x86_64"),
+        ({"boot_mode": "uefi"}, {}, "its boot mode is uefi, and the root of the set is of legacy-bios"),
+        ({}, {"snapset:was": ""}, "whether the root of the set fits its architecture is not known; --force tries it"),
+        ({"root_device_name": DATA}, {}, f"would both be at {DATA}"),
+    ],
+)
+def test_a_root_goes_to_the_root_of_an_instance_that_can_boot_from_it(
+    snapset: CommandLine, ec2: EmbeddedEC2, dead: Deployed, image: dict[str, str], set_is: dict[str, str], said: str
+) -> None:
+    """The image may call it otherwise; what does not fit is refused before anything is touched."""
+    new = ec2.launch(image=image)
+    found = ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]
+    for key, value in set_is.items():
+        ec2.ec2().create_tags(Resources=[one["SnapshotId"] for one in found], Tags=[{"Key": key, "Value": value}])
+    ec2.clear_calls()
+    back = ("rollback", new.instance_id, "--of", dead.instance_id, "--yes")
+    if not said:
+        snapset(*back).ok()
+        assert_has_volumes_of(ec2, new.instance_id, dead.set_id, root=image["root_device_name"])
+        return
+    assert said in last_line(snapset(*back).failed(), 2)
+    assert mutating(ec2.calls()) == []
+    # The data volumes fit anywhere.
+    if image.get("root_device_name") != DATA:
+        snapset(*back, "--exclude-boot").ok()
