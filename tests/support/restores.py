@@ -55,8 +55,11 @@ def without_engine(ec2: EmbeddedEC2, folder: Path, **more: str) -> CommandLine:
 
 
 def launch_source(ec2: EmbeddedEC2) -> LaunchedInstance:
-    """An instance with two data volumes."""
-    return ec2.launch([(SIZES[DATA], DATA, {"Name": "data"}), (SIZES[SCRATCH], SCRATCH, {})])
+    """An instance with two data volumes, each with content of its own."""
+    source = ec2.launch([(SIZES[DATA], DATA, {"Name": "data"}), (SIZES[SCRATCH], SCRATCH, {})])
+    for device, volume_id in source.volume_ids.items():
+        ec2.write(volume_id, 4096, f"{source.instance_id} {device}".encode())
+    return source
 
 
 def launch_empty(ec2: EmbeddedEC2) -> str:
@@ -107,10 +110,18 @@ def snapshots_of(ec2: EmbeddedEC2, set_id: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def assert_same_bytes(ec2: EmbeddedEC2, restored: Mapping[str, str]) -> None:
+    """Check that volumes have the content of their snapshots, each its own: snapshots by volume."""
+    contents = {volume_id: ec2.digest(volume_id) for volume_id in restored}
+    assert contents == {volume_id: ec2.digest(snapshot_id) for volume_id, snapshot_id in restored.items()}
+    assert len(set(contents.values())) == len(set(restored.values()))
+
+
 def assert_matches(ec2: EmbeddedEC2, set_id: str, *, instance_id: str | None) -> None:
     """Check that each snapshot has one volume, with its size and its tags, attached at its device."""
     snapshots, restored = snapshots_of(ec2, set_id), restored_in(ec2)
     assert sorted(volume.snapshot_id for volume in restored) == sorted(snapshots)
+    assert_same_bytes(ec2, {volume.volume_id: volume.snapshot_id for volume in restored})
     for volume in restored:
         snapshot = snapshots[volume.snapshot_id]
         device = snapshot["tags"][tags.DEVICE]

@@ -10,7 +10,17 @@ from snapset.aws.ec2 import Ec2
 from snapset.limits import Limits
 from snapset.sets import tags
 
-from support.restores import DATA, ROOT, SCRATCH, launch_source, restored_in, settings_of, snapshots_of, take_set
+from support.restores import (
+    DATA,
+    ROOT,
+    SCRATCH,
+    assert_same_bytes,
+    launch_source,
+    restored_in,
+    settings_of,
+    snapshots_of,
+    take_set,
+)
 
 if TYPE_CHECKING:
     from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
@@ -45,6 +55,8 @@ def deploy(ec2: EmbeddedEC2, *, running: bool = True) -> Deployed:
     """Launch an instance with two data volumes, take a set of it, and stop it if it is not to run."""
     instance = launch_source(ec2)
     set_id = take_set(ec2, instance, change_id="release-42", tags={})
+    for volume_id in instance.volume_ids.values():
+        ec2.write(volume_id, 0, b"what was deployed")
     if not running:
         ec2.ec2().stop_instances(InstanceIds=[instance.instance_id])
     return Deployed(instance, set_id)
@@ -102,6 +114,7 @@ def assert_rolled_back(
         assert snapshots[new[volume_id].snapshot_id]["tags"][tags.DEVICE] == device
     made = sorted(volume.snapshot_id for volume in new.values())
     assert made == sorted(list(snapshots) * times), "not exactly one new volume a snapshot"
+    assert_same_bytes(ec2, {volume_id: new[volume_id].snapshot_id for volume_id in now.values()})
     mappings = {mapping["DeviceName"]: mapping["Ebs"] for mapping in instance["BlockDeviceMappings"]}
     assert {device for device, ebs in mappings.items() if ebs["DeleteOnTermination"]} == {ROOT}
     volumes = {volume["VolumeId"]: volume for volume in ec2.ec2().describe_volumes()["Volumes"]}
