@@ -22,7 +22,16 @@ from support.command_line import CommandLine
 from support.crash import ATTEMPTS
 from support.project import READ_ONLY, mutating, until
 from support.restores import DATA
-from support.rollbacks import LIMITS, Deployed, assert_rolled_back, connect, deploy, described, devices_of
+from support.rollbacks import (
+    LIMITS,
+    Deployed,
+    assert_rolled_back,
+    connect,
+    deploy,
+    deploy_in_place_of_another,
+    described,
+    devices_of,
+)
 from support.sets import wait_for_calls
 
 if TYPE_CHECKING:
@@ -52,6 +61,11 @@ PLACES = places_in(CALLS)
 
 def each(places: Iterable[Place]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("place", [pytest.param(place, id=str(place)) for place in places])
+
+
+Deploy = Callable[["EmbeddedEC2"], Deployed]
+# The set is the instance's own, or one of another instance that is gone.
+of_any = pytest.mark.parametrize("deploy", [deploy, deploy_in_place_of_another], ids=["own", "other"])
 
 
 class CutOffError(BaseException):
@@ -96,7 +110,7 @@ def aws(ec2: EmbeddedEC2) -> Ec2:
 def roll_back_with(
     ec2: Ec2, deployed: Deployed, *, begin: Callable[[], object] = lambda: None, timeout: float = 20
 ) -> RollbackRecord:
-    inputs = RollbackInputs(instance_id=deployed.instance_id, change_id="release-42", timeout=timeout)
+    inputs = RollbackInputs(instance_id=deployed.instance_id, of=deployed.of, change_id="release-42", timeout=timeout)
     plan = plan_rollback(ec2, inputs)
     begin()
     return roll_back(ec2, plan)
@@ -154,7 +168,10 @@ def test_an_instance_that_is_just_starting_is_waited_for(aws: Ec2, ec2: Embedded
 
 @pytest.mark.long
 @each(PLACES)
-def test_a_rerun_ends_what_was_cut_off_after_any_call(aws: Ec2, ec2: EmbeddedEC2, place: Place) -> None:
+@of_any
+def test_a_rerun_ends_what_was_cut_off_after_any_call(
+    aws: Ec2, ec2: EmbeddedEC2, deploy: Deploy, place: Place
+) -> None:
     deployed = deploy(ec2)
     cut_off(aws, deployed, place=place)
     roll_back_with(aws, deployed)
@@ -174,9 +191,10 @@ def test_a_stopped_instance_stays_stopped_wherever_its_rollback_was_cut_off(
 
 @pytest.mark.long
 @each(place for place in PLACES if not place.looks)
+@of_any
 @pytest.mark.usefixtures("short_pauses")
 def test_lost_answers_at_any_call_that_changes_something_do_not_end_a_rollback(
-    aws: Ec2, ec2: EmbeddedEC2, place: Place
+    aws: Ec2, ec2: EmbeddedEC2, deploy: Deploy, place: Place
 ) -> None:
     deployed = deploy(ec2)
     without_retries = place.action in ("CreateVolume", "CreateSnapshots")

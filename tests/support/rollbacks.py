@@ -35,6 +35,8 @@ class Deployed:
 
     instance: LaunchedInstance
     set_id: str
+    # The instance of the set, if it is another one.
+    of: str | None = None
 
     @property
     def instance_id(self) -> str:
@@ -60,6 +62,13 @@ def deploy(ec2: EmbeddedEC2, *, running: bool = True) -> Deployed:
     if not running:
         ec2.ec2().stop_instances(InstanceIds=[instance.instance_id])
     return Deployed(instance, set_id)
+
+
+def deploy_in_place_of_another(ec2: EmbeddedEC2) -> Deployed:
+    """Launch an instance in place of one that is terminated, of which there is a set."""
+    gone = deploy(ec2)
+    ec2.ec2().terminate_instances(InstanceIds=[gone.instance_id])
+    return Deployed(launch_source(ec2), gone.set_id, of=gone.instance_id)
 
 
 def described(ec2: EmbeddedEC2, instance_id: str) -> Any:
