@@ -35,7 +35,7 @@ def find_examples() -> dict[str, str]:
 
 
 def check_in_a_stack(example: str, make_project: MakeProject, ec2: EmbeddedEC2, _folder: Path) -> None:
-    ec2.launch([(20, "/dev/sdf", {})], tags={"Name": "shop-1"})
+    ec2.launch([(20, "/dev/sdf", {})], tags={"Name": "web-1"})
     project = make_project(example)
     project.config["release"] = "42"
     project.up().ok()

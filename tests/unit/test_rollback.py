@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
@@ -51,9 +52,10 @@ def test_the_power_state_before_is_remembered_unless_somebody_has_started_the_in
 class HibernatedEc2(Ec2):
     """An EC2 whose instances are hibernated."""
 
-    def describe_instance(self, instance_id: str) -> Instance:
+    def describe_instances(self, instance_ids: Sequence[str]) -> dict[str, Instance]:
         reason = "Client.UserInitiatedHibernate: User initiated hibernate"
-        return replace(super().describe_instance(instance_id), state="stopped", state_reason=reason)
+        found = super().describe_instances(instance_ids)
+        return {key: replace(one, state="stopped", state_reason=reason) for key, one in found.items()}
 
 
 def test_a_hibernated_instance_never_goes_on_with_its_memory_on_other_volumes(

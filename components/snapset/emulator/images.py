@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from botocore import xform_name
+from moto.core.utils import camelcase_to_underscores
 from moto.ec2.exceptions import UnvailableAMIIdError
 from moto.ec2.models.amis import Ami
 from moto.ec2.utils import random_ami_id
@@ -91,7 +91,7 @@ class ImagesBackend:
             raise errors.EC2Error(
                 "InvalidBlockDeviceMapping", f"No snapshot is specified for the root device {root_device}."
             )
-        described = {xform_name(name): params[name] for name in _KEPT if name in params}
+        described = {camelcase_to_underscores(name): params[name] for name in _KEPT if name in params}
         image = StrictImage(self, **described, block_device_mappings=mappings)
         image.image_location = f"{self.account_id}/{image.name}"
         self.amis[image.id] = image
