@@ -142,6 +142,19 @@ def roll_back_and_delete(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     snapset("rollback", deployed.instance_id, "--delete-replaced", "--yes").ok()
 
 
+def image(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    set_id = take_set(ec2, ec2.launch())
+    ec2.clear_calls()
+    snapset("image", set_id).ok()
+
+
+def image_again(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    image(snapset, ec2)
+    [found] = ec2.ec2().describe_images(Owners=["self"])["Images"]
+    ec2.clear_calls()
+    snapset("image", next(tag["Value"] for tag in found["Tags"])).ok()
+
+
 def doctor(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     ec2.clear_calls()
     snapset("doctor").ok()
@@ -155,6 +168,8 @@ COMMANDS: dict[str, Callable[[CommandLine, EmbeddedEC2], None]] = {
     "… with `--pin`": pin,
     "`snapset delete`": delete,
     "`snapset restore`": restore,
+    "`snapset image`": image,
+    "… of a set that has one": image_again,
     "`snapset rollback`": roll_back,
     "… with `--delete-replaced`, `--delete-leftovers`": roll_back_and_delete,
     "`snapset doctor`": doctor,
@@ -164,8 +179,9 @@ COMMANDS: dict[str, Callable[[CommandLine, EmbeddedEC2], None]] = {
 @pytest.mark.parametrize("way", COMMANDS)
 def test_a_command_needs_exactly_the_permissions_of_its_row(snapset: CommandLine, ec2: EmbeddedEC2, way: str) -> None:
     COMMANDS[way](snapset, ec2)
-    # CreateVolume and CreateSnapshots with tags need ec2:CreateTags too, without a call of it.
-    implied = {"CreateTags"} if ec2.calls("CreateVolume") or ec2.calls("CreateSnapshots") else set()
+    # These need ec2:CreateTags too, without a call of it, since they tag what they make.
+    makers = ("CreateVolume", "CreateSnapshots", "RegisterImage")
+    implied = {"CreateTags"} if any(map(ec2.calls, makers)) else set()
     assert called(ec2) | implied == allowed(way)
 
 

@@ -94,11 +94,14 @@ def test_every_document_matches_the_schema(snapset: CommandLine, without_engine:
     run("prune", "--keep-last", "1", code=3)
 
 
-def test_the_document_of_a_rollback_of_an_instance_that_is_gone_matches_the_schema(
+def test_the_documents_of_the_ways_back_of_an_instance_that_is_gone_match_the_schema(
     without_engine: InProcess, ec2: EmbeddedEC2
 ) -> None:
     gone = launch_source(ec2)
-    take_set(ec2, gone, tags={})
+    set_id = take_set(ec2, gone, tags={})
+    for named, code in ((set_id, 0), (SET, 2)):
+        image = without_engine("image", named, "--json")
+        assert (image.code, problems_of("image", json.loads(image.stdout))) == (code, [])
     ec2.ec2().terminate_instances(InstanceIds=[gone.instance_id])
     document = json.loads(without_engine("rollback", gone.instance_id, "--json").failed().stdout)
     assert problems_of("rollback", document) == []

@@ -120,6 +120,8 @@ CALLS: list[tuple[str, Call, str]] = [
         "DescribeSpotInstanceRequests",
     ),
     (f"deleting {VOLUME}", lambda aws, _: aws.delete_volume(VOLUME), "DeleteVolume"),
+    ("registering x", lambda aws, _: aws.register_image({"Name": "web"}, doing="registering x"), "RegisterImage"),
+    ("looking for images in us-east-1", lambda aws, _: aws.find_images({"name": ["x"]}), "DescribeImages"),
 ]
 CALLS_NOTHING = {"bearing", "dry_run", "once", "saying"}
 
@@ -181,7 +183,7 @@ def test_a_refused_call_names_what_was_being_done_and_the_permission_that_is_mis
         call(aws, inputs)
     text = str(caught.value)
     assert text.startswith(f"{doing.format(inputs.instance_id)}: UnauthorizedOperation: You are not authorized")
-    also = " and ec2:CreateTags" if action in ("CreateSnapshots", "CreateVolume") else ""
+    also = " and ec2:CreateTags" if action in ("CreateSnapshots", "CreateVolume", "RegisterImage") else ""
     assert text.endswith(f" policy allows the ec2:{action} action. Allow ec2:{action}{also}.")
     assert caught.value.exit_code == 3
 

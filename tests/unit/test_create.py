@@ -49,6 +49,7 @@ def test_a_set_is_taken_whole_in_the_order_of_its_devices_and_carries_its_marks(
             "app": "shop",
             "snapset:set": taken.set.set_id,
             "snapset:token": inputs.token,
+            "snapset:resource": inputs.resource,
             "snapset:instance": inputs.instance_id,
             "snapset:change": "42",
             "snapset:count": "2",

@@ -43,6 +43,7 @@ def leave_behind(client: EC2Client, inputs: SetInputs) -> LeaveBehind:
         tags = own_tags(
             set_id=OLD_SET,
             token=token,
+            resource=inputs.resource,
             instance_id=inputs.instance_id,
             change_id=inputs.change_id,
             count=None,

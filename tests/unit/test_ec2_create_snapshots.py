@@ -72,6 +72,7 @@ def test_all_tags_are_in_the_one_call(aws: Ec2, ec2: EmbeddedEC2, inputs: SetInp
         "app": "shop",
         "snapset:set": SET,
         "snapset:token": inputs.token,
+        "snapset:resource": inputs.resource,
         "snapset:instance": inputs.instance_id,
         "snapset:change": fit("c" * 300),
     }

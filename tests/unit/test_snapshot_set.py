@@ -433,6 +433,27 @@ def test_a_delete_calls_nothing_and_says_in_one_line_what_stays_and_how_to_delet
     assert ec2.calls() == []
 
 
+def test_a_set_is_not_adopted_once_the_resource_has_taken_another_one(
+    provider: SnapshotSetProvider, props: Props, ec2: EmbeddedEC2
+) -> None:
+    """Neither one that was recorded and could not be marked, nor one of a killed run: it shows what was before B."""
+
+    def take(trigger: str, **more: Any) -> Props:
+        return outs_of(provider.create(provider.check({}, {**props, "triggers": trigger, **more}).inputs))
+
+    first = take("A")
+    assert take("A")["set_id"] == first["set_id"]
+    # That of another resource is of no account.
+    ec2.age(first["snapshot_ids"], seconds=60)
+    other = take("A", scope="organization/urn:pulumi:dev::shop::other")
+    again = take("A")
+    assert (again["outcome"], again["set_id"]) == ("adopted", first["set_id"] != other["set_id"] and first["set_id"])
+    second = take("B")
+    third = take("A")
+    assert third["outcome"] == "created"
+    assert len({first["set_id"], second["set_id"], third["set_id"], other["set_id"]}) == 4
+
+
 def test_how_to_delete_it_is_not_said_of_a_set_that_the_new_resource_has_adopted(
     provider: SnapshotSetProvider, state: Props, props: Props, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,6 +121,7 @@ def test_the_call_sets_every_own_key_where_it_could_be_copied_from_a_volume(volu
     made = tags.own_tags(
         set_id="s",
         token="t",
+        resource="",
         instance_id="i",
         change_id=None,
         count=None,

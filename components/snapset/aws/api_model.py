@@ -24,6 +24,7 @@ OPERATIONS = (
     "DeleteTags",
     "DeleteVolume",
     "DescribeAvailabilityZones",
+    "DescribeImages",
     "DescribeInstanceAttribute",
     "DescribeInstances",
     "DescribeSnapshots",
@@ -31,6 +32,7 @@ OPERATIONS = (
     "DescribeVolumes",
     "DetachVolume",
     "ModifyInstanceAttribute",
+    "RegisterImage",
     "StartInstances",
     "StopInstances",
 )

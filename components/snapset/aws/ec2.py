@@ -34,6 +34,7 @@ _INSTANCES_A_CALL = 1000
 _VOLUMES_A_PAGE = 500
 _CREATE_SNAPSHOTS = "CreateSnapshots"
 _MAKERS = (_CREATE_SNAPSHOTS, "CreateVolume")
+_TAGGERS = (*_MAKERS, "RegisterImage")
 
 
 class _Clients:
@@ -390,6 +391,28 @@ class Ec2:
         """
         self._call(f"deleting {volume_id}", "DeleteVolume", VolumeId=volume_id)
 
+    # Images.
+
+    def register_image(self, request: Mapping[str, Any], *, doing: str) -> str:
+        """Register an image, and return its id. Its name is unique, so that it is safe to repeat.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RegisterImage.html
+        """
+        image_id: str = self._call(doing, "RegisterImage", lambda answer: answer["ImageId"], **request)
+        return image_id
+
+    def find_images(self, filters: Mapping[str, Iterable[str]]) -> list[str]:
+        """Return the ids of the account's own images that match all filters."""
+        doing = f"looking for images in {self.settings.region}"
+        found: list[str] = self._call_pages(
+            doing,
+            "DescribeImages",
+            lambda answers: [image["ImageId"] for answer in answers for image in answer["Images"]],
+            Owners=["self"],
+            Filters=_filter_list(filters),
+        )
+        return found
+
 
 def connect(settings: AwsSettings, *, say: Say = silent) -> Ec2:
     """Return EC2 for these settings, with the limits of the environment.
@@ -402,7 +425,7 @@ def connect(settings: AwsSettings, *, say: Say = silent) -> Ec2:
 
 def _permissions(action: str) -> str:
     """Return the permissions that a call needs: what makes something tags it, too."""
-    return f"ec2:{action} and ec2:CreateTags" if action in _MAKERS else f"ec2:{action}"
+    return f"ec2:{action} and ec2:CreateTags" if action in _TAGGERS else f"ec2:{action}"
 
 
 def _snake(action: str) -> str:

@@ -17,6 +17,7 @@ from snapset.text import clean
 
 INVALID_INSTANCE_NOT_FOUND = "InvalidInstanceID.NotFound"
 INVALID_SNAPSHOT_IN_USE = "InvalidSnapshot.InUse"
+INVALID_IMAGE_NAME_DUPLICATE = "InvalidAMIName.Duplicate"
 DRY_RUN_OPERATION = "DryRunOperation"
 # Of a ClientToken whose request was another one, or whose resource was deleted since.
 IDEMPOTENT_PARAMETER_MISMATCH = "IdempotentParameterMismatch"

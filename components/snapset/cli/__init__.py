@@ -20,6 +20,7 @@ from snapset.cli import (
     delete,
     doctor,
     ec2,
+    image,
     list_,
     prune,
     restore,
@@ -60,6 +61,7 @@ _command = partial(app.command, cls=_Command)
 _command("backup", epilog=backup.EXIT_CODES)(backup.backup)
 _command("restore", epilog=restore.EXIT_CODES)(restore.restore)
 _command("rollback", epilog=rollback.EXIT_CODES)(rollback.rollback)
+_command("image", epilog=image.EXIT_CODES)(image.image)
 _command("list", epilog=list_.EXIT_CODES)(list_.list_)
 _command("show", epilog=show.EXIT_CODES)(show.show)
 _command("wait", epilog=wait.EXIT_CODES)(wait.wait)

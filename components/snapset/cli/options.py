@@ -33,7 +33,7 @@ Profile = Annotated[str | None, typer.Option("--profile", help="AWS profile.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-def check(name: str, value: str | None, rule: rules.Rule) -> None:
+def check(name: str, value: object, rule: rules.Rule) -> None:
     """Raise an `InputError` if the option was given and its value breaks the rule."""
     if value is not None and (reason := rule(value)):
         raise InputError(f"reading {name}: {reason}.")

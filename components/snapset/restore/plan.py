@@ -71,7 +71,8 @@ def make_plan(ec2: Ec2, inputs: RestoreInputs, *, in_place: bool = False) -> Pla
         InputError: the set is not whole, or has not completed.
     """
     advice = "Choose a set that is whole" if in_place else "Restore a whole set, or add --allow-incomplete"
-    found = _find_set(ec2, inputs, advice)
+    doing = f"restoring {inputs.set_id}"
+    found = find_restorable(ec2, inputs.set_id, doing=doing, advice=advice, allow_incomplete=inputs.allow_incomplete)
     instance = ec2.describe_instance(inputs.instance_id) if inputs.instance_id else None
     roots = _find_roots(ec2, found) if inputs.exclude_boot_volume or in_place else ()
     # Another instance's image may have chosen another name for the device of its root.
@@ -101,17 +102,30 @@ def find_new(ec2: Ec2, plan: Plan, source: Source) -> Volume | None:
     return next((volume for volume in made if volume.volume_id not in source.set_aside), None)
 
 
-def _find_set(ec2: Ec2, inputs: RestoreInputs, advice: str) -> SnapshotSet:
-    doing = f"restoring {inputs.set_id}"
-    found = find_set(ec2, inputs.set_id)
+def find_restorable(
+    ec2: Ec2,
+    set_id: str,
+    *,
+    doing: str,
+    advice: str = "Choose a set that is whole",
+    allow_incomplete: bool = False,
+) -> SnapshotSet:
+    """Return the set, with all snapshots that volumes can be made of.
+
+    Raises:
+        NotFoundError: there is no such set.
+        SetFailedError: AWS set it to `error`.
+        InputError: it is not whole, unless that is allowed, or has not completed.
+    """
+    found = find_set(ec2, set_id)
     found = found.as_seen(found.there)
     if not found.is_whole:
         what = f"{len(found.snapshots)} of its {found.count or 'unknown number of'} snapshots are left"
         if found.missing_devices:
             what += f"; {', '.join(found.missing_devices)} is missing"
-        if not inputs.allow_incomplete or not found.snapshots:
+        if not allow_incomplete or not found.snapshots:
             raise errors.InputError(f"{doing}: {what}. {advice}.")
-        ec2.say(f"warning: {inputs.set_id} is not whole: {what}")
+        ec2.say(f"warning: {set_id} is not whole: {what}")
     for snapshot in found.snapshots:
         if snapshot.state == ERROR:
             cause = (snapshot.state_message or "AWS gives no reason").rstrip(".")

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceSpecification
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -83,6 +84,11 @@ class SetInputs:
         """The tags of every snapshot, but for snapset's own."""
         return {**self.default_tags, **self.instance_tags, **self.tags}
 
+    @property
+    def resource(self) -> str:
+        """Whose set it is, as the sets of all its intents have it in a tag; empty if it is nobody's."""
+        return hashlib.sha256(self.scope.encode()).hexdigest()[:16] if self.scope else ""
+
     @cached_property
     def token(self) -> str:
         """The token of this intent; see `snapset.sets.tags.token_of`.
@@ -103,6 +109,7 @@ class SetInputs:
         own = tag_rules.own_tags(
             set_id=set_id,
             token=self.token,
+            resource=self.resource,
             instance_id=self.instance_id,
             change_id=self.change_id,
             count=count,

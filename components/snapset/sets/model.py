@@ -264,6 +264,11 @@ class SnapshotSet:
         return _roots_of(self.was)
 
     @property
+    def resource(self) -> str:
+        """Whose set it is: a hash; empty for what the command took."""
+        return self.snapshots[0].tags.get(tags.RESOURCE, "")
+
+    @property
     def change_id(self) -> str | None:
         """The change that it was taken for."""
         return self.snapshots[0].tags.get(tags.CHANGE) or None

@@ -20,6 +20,8 @@ SET_ID = re.compile(r"set-[0-9a-f]{17}")
 SET = "snapset:set"
 TOKEN = "snapset:token"  # noqa: S105 - the key of a tag
 INSTANCE = "snapset:instance"
+# Whose set it is: a hash of the resource, or guard. What the command takes for a change is nobody's.
+RESOURCE = "snapset:resource"
 CHANGE = "snapset:change"
 # How many snapshots the set has: without it, a set that has lost some would pass for a whole one.
 COUNT = "snapset:count"
@@ -57,7 +59,7 @@ ROLLBACK_SCOPE = "rollback "
 SAFETY_CHANGE = "rollback to "
 
 OWN_KEYS = (
-    *(SET, TOKEN, INSTANCE, CHANGE, COUNT, EXCLUDED, CLAIM, DEVICE, SNAPSHOT, VOLUME, DEVICES, PINNED),
+    *(SET, TOKEN, RESOURCE, INSTANCE, CHANGE, COUNT, EXCLUDED, CLAIM, DEVICE, SNAPSHOT, VOLUME, DEVICES, PINNED),
     *(*INSTANCE_WAS, CONSISTENT, VERIFIED, COPY_OF, TAKEN_AT, IN_USE_UNTIL),
 )
 MAX_TAGS = 50
@@ -83,6 +85,7 @@ def own_tags(
     *,
     set_id: str,
     token: str,
+    resource: str,
     instance_id: str,
     change_id: str | None,
     count: int | None,
@@ -97,6 +100,7 @@ def own_tags(
     known = {
         SET: set_id,
         TOKEN: token,
+        RESOURCE: resource,
         INSTANCE: instance_id,
         CHANGE: fit(change_id or ""),
         COUNT: "" if count is None else str(count),

@@ -18,8 +18,10 @@ from snapset.aws.ec2 import Ec2
 from snapset.aws.records import ERROR
 from snapset.limits import Limits
 from snapset.pace import Pace
+from snapset.sets import tags
 from snapset.sets.choose import Accept, Intent, is_orphan
 from snapset.sets.create import Run, Taken, create_set
+from snapset.sets.find import find_sets_with
 from snapset.sets.inputs import SetInputs
 from snapset.sets.model import SnapshotSet
 from snapset.sets.preflight import error_of
@@ -63,8 +65,9 @@ def take_sets(
     inspection, earlier = inspect_and_find(ec2, wanted, cut_off=cut_off)
     refused = {key: error_of(key, problems) for key, problems in inspection.problems.items()}
     outcome = Outcome(failures=refused, attributes=inspection.attributes)
-    accept = _accept_orphans(replace(ec2.limits, adoption=min(adopt_within, ec2.limits.adoption)))
-    if served_within is not None:
+    if served_within is None:
+        accept = _accept_orphans(ec2, earlier, replace(ec2.limits, adoption=min(adopt_within, ec2.limits.adoption)))
+    else:
         fitting = find_fitting(ec2, inspection.ready, earlier, inspection.attached, within=served_within)
         served = {key: choose_served(found) for key, found in fitting.items()}
         outcome.taken = {key: Taken(set=found, outcome="unchanged") for key, found in served.items() if found}
@@ -104,9 +107,23 @@ def take_set(
 _Acceptor = Callable[[SetInputs], Accept]
 
 
-def _accept_orphans(limits: Limits) -> _Acceptor:
-    """Adopt only what nobody has claimed."""
-    return lambda _inputs: lambda found: is_orphan(found, limits=limits)
+def _accept_orphans(ec2: Ec2, earlier: Mapping[str, Sequence[SnapshotSet]], limits: Limits) -> _Acceptor:
+    """Adopt only what nobody has claimed, and after which the same resource has taken no other set.
+
+    Else that one is of another change since, and this one shows the instance before it.
+    """
+    orphans = [found for sets in earlier.values() for found in sets if is_orphan(found, limits=limits)]
+    resources = sorted({found.resource for found in orphans if found.resource})
+    newest: dict[tuple[str, str], str] = {}
+    for found in find_sets_with(ec2, tags.RESOURCE, resources):
+        key = (found.resource, found.instance_id)
+        newest[key] = max(newest.get(key, ""), found.start_time)
+
+    def acceptor(inputs: SetInputs) -> Accept:
+        last = newest.get((inputs.resource, inputs.instance_id), "")
+        return lambda found: is_orphan(found, limits=limits) and found.start_time >= last
+
+    return acceptor
 
 
 def _accept_fitting(
