@@ -13,7 +13,7 @@ from snapset.aws.settings import AwsSettings
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from snapset.limits import Limits
 from snapset.sets.inputs import SetInputs
-from snapset.sets.instance_tag import InstanceWas
+from snapset.sets.instance_tag import tags_of
 from snapset.sets.take import take_set, take_sets
 
 SHORT = Limits(consistency=0.4, throttle=20, late=0.4)
@@ -54,7 +54,7 @@ def test_a_set_is_taken_whole_in_the_order_of_its_devices_and_carries_its_marks(
             "snapset:change": "42",
             "snapset:count": "2",
             "snapset:excluded": scratch.removeprefix("vol-"),
-            **InstanceWas.of(aws.describe_instance(inputs.instance_id)).tags(),
+            **tags_of(aws.describe_instance(inputs.instance_id).facts),
         }
 
 

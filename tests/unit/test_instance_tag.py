@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapset.aws.records import Instance
+from snapset.aws.records import Instance, InstanceFacts
 from snapset.sets import tags
-from snapset.sets.instance_tag import InstanceWas, parse
+from snapset.sets.instance_tag import parse, tags_of
 
 ITEM = {
     "InstanceId": "i-0123456789abcdef0",
@@ -35,20 +36,25 @@ ITEM = {
 def test_all_that_is_known_fits_in_two_tags_and_is_read_again(number: int) -> None:
     codes = [{"ProductCodeId": f"{code:025}", "ProductCodeType": "marketplace"} for code in range(number)]
     instance = Instance.parse({**ITEM, "ProductCodes": codes})
-    was = InstanceWas.of(instance)
+    written = tags_of(instance.facts)
+    was = parse(written)
+    assert was
     assert (was.root_device, was.boot_mode, was.has_ena) == ("xvda", "legacy-bios", True)
     assert (len(was.product_codes), len(was.security_group_ids)) == (min(number, 4), 5)
-    written = was.tags()
+    assert tags_of(was) == written
     assert set(written) <= set(tags.INSTANCE_WAS)
     assert max(map(len, written.values())) <= tags.MAX_VALUE_LENGTH
-    assert parse(written) == was
+    facts = instance.facts
+    assert was == dataclasses.replace(
+        facts, product_codes=facts.product_codes[:4], security_group_ids=facts.security_group_ids[:5]
+    )
 
 
 def test_of_an_instance_of_which_ec2_says_little_that_little_is_recorded() -> None:
     bare = {key: ITEM[key] for key in ("InstanceId", "State", "Placement", "LaunchTime")}
-    was = InstanceWas.of(Instance.parse(bare))
-    assert was == InstanceWas()
-    assert parse(was.tags()) == was
+    facts = Instance.parse(bare).facts
+    assert facts == InstanceFacts()
+    assert parse(tags_of(facts)) == facts
 
 
 @pytest.mark.parametrize(

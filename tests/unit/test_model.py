@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapset.aws.records import Snapshot
+from snapset.aws.records import InstanceFacts, Snapshot
 from snapset.sets import tags
-from snapset.sets.instance_tag import InstanceWas
+from snapset.sets.instance_tag import tags_of
 from snapset.sets.model import BOOT_DEVICES, SnapshotSet, group
 
 OWNER = "123456789012"
@@ -191,7 +191,7 @@ def test_a_set_is_in_the_same_order_however_it_came_about(devices: dict[int, str
 
 @pytest.mark.parametrize("root", ["/dev/xvda", "xvda", "/dev/sda", "/dev/xvda1", "/dev/sdf"])
 def test_the_recorded_root_comes_first_whatever_it_is_called(root: str) -> None:
-    was = InstanceWas(root_device=root).tags()
+    was = tags_of(InstanceFacts(root_device=root))
     devices = sorted({root, "/dev/sda1", "/dev/sdb"})
     found = one(*(snapshot(SET_IDS[0], number=n, more={tags.DEVICE: at, **was}) for n, at in enumerate(devices)))
     in_order = [found.devices[snapshot_id] for snapshot_id in found.snapshot_ids]

@@ -30,6 +30,48 @@ ATTACHED = "attached"
 
 
 @dataclass(frozen=True, kw_only=True)
+class InstanceFacts:
+    """What an instance is, whatever state it is in: another one can be launched so. Empty where EC2 does not say it.
+
+    Attributes:
+        root_device: the name of the device of its root volume, as its image chose it.
+        boot_mode: `legacy-bios` or `uefi`, as it was booted; if EC2 does not say it, as its image has it.
+        usage_operation: what AWS bills: `RunInstances` is Linux, see
+            https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/billing-info-fields.html.
+        product_codes: those of AWS Marketplace.
+    """
+
+    root_device: str = ""
+    image_id: str = ""
+    instance_type: str = ""
+    architecture: str = ""
+    boot_mode: str = ""
+    usage_operation: str = ""
+    tpm_support: str = ""
+    subnet_id: str = ""
+    has_ena: bool = False
+    product_codes: tuple[str, ...] = ()
+    security_group_ids: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, item: Any) -> InstanceFacts:
+        """Read an item of DescribeInstances."""
+        return cls(
+            root_device=item.get("RootDeviceName") or "",
+            image_id=item.get("ImageId") or "",
+            instance_type=item.get("InstanceType") or "",
+            architecture=item.get("Architecture") or "",
+            boot_mode=item.get("CurrentInstanceBootMode") or item.get("BootMode") or "",
+            usage_operation=item.get("UsageOperation") or "",
+            tpm_support=item.get("TpmSupport") or "",
+            subnet_id=item.get("SubnetId") or "",
+            has_ena=bool(item.get("EnaSupport")),
+            product_codes=tuple(code["ProductCodeId"] for code in item.get("ProductCodes") or []),
+            security_group_ids=tuple(group["GroupId"] for group in item.get("SecurityGroups") or []),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Instance:
     """An instance.
 
@@ -40,7 +82,6 @@ class Instance:
         has_instance_store_root: whether its root is no EBS volume, so that it can't be stopped.
         launch_time: when it was started last, ISO 8601 UTC; AWS says it in whole seconds.
         state_reason: AWS's words for why it was stopped or has failed to start, if it has any.
-        boot_mode: `legacy-bios` or `uefi`, as it was booted; if EC2 does not say it, as its image has it.
     """
 
     instance_id: str
@@ -55,16 +96,7 @@ class Instance:
     launch_time: str = ""
     state_reason: str = ""
     public_ip: str = ""
-    image_id: str = ""
-    instance_type: str = ""
-    architecture: str = ""
-    boot_mode: str = ""
-    usage_operation: str = ""
-    tpm_support: str = ""
-    has_ena: bool = False
-    product_codes: tuple[str, ...] = ()
-    subnet_id: str = ""
-    security_group_ids: tuple[str, ...] = ()
+    facts: InstanceFacts = InstanceFacts()
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -86,16 +118,7 @@ class Instance:
             launch_time=_time_of(item["LaunchTime"]),
             state_reason=(item.get("StateReason") or {}).get("Message") or "",
             public_ip=item.get("PublicIpAddress") or "",
-            image_id=item.get("ImageId") or "",
-            instance_type=item.get("InstanceType") or "",
-            architecture=item.get("Architecture") or "",
-            boot_mode=item.get("CurrentInstanceBootMode") or item.get("BootMode") or "",
-            usage_operation=item.get("UsageOperation") or "",
-            tpm_support=item.get("TpmSupport") or "",
-            has_ena=bool(item.get("EnaSupport")),
-            product_codes=tuple(code["ProductCodeId"] for code in item.get("ProductCodes") or []),
-            subnet_id=item.get("SubnetId") or "",
-            security_group_ids=tuple(group["GroupId"] for group in item.get("SecurityGroups") or []),
+            facts=InstanceFacts.parse(item),
             tags=_tags_of(item),
         )
 

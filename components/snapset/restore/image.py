@@ -15,11 +15,10 @@ from typing_extensions import TypedDict
 from snapset import errors
 from snapset.aws.ec2 import Ec2, tag_list
 from snapset.aws.errors import INVALID_IMAGE_NAME_DUPLICATE
-from snapset.aws.records import Snapshot
+from snapset.aws.records import InstanceFacts, Snapshot
 from snapset.restore.plan import find_restorable
 from snapset.retry import polls
 from snapset.sets import tags
-from snapset.sets.instance_tag import InstanceWas
 from snapset.sets.model import SnapshotSet
 from snapset.sets.volume_tag import VolumeAttributes
 from snapset.sets.volume_tag import parse as parse_attributes
@@ -48,7 +47,7 @@ class Image:
 
     name: str
     set_id: str
-    was: InstanceWas
+    was: InstanceFacts
     volumes: Mapping[str, tuple[Snapshot, VolumeAttributes | None]]
 
     def request(self, user_tags: Mapping[str, str]) -> dict[str, Any]:
@@ -114,7 +113,7 @@ def image_of(found: SnapshotSet, *, exclude_data: bool, doing: str) -> Image:
     Raises:
         InputError: what is made of it would not boot; or that is not known.
     """
-    was, by_device = found.was or InstanceWas(), {found.devices[one.snapshot_id]: one for one in found.snapshots}
+    was, by_device = found.was or InstanceFacts(), {found.devices[one.snapshot_id]: one for one in found.snapshots}
     if reason := _find_obstacle(was, by_device):
         advice = "Launch an instance of the same image as that one"
         raise errors.InputError(
@@ -132,7 +131,7 @@ def image_of(found: SnapshotSet, *, exclude_data: bool, doing: str) -> Image:
     )
 
 
-def _find_obstacle(was: InstanceWas, by_device: Mapping[str, Snapshot]) -> str:
+def _find_obstacle(was: InstanceFacts, by_device: Mapping[str, Snapshot]) -> str:
     """Return why an instance would not boot from an image of these snapshots; empty if it would."""
     if not (was.root_device and was.architecture):
         return "what the instance was is not recorded with the set"

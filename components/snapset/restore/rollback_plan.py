@@ -16,14 +16,13 @@ from typing_extensions import TypedDict
 from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
-from snapset.aws.records import AVAILABLE, RUNNING, STOPPED, Instance, Volume
+from snapset.aws.records import AVAILABLE, RUNNING, STOPPED, Instance, InstanceFacts, Volume
 from snapset.restore.inputs import RestoreInputs, Source, client_token
 from snapset.restore.plan import Plan, make_plan
 from snapset.restore.way_back import commands_for_gone
 from snapset.sets import attempts, tags
 from snapset.sets.find import find_latest, find_set, find_sets_of
 from snapset.sets.inputs import SetInputs
-from snapset.sets.instance_tag import InstanceWas
 from snapset.sets.journal import JOURNAL, Journal
 from snapset.sets.model import SnapshotSet
 
@@ -448,7 +447,7 @@ def _find_copies(plan: RollbackPlan) -> Iterator[str]:
 
 def _find_unfit_root(plan: RollbackPlan) -> Iterator[str]:
     """Yield why the instance would not boot from the root of another one, as far as that is known."""
-    was, now = plan.found.was or InstanceWas(), InstanceWas.of(plan.instance)
+    was, now = plan.found.was or InstanceFacts(), plan.instance.facts
     for what, before, after in (
         ("architecture", was.architecture, now.architecture),
         ("boot mode", was.boot_mode, now.boot_mode),

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from snapset.aws.records import InstanceFacts
+
 if TYPE_CHECKING:
     from snapset.sets.model import SnapshotSet
 
@@ -28,12 +30,12 @@ def commands_for_gone(found: SnapshotSet, *, region: str) -> list[str]:
 
 def _launch_options(found: SnapshotSet) -> Iterator[str]:
     """Yield the options of `aws ec2 run-instances`, as far as it is recorded what the instance was."""
-    was = found.was
+    was = found.was or InstanceFacts()
     # AWS's own name of a missing image makes the command fail, and shows what has to be filled in.
-    yield from ("--image-id", was.image_id if was and was.image_id else "AMI")
-    if was and was.instance_type:
+    yield from ("--image-id", was.image_id or "AMI")
+    if was.instance_type:
         yield from ("--instance-type", was.instance_type)
-    if was and was.subnet_id:
+    if was.subnet_id:
         yield from ("--subnet-id", was.subnet_id)
-    if was and was.security_group_ids:
+    if was.security_group_ids:
         yield from ("--security-group-ids", *was.security_group_ids)

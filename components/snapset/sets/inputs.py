@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from snapset import rules
 from snapset.aws.ec2 import tag_list
+from snapset.aws.records import InstanceFacts
 from snapset.rules import UNKNOWN, Problem, Rule, has_unknown
+from snapset.sets import instance_tag
 from snapset.sets import tags as tag_rules
-from snapset.sets.instance_tag import InstanceWas
 
 MAX_EXCLUSIONS = 40
 MAX_DESCRIPTION = 255
@@ -53,7 +54,7 @@ class SetInputs:
     default_tags: Mapping[str, str] = field(default_factory=dict)
     tagged_volume_ids: tuple[str, ...] = ()
     instance_tags: Mapping[str, str] = field(default_factory=dict)
-    was: InstanceWas | None = None
+    was: InstanceFacts | None = None
 
     @property
     def needs_more_than_volumes(self) -> bool:
@@ -113,7 +114,7 @@ class SetInputs:
             instance_id=self.instance_id,
             change_id=self.change_id,
             count=count,
-            was=self.was.tags() if self.was else {},
+            was=instance_tag.tags_of(self.was) if self.was else {},
             excluded=tag_rules.excluded_text(self.all_exclusions, root=self.exclude_boot_volume),
             volumes_copied=self.copy_tags_from_source is not None,
         )

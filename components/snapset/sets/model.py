@@ -14,9 +14,8 @@ from typing_extensions import NotRequired, TypedDict
 
 from snapset import rules
 from snapset.aws import clock
-from snapset.aws.records import COMPLETED, ERROR, PENDING, RECOVERABLE, Snapshot
+from snapset.aws.records import COMPLETED, ERROR, PENDING, RECOVERABLE, InstanceFacts, Snapshot
 from snapset.sets import instance_tag, tags
-from snapset.sets.instance_tag import InstanceWas
 
 # Some snapshots of the set no longer exist, or how many it was taken with is not known: what is there may not restore
 # the instance as it was.
@@ -254,7 +253,7 @@ class SnapshotSet:
         return max(one.tags.get(tags.IN_USE_UNTIL, "") for one in self.snapshots)
 
     @property
-    def was(self) -> InstanceWas | None:
+    def was(self) -> InstanceFacts | None:
         """What the instance was, or None if that is not recorded."""
         return _was_of(self.snapshots)
 
@@ -339,11 +338,11 @@ def is_marked(snapshot: Snapshot) -> bool:
     return snapshot.snapshot_id in snapshot.tags.get(tags.SNAPSHOT, "").split(",")
 
 
-def _was_of(snapshots: Iterable[Snapshot]) -> InstanceWas | None:
+def _was_of(snapshots: Iterable[Snapshot]) -> InstanceFacts | None:
     return next(filter(None, (instance_tag.parse(snapshot.tags) for snapshot in snapshots)), None)
 
 
-def _roots_of(was: InstanceWas | None) -> Sequence[str]:
+def _roots_of(was: InstanceFacts | None) -> Sequence[str]:
     return (was.root_device,) if was and was.root_device else BOOT_DEVICES
 
 

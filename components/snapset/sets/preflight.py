@@ -14,7 +14,6 @@ from snapset.aws.records import Instance, Volume
 from snapset.rules import Problem
 from snapset.sets import tags
 from snapset.sets.inputs import MAX_EXCLUSIONS, SetInputs
-from snapset.sets.instance_tag import InstanceWas
 from snapset.sets.journal import JOURNAL, Journal
 from snapset.sets.volume_tag import VolumeAttributes
 
@@ -127,7 +126,7 @@ def resolve(inputs: SetInputs, instance: Instance, attached: Sequence[Volume]) -
         for key, value in instance.tags.items()
         if inputs.copy_tags_from_instance and not key.lower().startswith(("aws:", tags.PREFIX))
     }
-    return replace(inputs, tagged_volume_ids=tuple(tagged), instance_tags=handed_on, was=InstanceWas.of(instance))
+    return replace(inputs, tagged_volume_ids=tuple(tagged), instance_tags=handed_on, was=instance.facts)
 
 
 def resolve_volumes(ec2: Ec2, inputs: SetInputs, instance: Instance) -> dict[str, str]:
