@@ -9,12 +9,17 @@ import html
 import json
 import os
 import re
+import sys
+import traceback
 import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
+
+# Set to anything, errors come with their tracebacks.
+DEBUG = "SNAPSET_DEBUG"
 
 _BLANK = "\t\n\v\f\r\x85\u2028\u2029"
 # Control characters, format characters (bidi among them), and what UTF-8 can't encode.
@@ -68,6 +73,14 @@ def clean(text: str) -> str:
     An escape such as `\x1b` stands in place of what a terminal would obey or hide.
     """
     return _in_one_line(_without_secrets(text))
+
+
+def show_traceback() -> None:
+    """Print the traceback of the exception that is being handled to stderr, if `SNAPSET_DEBUG` is set."""
+    if os.environ.get(DEBUG):
+        for line in traceback.format_exc().splitlines():
+            sys.stderr.write(f"{clean(line)}\n")
+        sys.stderr.flush()
 
 
 def _in_one_line(text: str) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import pytest
 from support import aws_plugin
 from support.project import REPOSITORY, Project, changes, mutating
 from support.sets import find_sets, find_taken
@@ -57,3 +58,20 @@ def test_the_change_waits_for_the_set_and_does_not_happen_if_the_set_fails(
     assert {snapshot.tags["snapset:instance"] for snapshot in find_sets(ec2)[second].snapshots.values()} == {
         running.instance_id
     }
+
+
+@pytest.mark.parametrize("option", ["--target=**Instance::server", "--exclude=**Set::before-release"])
+def test_a_run_that_leaves_the_set_out_does_not_bring_the_change(
+    program: Callable[[str], Project], ec2: EmbeddedEC2, option: str
+) -> None:
+    project = program(example())
+    aws_plugin.install(project.env)
+    project.config = {"instanceId": ec2.launch([]).instance_id, "release": "42"}
+    project.up().ok()
+    ec2.clear_calls()
+    project.config["release"] = "43"
+    project.up(option).ok()
+    assert mutating(ec2.calls()) == []
+    project.up().ok()
+    done = mutating(ec2.calls())
+    assert done.index("CreateSnapshots") < done.index("RunInstances") < done.index("TerminateInstances")

@@ -24,8 +24,9 @@ from snapset import FleetSnapshots
 config = pulumi.Config()
 fleet = FleetSnapshots(
     "fleet", instances=config.require_object("instances"), triggers=config.get("triggers"),
-    tags={"app": "web"}, wait=config.get_bool("wait"),
+    change_id=config.get("change"), tags={"app": "web"}, wait=config.get_bool("wait"),
 )
+fleet.change_id.apply(lambda change: pulumi.log.info(f"goes on with {change}"))
 pulumi.export("sets", fleet.sets.apply(lambda sets: {key: record["set_id"] for key, record in sets.items()}))
 """
 NOT_THERE = "i-0123456789abcdef0"
@@ -44,6 +45,28 @@ def recorded(project: Project) -> dict[str, Any]:
 
 def launch(ec2: EmbeddedEC2, number: int) -> list[str]:
     return [ec2.launch().instance_id for _ in range(number)]
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_preview_fails_where_no_instance_would_get_a_set(fleet: Project, ec2: EmbeddedEC2, is_new: bool) -> None:
+    fleet.config["instances"] = launch(ec2, 2)
+    if not is_new:
+        fleet.up().ok()
+        fleet.config["triggers"] = "b"
+    ec2.fault(action="CreateSnapshots", kind="deny")
+    refused = fleet.preview().failed()
+    assert "UnauthorizedOperation" in refused.text
+    assert "Allow ec2:CreateSnapshots and ec2:CreateTags." in refused.text
+
+
+def test_what_is_made_of_the_change_waits_for_every_set(fleet: Project, ec2: EmbeddedEC2) -> None:
+    fleet.config = {"instances": [*launch(ec2, 1), NOT_THERE], "change": "42"}
+    assert "goes on with" not in fleet.up().failed().text
+    fleet.config["instances"].remove(NOT_THERE)
+    assert "goes on with 42" in fleet.up().ok().text
+    # A run that leaves the fleet out has the change of the last one.
+    fleet.config["change"] = "43"
+    assert "goes on with 42" in fleet.up("--exclude=**FleetSet::fleet").ok().text
 
 
 def test_an_instance_that_joins_gets_a_set_and_one_that_leaves_loses_none(fleet: Project, ec2: EmbeddedEC2) -> None:

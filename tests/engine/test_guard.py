@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 REGION = "eu-west-1"
 ROLE = "arn:aws:iam::123456789012:role/backup"
+NOT_FOUND = {"action": "DescribeInstances", "kind": "error", "code": "InvalidInstanceID.NotFound"}
 
 ALONE = """
 import pulumi
@@ -160,13 +161,19 @@ from snapset import backup_before_change
 config = pulumi.Config()
 if config.get_bool("withoutEngine"):
     os.environ["PATH"] = ""
+guard = backup_before_change() if config.get_bool("guarded") else None
 server = aws.ec2.Instance(
     "server", ami=config.get("ami") or "ami-12345678", instance_type="t3.micro", availability_zone="us-east-1a",
     opts=pulumi.ResourceOptions.merge(
-        backup_before_change() if config.get_bool("guarded") else None,
-        pulumi.ResourceOptions(delete_before_replace=config.get_bool("deleteFirst")),
+        guard, pulumi.ResourceOptions(delete_before_replace=config.get_bool("deleteFirst"))
     ),
 )
+if config.get_bool("data"):
+    volume = aws.ebs.Volume("data", availability_zone="us-east-1a", size=20)
+    aws.ec2.VolumeAttachment(
+        "data", device_name="/dev/sdf", instance_id=server.id, volume_id=volume.id,
+        opts=pulumi.ResourceOptions.merge(guard, pulumi.ResourceOptions(delete_before_replace=True)),
+    )
 pulumi.export("instanceId", server.id)
 """
 
@@ -323,7 +330,7 @@ def test_with_warn_the_change_goes_ahead_without_a_set(alone: Project, ec2: Embe
     ec2.fault(action="CreateSnapshots", kind="deny")
     alone.config |= {"instanceType": "t3.large", "onFailure": "warn"}
     changed = alone.up().ok()
-    assert f"{instance_id}: the change goes ahead although its backup failed" in changed.text
+    assert f"{instance_id} is changed although its backup failed: " in changed.text
     assert "ModifyInstanceAttribute" in actions(ec2)
     assert sets_in(ec2) == {}
 
@@ -385,22 +392,22 @@ def test_an_instance_that_is_gone_already_needs_no_set(alone: Project, ec2: Embe
     assert sets_in(ec2) == {}
 
 
-@pytest.mark.long
-def test_an_instance_that_can_not_be_found_is_not_taken_for_gone(alone: Project, ec2: EmbeddedEC2) -> None:
-    instance_id = alone.outputs()["instanceId"]
-    hidden = {"action": "DescribeInstances", "kind": "error", "code": "InvalidInstanceID.NotFound"}
-    alone.config["instanceType"] = "t3.large"
-    ec2.fault(**hidden, times=None)
-    refused = alone.up().failed()
-    assert f"{instance_id} is not changed: NotFoundError: describing instance {instance_id}" in refused.text
-    assert "If it has an aws.Provider of its own, name that: backup_before_change(provider=...)." in refused.text
-    ec2.clear_faults()
-    # One look may find nothing.
-    ec2.fault(**hidden, times=1)
-    alone.config |= {"instanceType": "t3.micro", "ami": "ami-87654321"}
+def test_an_instance_that_is_not_found_is_looked_for_again(alone: Project, ec2: EmbeddedEC2) -> None:
+    ec2.fault(**NOT_FOUND, times=1)
+    alone.config["ami"] = "ami-87654321"
     ec2.clear_calls()
     alone.up().ok()
     assert actions(ec2).index("CreateSnapshots") < actions(ec2).index("TerminateInstances")
+
+
+@pytest.mark.long
+def test_an_instance_that_can_not_be_found_is_not_taken_for_gone(alone: Project, ec2: EmbeddedEC2) -> None:
+    instance_id = alone.outputs()["instanceId"]
+    alone.config["instanceType"] = "t3.large"
+    ec2.fault(**NOT_FOUND, times=None)
+    refused = alone.up().failed()
+    assert f"{instance_id} is not changed: NotFoundError: describing instance {instance_id}" in refused.text
+    assert "If it has an aws.Provider of its own, name that: backup_before_change(provider=...)." in refused.text
 
 
 @pytest.mark.long
@@ -448,6 +455,7 @@ def test_a_guard_that_comes_with_the_replacement_takes_its_set_or_refuses_in_the
 ) -> None:
     project = program(LATE)
     aws_plugin.install(project.env)
+    project.config["data"] = True
     project.up().ok()
     old = project.outputs()["instanceId"]
     project.config |= {"guarded": True, "ami": "ami-87654321", "withoutEngine": True}
@@ -458,8 +466,10 @@ def test_a_guard_that_comes_with_the_replacement_takes_its_set_or_refuses_in_the
     ec2.clear_calls()
     project.up().ok()
     assert actions(ec2).index("CreateSnapshots") < actions(ec2).index("TerminateInstances")
-    [taken] = [call["params"] for call in ec2.calls("CreateSnapshots") if not call["dry_run"]]
-    assert taken["InstanceSpecification.InstanceId"] == old
+    # The attachment has gone by then, and its volume is in the set.
+    [taken] = sets_in(ec2).values()
+    assert values_of("snapset:instance", taken) == {old}
+    assert values_of("snapset:device", taken) == {"/dev/sda1", "/dev/sdf"}
 
 
 def test_a_guard_that_comes_with_a_delete_first_replacement_refuses_in_the_preview(

@@ -59,6 +59,20 @@ CALLS = {
     ),
     "get_snapshots(setid='set-1')": "calling get_snapshots: got an unexpected keyword argument 'setid'.",
     "get_snapshots_output('set-0123456789abcdef0')": "calling get_snapshots_output: too many positional arguments.",
+    "get_snapshots(set_id=pulumi.Output.from_input('set-0123456789abcdef0'))": (
+        "reading get_snapshots: set_id is known later only. Call get_snapshots_output instead."
+    ),
+    "get_snapshots(instance=instance, latest='false')": "reading get_snapshots: latest: 'false' is neither true nor",
+    "get_snapshots(instance=instance, change_id='a', latest=True)": "latest=True goes with an instance alone. Leave ",
+    "get_snapshots(set_id='set-0123456789abcdef0', latest=True)": "latest=True goes with an instance alone. Leave ",
+    "backup_before_change(provider='aws')": "provider is of type str. Give an aws.Provider.",
+    "backup_before_change(name=None)": "reading backup_before_change: name is None. Give a string; ",
+    "InstanceSnapshots(NAME, instance=instance, opts=pulumi.ResourceOptions(import_='set-0123456789abcdef0'))": (
+        "reading InstanceSnapshots NAME: import_: a set can't be imported, it is taken. get_snapshots and "
+    ),
+    "FleetSnapshots(NAME, instances=[instance], opts=pulumi.ResourceOptions(import_='fleet-0'))": (
+        "reading FleetSnapshots NAME: import_: a set can't be imported, it is taken. get_snapshots and "
+    ),
     "backup_before_change(tag={'a': 'b'})": "calling backup_before_change: got an unexpected keyword argument 'tag'.",
 }
 # What is noticed once a value is known, or by the provider; and one of the others, as the engine shows it.
@@ -68,6 +82,9 @@ RUNS = {
     ),
     "InstanceSnapshots('b', instance=instance, triggers=pulumi.Output.from_input(1).apply(lambda _: b'x'))": (
         "b: triggers: a value of type bytes can't be kept."
+    ),
+    "InstanceSnapshots('b', instance=aws.ec2.get_instance_output(instance_id=instance))": (
+        "b: instance_id: a value of type GetInstanceResult can't be kept. Give the id in it."
     ),
     "InstanceSnapshots('b', instance=pulumi.Output.secret('hidden'))": "'[secret]' is not an instance id",
     "InstanceSnapshots('b', instance=instance, location=pulumi.Output.secret('hidden'))": "'[secret]' is not one of",
@@ -101,6 +118,7 @@ def test_a_slip_is_one_line_and_creates_nothing(
     program: Callable[[str], Project], ec2: EmbeddedEC2, slip: str
 ) -> None:
     project = program(f"{HEAD}{slip}\n")
+    aws_plugin.install(project.env)
     project.config = {"instance": ec2.launch().instance_id}
     ec2.clear_calls()
     failed = project.up().failed()
@@ -108,6 +126,17 @@ def test_a_slip_is_one_line_and_creates_nothing(
     assert "hidden" not in failed.text
     assert "never awaited" not in failed.text
     assert mutating(ec2.calls()) == []
+
+
+def test_what_is_secret_among_a_components_outputs_is_secret_in_its_set(
+    program: Callable[[str], Project], ec2: EmbeddedEC2
+) -> None:
+    opts = "opts=pulumi.ResourceOptions(additional_secret_outputs=['snapshot_ids'])"
+    project = program(f"{HEAD}InstanceSnapshots('b', instance=instance, {opts})\n")
+    project.config = {"instance": ec2.launch().instance_id}
+    project.up().ok()
+    [snapshot_set] = project.sets()
+    assert "ciphertext" in snapshot_set["outputs"]["snapshot_ids"]
 
 
 @pytest.mark.parametrize("ignored", [["triggers", "instance"], ["*"]])

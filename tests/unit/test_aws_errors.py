@@ -49,7 +49,8 @@ ANSWERS: list[tuple[str, int, type[errors.SnapsetError], str]] = [
     ("IncorrectInstanceState", 400, errors.InputError, "Correct the input."),
     ("MalformedQueryString", 400, errors.InputError, "Correct the input."),
     ("UnknownParameter", 400, errors.InputError, "Correct the input."),
-    ("SnapshotLimitExceeded", 400, errors.SnapsetError, "It is said here."),
+    ("SnapshotLimitExceeded", 400, errors.SnapsetError, "or delete what is no longer needed."),
+    ("SomethingNew", 400, errors.SnapsetError, "Mend what AWS names, and run it again."),
 ]
 
 Call = Callable[[Ec2, SetInputs], Any]

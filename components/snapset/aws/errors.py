@@ -193,7 +193,10 @@ def _from_answer(error: Any, doing: str, needs: str) -> errors.SnapsetError:
         return errors.NotFoundError(f"{cause} Check the id, the Region and the account.", code=code)
     if code.startswith(("Invalid", "Missing", "Unsupported", "Incorrect", "Malformed", "UnknownParameter")):
         return errors.InputError(f"{cause} Correct the input.", code=code)
-    return errors.SnapsetError(cause, code=code)
+    if code.endswith("LimitExceeded"):
+        advice = "Ask AWS for a higher quota, or delete what is no longer needed"
+        return errors.SnapsetError(f"{cause} {advice}.", code=code)
+    return errors.SnapsetError(f"{cause} Mend what AWS names, and run it again.", code=code)
 
 
 def encoded_message_of(message: str | None) -> str | None:

@@ -33,6 +33,7 @@ from snapset.cli import (
 from snapset.cli.context import INTERRUPTED
 from snapset.cli.output import print_error, print_json_error
 from snapset.end import collect_rarely, end_now, heed_signals
+from snapset.text import DEBUG, show_traceback
 
 _EMPTY_OPTION = re.compile(r"--[a-z-]+=")
 
@@ -124,7 +125,6 @@ def _snapset(
 
 
 def _run() -> int:
-    debug = bool(os.environ.get("SNAPSET_DEBUG"))
     try:
         _refuse_arguments(sys.argv[1:])
         return app(standalone_mode=False, prog_name="snapset") or 0
@@ -137,15 +137,13 @@ def _run() -> int:
     except SystemExit as end:
         return _fail("SystemExit", end.code, 1) if isinstance(end.code, str) else end.code or 0
     except errors.SnapsetError as error:
-        if debug:
-            raise
+        show_traceback()
         return _fail(type(error).__name__, str(error), error.exit_code)
     except Exception as error:
         if hasattr(error, "format_message"):
             return _show_usage(error)
-        if debug:
-            raise
-        return _fail(type(error).__name__, f"{type(error).__name__}: {error}. Set SNAPSET_DEBUG=1 to see where.", 1)
+        show_traceback()
+        return _fail(type(error).__name__, f"{type(error).__name__}: {error}. Set {DEBUG}=1 to see where.", 1)
 
 
 def _refuse_arguments(arguments: Sequence[str]) -> None:

@@ -98,14 +98,36 @@ def take_wait(given: dict[str, Any], *, of: str) -> tuple[bool, float]:
         raise pulumi.RunError(errors.show(error)) from None
 
 
-def ignored_of(opts: pulumi.ResourceOptions | None, **renamed: str) -> list[str] | None:
-    """Return what `ignore_changes` of a component means for the resource inside: Pulumi does not hand it down.
+def options_inside(
+    component: pulumi.ComponentResource,
+    opts: pulumi.ResourceOptions | None,
+    provider: pulumi.ProviderResource | None,
+    *,
+    of: str,
+    **renamed: str,
+) -> pulumi.ResourceOptions:
+    """Return the options of the resource inside a component, with those that Pulumi does not hand down.
 
     Args:
-        opts: the component's.
+        component: the component.
+        opts: its options.
+        provider: the `aws.Provider` that the calls follow.
+        of: its class and name, for messages.
         renamed: what an input of the component is called inside, where it differs.
+
+    Raises:
+        RunError: `import_` is among the options.
     """
-    return [renamed.get(name, name) for name in (opts and opts.ignore_changes) or []] or None
+    given = opts or pulumi.ResourceOptions()
+    if given.import_:
+        advice = "get_snapshots and snapset restore take the id of any set."
+        raise pulumi.RunError(f"InputError: reading {of}: import_: a set can't be imported, it is taken. {advice}")
+    return pulumi.ResourceOptions(
+        parent=component,
+        provider=provider,
+        ignore_changes=[renamed.get(name, name) for name in given.ignore_changes or []] or None,
+        additional_secret_outputs=given.additional_secret_outputs,
+    )
 
 
 def check_storable(value: Any, *, of: str) -> Any:
@@ -132,10 +154,8 @@ def check_storable(value: Any, *, of: str) -> Any:
         raise pulumi.RunError(f"InputError: reading {of}: {value} can't be kept exactly. Give it as a string.")
     if value is None or isinstance(value, (str, bool, int, float, pulumi.Resource)) or inspect.isawaitable(value):
         return value
-    kind = type(value).__name__
-    raise pulumi.RunError(
-        f"InputError: reading {of}: a value of type {kind} can't be kept. Give a string, or a list."
-    )
+    advice = "Give the id in it." if hasattr(value, "id") else "Give a string, or a list."
+    raise pulumi.RunError(f"InputError: reading {of}: a value of type {type(value).__name__} can't be kept. {advice}")
 
 
 async def secrets_among(value: Any, path: Sequence[str | int] = ()) -> list[list[str | int]]:

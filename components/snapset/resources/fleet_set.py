@@ -26,7 +26,7 @@ from snapset.sets.take import take_sets
 
 TYPE = "pulumi-python:dynamic/snapset:FleetSet"
 
-_OUTPUTS = ("sets", "current", "failures", "region", "claim")
+_OUTPUTS = ("sets", "current", "failures", "region", "claim", "change_id")
 # A command that names more sets than that is too long to read.
 _NAMED = 20
 
@@ -50,7 +50,8 @@ class FleetSetProvider(SetsProvider):
             return DiffResult(changes=True, replaces=replaces)
         missing = instance_ids if replaces else self._find_missing(olds, news)
         if self._looks_ahead:
-            self._warn_of_problems(news, missing)
+            with for_engine():
+                self._warn_of_problems(news, missing)
         # A set of Python's has another order in each run.
         changed = olds.get("aws") != news.get("aws") or set(olds["instance_ids"]) != set(instance_ids)
         return DiffResult(changes=bool(replaces or missing) or changed, replaces=replaces)
@@ -129,17 +130,24 @@ class FleetSetProvider(SetsProvider):
     def _check_against_ec2(self, olds: Mapping[str, Any], news: Mapping[str, Any]) -> list[Problem]:
         if not olds.get("instance_ids"):
             # There is no resource yet, and no diff().
-            self._warn_of_problems(news, news["instance_ids"])
+            try:
+                self._warn_of_problems(news, news["instance_ids"])
+            except errors.SnapsetError as error:
+                return [Problem(property="instance_ids", reason=errors.show(error), error=error)]
         return []
 
     def _warn_of_problems(self, news: Mapping[str, Any], instance_ids: Sequence[str]) -> None:
-        """Warn of instances that would get no set. One failure does not affect the others."""
+        """Warn of instances that would get no set. One failure does not affect the others.
+
+        Raises:
+            SnapsetError: none would get a set, since EC2 can't be asked, or refuses the call.
+        """
         if not instance_ids or has_unknown(news):
             return
         wanted = [self._inputs_of(_of_instance(news, instance_id)) for instance_id in instance_ids]
         try:
             problems = preflight.preview_sets(self._ec2(news).once(), wanted).problems
-        except errors.SnapsetError as error:
+        except (errors.ThrottledError, errors.NoAnswerError) as error:
             say(f"warning: the instances are not checked: {error}")
             return
         for instance_id, some in problems.items():
@@ -173,6 +181,8 @@ class FleetSet(Resource, module="snapset", name="FleetSet"):
     """Why an instance has no set, by instance."""
     region: pulumi.Output[str]
     """Where they are."""
+    change_id: pulumi.Output[str | None]
+    """The change that they were taken for."""
     claim: pulumi.Output[str]
     """The tag value that the sets bear once the state holds them."""
 

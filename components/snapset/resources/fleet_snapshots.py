@@ -9,7 +9,7 @@ import pulumi
 from typing_extensions import Required, Unpack
 
 from snapset import errors
-from snapset.resources.arguments import bad_call_as_error, gather_inputs, ignored_of, take_wait
+from snapset.resources.arguments import bad_call_as_error, gather_inputs, options_inside, take_wait
 from snapset.resources.aws_provider import find_provider
 from snapset.resources.claim_and_wait import finish_in_program
 from snapset.resources.fleet_set import FleetSet, await_outputs, current_sets
@@ -46,6 +46,9 @@ class FleetSnapshots(pulumi.ComponentResource):
     """Why an instance has no set, by its id."""
     region: pulumi.Output[str]
     """Where they are."""
+    change_id: pulumi.Output[str | None]
+    """The change that the sets were taken for, known once all have completed; never if one fails. A run that leaves
+    the fleet out (`--target`, `--exclude`) has the change of the last run here."""
 
     @bad_call_as_error
     def __init__(
@@ -75,16 +78,13 @@ class FleetSnapshots(pulumi.ComponentResource):
             name,
             instance_ids=_ids_of(instances),
             **given,
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                provider=find_provider(opts, *resources),
-                ignore_changes=ignored_of(opts, instances="instance_ids"),
-            ),
+            opts=options_inside(self, opts, find_provider(opts, *resources), of=of, instances="instance_ids"),
         )
         self.region = self.set.region
         self.failures = self.set.failures.apply(_as_texts)
         self.sets = _finish(self.set, wait=wait, timeout=timeout)
-        self.register_outputs({name: getattr(self, name) for name in ("sets", "failures", "region")})
+        self.change_id = self.sets.apply(lambda _: self.set.change_id)
+        self.register_outputs({name: getattr(self, name) for name in ("sets", "failures", "region", "change_id")})
 
 
 def _listed(instances: Any, *, of: str) -> Any:

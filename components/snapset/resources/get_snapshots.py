@@ -152,9 +152,17 @@ def _find(settings: AwsSettings, wanted: Mapping[str, Any]) -> GetSnapshotsResul
 
 def _refuse_problems(wanted: Mapping[str, Any]) -> None:
     doing = "reading get_snapshots"
+    if later := ", ".join(
+        name for name, value in wanted.items() if isinstance(value, (pulumi.Output, pulumi.Resource))
+    ):
+        raise errors.InputError(f"{doing}: {later} is known later only. Call get_snapshots_output instead.")
     set_id, instance, change_id, latest = (wanted[name] for name in ("set_id", "instance", "change_id", "latest"))
     if bool(set_id) == bool(instance or change_id):
         raise errors.InputError(f"{doing}: give set_id, or instance with latest=True, or change_id.")
+    if reason := rules.boolean(latest):
+        raise errors.InputError(f"{doing}: latest: {reason}.")
+    if latest and (set_id or change_id or not instance):
+        raise errors.InputError(f"{doing}: latest=True goes with an instance alone. Leave one of the others out.")
     if instance and not change_id and not latest:
         raise errors.InputError(f"{doing}: of {instance} there may be many sets. Give change_id, or latest=True.")
     if set_id and (reason := rules.matches(tags.SET_ID, "the id of a set", "set-0123456789abcdef0")(set_id)):

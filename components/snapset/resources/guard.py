@@ -6,7 +6,6 @@ https://www.pulumi.com/docs/iac/concepts/resources/options/hooks/
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +25,6 @@ from snapset.resources.arguments import bad_call_as_error
 from snapset.resources.aws_provider import read_provider, settings_in
 from snapset.resources.late_guard import find_unguarded
 from snapset.resources.program import end_quietly_on_interrupt, is_mocked, say_in_program, waiting
-from snapset.resources.provider_base import DEBUG
 from snapset.restore.way_back import rollback_command
 from snapset.retry import Say
 from snapset.rules import UNKNOWN
@@ -38,7 +36,7 @@ from snapset.sets.model import SnapshotSet
 from snapset.sets.take import take_set
 from snapset.sets.threads import run_in_thread
 from snapset.sets.wait import wait_for_set
-from snapset.text import clean
+from snapset.text import DEBUG, clean, show_traceback
 
 Change = Literal["update", "delete"]
 
@@ -121,6 +119,7 @@ def backup_before_change(
     }
     try:
         _refuse_problems(shape, on=on, on_failure=on_failure, wait=wait)
+        _refuse_wrong_types(name, provider)
         timeout = parse_duration(wait_timeout, name="backup_before_change: wait_timeout")
         limits = Limits.from_environment()
     except errors.InputError as error:
@@ -195,6 +194,9 @@ class _Guard:
     # By instance: its set, or why there is nothing to take one of.
     taken: dict[str, asyncio.Task[SnapshotSet | str]] = field(default_factory=dict)
 
+    # The instances of which a set was taken in this run, or would be.
+    guarded: set[str] = field(default_factory=set)
+
     # The guarded resources that are deleted before they are created anew, as far as the program says so.
     deleted_first: set[tuple[str, str]] = field(default_factory=set)
 
@@ -233,21 +235,23 @@ class _Guard:
         try:
             old = await find_unguarded(args.urn, hooks=hooks)
         except errors.SnapsetError as error:
-            text = f"whether {args.name} replaces an instance without a guard is not known: {errors.show(error)}"
-            if self.blocks:
-                raise pulumi.RunError(f'{text} Have `pulumi` on PATH, or use on_failure="warn".') from None
-            _log(pulumi.log.warn, text)
+            self._refuse(
+                f"whether {args.name} replaces an instance without a guard is not known: {errors.show(error)} "
+                'Have `pulumi` on PATH, or use on_failure="warn".'
+            )
             return
         if old is None:
             return
         step = _Step.of(args, change="delete", old_id=old.id, outputs=old.outputs)
-        if old.is_deleted or (args.type, args.name) in self.deleted_first:
+        if not old.is_deleted and (args.type, args.name) not in self.deleted_first:
+            await self._guard(step)
+        # An attachment goes before its instance does, whose set may have been taken by now.
+        elif step.instance_id not in self.guarded:
             tense = "was" if old.is_deleted else "would be"
-            raise pulumi.RunError(
+            self._refuse(
                 f"InputError: guarding {args.name}: {step.instance_id} {tense} deleted without a set, since the "
                 "guard came in the same run. Run `pulumi up` with the guard alone first, then with the replacement."
             )
-        await self._guard(step)
 
     async def before(self, args: pulumi.ResourceHookArgs) -> None:
         """Take the set of the instance that is about to change, once in this run."""
@@ -258,11 +262,16 @@ class _Guard:
         act = self._check if pulumi.runtime.is_dry_run() else self._back_up
         try:
             await _fault_as_error(act, step)
+            self.guarded.add(step.instance_id)
         except errors.SnapsetError as error:
-            if self.blocks:
-                raise pulumi.RunError(f"{step.instance_id} is not changed: {errors.show(error)}") from None
-            reason = f"the change goes ahead although its backup failed: {errors.show(error)}"
-            _log(pulumi.log.warn, f"{step.instance_id}: {reason}")
+            outcome = "is not changed" if self.blocks else "is changed although its backup failed"
+            self._refuse(f"{step.instance_id} {outcome}: {errors.show(error)}")
+
+    def _refuse(self, text: str) -> None:
+        """Block the change that a hook was called before, or warn."""
+        if self.blocks:
+            raise pulumi.RunError(text) from None
+        _log(pulumi.log.warn, text)
 
     async def _check(self, step: _Step) -> None:
         """Say what would be taken, and find what would stand in the way. Creates nothing."""
@@ -383,8 +392,7 @@ async def _fault_as_error(act: Callable[[_Step], Awaitable[None]], step: _Step) 
     except errors.SnapsetError:
         raise
     except Exception as error:
-        if os.environ.get(DEBUG):
-            raise
+        show_traceback()
         where = f"Set {DEBUG}=1 to see where."
         raise errors.SnapsetError(f"backing up before {step}: {type(error).__name__}: {error}. {where}") from error
 
@@ -421,6 +429,14 @@ def _refuse_problems(shape: Mapping[str, Any], *, on: Sequence[str], on_failure:
         )
     for problem in check_inputs({**shape, "instance_id": UNKNOWN}):
         raise errors.InputError(f"{doing}: {problem.property}: {problem.reason}.")
+
+
+def _refuse_wrong_types(name: object, provider: object) -> None:
+    doing = "reading backup_before_change"
+    if not isinstance(name, str) or not name.strip():
+        raise errors.InputError(f"{doing}: name is {name!r}. Give a string; it names the hook in the state.")
+    if provider is not None and getattr(provider, "package", None) != "aws":
+        raise errors.InputError(f"{doing}: provider is of type {type(provider).__name__}. Give an aws.Provider.")
 
 
 def _has_output(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 from typing_extensions import Required, Unpack
 
-from snapset.resources.arguments import bad_call_as_error, gather_inputs, ignored_of, take_wait
+from snapset.resources.arguments import bad_call_as_error, gather_inputs, options_inside, take_wait
 from snapset.resources.aws_provider import find_provider
 from snapset.resources.claim_and_wait import claim_and_wait
 from snapset.resources.program import is_mocked
@@ -47,6 +47,9 @@ class InstanceSnapshots(pulumi.ComponentResource):
     """ISO 8601 UTC; the same for the whole set."""
     completed: pulumi.Output[bool]
     """True once every snapshot has completed; without `wait`, whether it had when the set was recorded."""
+    change_id: pulumi.Output[str | None]
+    """The change that the set was taken for, known once the set has completed; never if it fails. A run that leaves
+    the set out (`--target`, `--exclude`) has the change of the last run here."""
 
     @bad_call_as_error
     def __init__(
@@ -79,9 +82,7 @@ class InstanceSnapshots(pulumi.ComponentResource):
             name,
             instance_id=instance,
             **given,
-            opts=pulumi.ResourceOptions(
-                parent=self, provider=provider, ignore_changes=ignored_of(opts, instance="instance_id")
-            ),
+            opts=options_inside(self, opts, provider, of=of, instance="instance_id"),
         )
         self.set_id = self.set.set_id
         self.snapshot_ids = self.set.snapshot_ids
@@ -93,5 +94,5 @@ class InstanceSnapshots(pulumi.ComponentResource):
         # A unit test's mocks know no snapshots.
         is_foreseen = wait and is_mocked()
         self.completed = self.finished.apply(lambda finished: finished.completed or is_foreseen)
-        outputs = ("set_id", "snapshot_ids", "snapshots", "region", "owner_id", "start_time", "completed")
-        self.register_outputs({name: getattr(self, name) for name in outputs})
+        self.change_id = self.finished.apply(lambda _: self.set.change_id)
+        self.register_outputs({name: getattr(self, name) for name in InstanceSnapshots.__annotations__})

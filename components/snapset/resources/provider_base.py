@@ -35,9 +35,8 @@ from snapset.rules import UNKNOWN, Problem, has_unknown
 from snapset.sets import inputs as set_inputs
 from snapset.sets.claims import find_other_claims
 from snapset.sets.inputs import SetInputs
-from snapset.text import clean, hide
+from snapset.text import DEBUG, clean, hide, show_traceback
 
-DEBUG = "SNAPSET_DEBUG"
 # The sets that this process has adopted. A forced replacement may adopt the very set of what it replaces, if that
 # could not be marked: then the delete that follows must not tell how to delete it.
 adopted_here: set[str] = set()
@@ -201,7 +200,7 @@ def hide_tracebacks() -> None:
         sys.tracebacklimit = 0
 
 
-class _Shown(Exception):  # noqa: N818
+class _Shown(errors.SnapsetError):
     """An error that reaches the engine as `Name: message` with every SDK.
 
     From 3.260 on the SDK sends the traceback, which puts the class before `str()`. 3.259 leaves it to gRPC, which
@@ -218,7 +217,6 @@ def for_engine() -> Iterator[None]:
     try:
         yield
     except errors.SnapsetError as error:
-        if os.environ.get(DEBUG):
-            raise
+        show_traceback()
         shown = type(type(error).__name__, (_Shown,), {"__module__": "builtins"})
         raise shown(str(error)) from None

@@ -31,6 +31,7 @@ _OUTPUTS = (
     "start_time",
     "claim",
     "outcome",
+    "change_id",
 )
 
 
@@ -122,6 +123,8 @@ class SnapshotSet(Resource, module="snapset", name="SnapshotSet"):
     """`created`, or `adopted` from an earlier run that could not record it."""
     count: pulumi.Output[int]
     """How many snapshots it was taken with."""
+    change_id: pulumi.Output[str | None]
+    """The change that it was taken for."""
 
     def __init__(
         self, name: str, opts: pulumi.ResourceOptions | None = None, **inputs: Unpack[SnapshotSetArgs]
