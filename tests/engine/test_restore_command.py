@@ -13,6 +13,7 @@ from support.restores import (
     SCRATCH,
     SIZES,
     assert_matches,
+    assert_same_bytes,
     launch_empty,
     launch_source,
     restored_in,
@@ -95,6 +96,22 @@ def test_data_volumes_are_attached_at_their_old_devices(
     ]
     names = {volume.attached_to: volume.tags.get("Name") for volume in restored_in(ec2)}
     assert names == {(target, DATA): "data", (target, SCRATCH): None}
+
+
+def test_a_set_is_put_beside_the_volumes_in_use(
+    snapset: CommandLine, ec2: EmbeddedEC2, source: LaunchedInstance, set_id: str
+) -> None:
+    short = snapset("restore", set_id, "--to", source.instance_id, "--devices-from", "/dev/sdy").failed()
+    assert "from /dev/sdy on there are 2 names for 3 volumes. Begin earlier." in short.stderr
+    assert restored_in(ec2) == []
+    beside = ("restore", set_id, "--to", source.instance_id, "--devices-from", "/dev/sdp", "--json")
+    made = document(snapset(*beside).ok())["volumes"]
+    assert [volume["device_name"] for volume in made] == ["/dev/sdp", "/dev/sdq", "/dev/sdr"]
+    assert_same_bytes(ec2, {volume["volume_id"]: volume["snapshot_id"] for volume in made})
+    [there] = ec2.ec2().describe_instances(InstanceIds=[source.instance_id])["Reservations"][0]["Instances"]
+    used = {mapping["DeviceName"]: mapping["Ebs"]["VolumeId"] for mapping in there["BlockDeviceMappings"]}
+    assert used.items() >= source.volume_ids.items()
+    assert document(snapset(*beside).ok())["volumes"] == made
 
 
 @pytest.mark.parametrize("where", ["instance", "zone"])

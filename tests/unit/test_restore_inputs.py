@@ -36,6 +36,8 @@ INVALID: list[tuple[dict[str, Any], str, str]] = [
         "neither is given: give the instance to attach the volumes to",
     ),
     ({"instance_id": INSTANCE, "availability_zone": "us-east-1a"}, "availability_zone", "both are given: give the"),
+    ({"devices_from": "/dev/sdp"}, "devices_from", "volumes in a zone are attached to nothing"),
+    ({"devices_from": "/dev/sda1"}, "devices_from", "'/dev/sda1' is not the device of a data volume (like /dev/sdp)"),
     ({"region": "us-west-2"}, "availability_zone", "us-east-1a is not in us-west-2, where the set is; "),
     ({"volume_type": "gp4"}, "volume_type", "'gp4' is not one of gp3, gp2, io2, io1, st1, sc1, standard"),
     (

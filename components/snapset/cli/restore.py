@@ -22,6 +22,7 @@ OPTIONS = {
     "set_id": "SET_ID",
     "instance_id": "--to",
     "availability_zone": "--availability-zone",
+    "devices_from": "--devices-from",
     "exclude_boot_volume": "--exclude-boot",
     "volume_type": "--volume-type",
     "iops": "--iops",
@@ -53,6 +54,10 @@ def restore(
     ] = None,
     availability_zone: Annotated[
         str | None, typer.Option(metavar="AZ", help="Or: make the volumes here, attached to no instance.")
+    ] = None,
+    devices_from: Annotated[
+        str | None,
+        typer.Option(metavar="DEVICE", help="With --to: attach them at this device and the next ones: /dev/sdp."),
     ] = None,
     exclude_boot: ExcludeBoot = False,
     volume_type: Annotated[
@@ -98,6 +103,7 @@ def restore(
             region=str(ec2.settings.region),
             instance_id=to,
             availability_zone=availability_zone,
+            devices_from=devices_from,
             exclude_boot_volume=exclude_boot,
             volume_type=volume_type,
             iops=iops,

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from snapset import rules
 from snapset.aws.ec2 import tag_list
 from snapset.aws.records import Snapshot, Volume
+from snapset.errors import InputError
 from snapset.rules import Problem, Rule
 from snapset.sets import tags as tag_rules
 from snapset.sets.volume_tag import VOLUME_TYPES, VolumeAttributes
@@ -43,6 +45,7 @@ _INITIALIZATION_RATE = (100, 300)
 class RestoreInputs:
     """The inputs of one restore; `snapset restore --help` says what each is.
 
+    `devices_from` is the device of the first volume, where the others follow; None where each has its own.
     `scope` is what the volumes are for: `snapset restore`, or one rollback. `volume_type`, `iops` and `throughput`
     are None where each volume is to be as it was. `throughput` and `volume_initialization_rate` are in MiB/s. A
     `kms_key_id` implies `encrypted`; the volumes of encrypted snapshots are encrypted in any case.
@@ -53,6 +56,7 @@ class RestoreInputs:
     region: str
     instance_id: str | None = None
     availability_zone: str | None = None
+    devices_from: str | None = None
     exclude_boot_volume: bool = False
     volume_type: str | None = None
     iops: int | None = None
@@ -142,6 +146,20 @@ class Source:
     set_aside: tuple[str, ...] = ()
 
 
+def place_from(first: str, sources: Sequence[Source]) -> list[Source]:
+    """Return the sources at this device and those that follow it in the alphabet.
+
+    Raises:
+        InputError: the alphabet has too few letters.
+    """
+    stem, letter = first[:-1], first[-1]
+    letters = [chr(code) for code in range(ord(letter), ord("z") + 1)]
+    if len(letters) < len(sources):
+        reason = f"from {first} on there are {len(letters)} names for {len(sources)} volumes. Begin earlier"
+        raise InputError(f"reading --devices-from: {reason}.")
+    return [replace(source, device=stem + each) for source, each in zip(sources, letters, strict=False)]
+
+
 def client_token(request: Mapping[str, Any], *, salt: str) -> str:
     """Return the ClientToken of a CreateVolume: the same for the same request and salt, in whatever run."""
     text = json.dumps([request, salt], sort_keys=True)
@@ -158,6 +176,8 @@ def check_inputs(inputs: RestoreInputs) -> list[Problem]:
     ]
     if found:
         return found
+    if inputs.devices_from and not inputs.instance_id:
+        found.append(Problem(property="devices_from", reason="volumes in a zone are attached to nothing"))
     if reason := _find_target_problem(inputs):
         found.append(Problem(property="availability_zone", reason=reason))
     return [*found, *_kind_problems(given, of="")]
@@ -199,6 +219,7 @@ def _initialization_rate(value: Any) -> str | None:
 
 _RULES: Mapping[str, Rule] = {
     "instance_id": rules.instance_id,
+    "devices_from": rules.matches(re.compile("/dev/(sd|xvd)[b-z]"), "the device of a data volume", "/dev/sdp"),
     "volume_type": rules.one_of(*VOLUME_TYPES),
     "volume_initialization_rate": _initialization_rate,
     "tags": partial(tag_rules.tag_map, resource="volume"),

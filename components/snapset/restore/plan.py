@@ -10,7 +10,7 @@ from snapset import errors
 from snapset.aws import clock
 from snapset.aws.ec2 import Ec2
 from snapset.aws.records import COMPLETED, ERROR, Instance, Volume
-from snapset.restore.inputs import FINISHED, RESTORE, SNAPSHOT, RestoreInputs, Source
+from snapset.restore.inputs import FINISHED, RESTORE, SNAPSHOT, RestoreInputs, Source, place_from
 from snapset.sets import tags
 from snapset.sets.find import find_set
 from snapset.sets.model import BOOT_DEVICES, SnapshotSet
@@ -86,6 +86,8 @@ def make_plan(ec2: Ec2, inputs: RestoreInputs, *, in_place: bool = False) -> Pla
         for snapshot in found.snapshots
         if (device := found.devices[snapshot.snapshot_id]) not in roots or not inputs.exclude_boot_volume
     ]
+    if inputs.devices_from:
+        sources = place_from(inputs.devices_from, sources)
     sources = _with_earlier(_with_attributes(ec2, sources), _find_made(ec2, inputs, sources), instance)
     plan = Plan(
         inputs=inputs,
