@@ -221,8 +221,8 @@ def test_a_preview_names_what_would_get_no_set_and_a_missing_permission(
             provider.diff(ID, old, checked.inputs)
         assert "warning: creating snapshots of i-0123456789abcdef0: InvalidInstanceID" in capsys.readouterr().err
     ec2.fault(action="CreateSnapshots", kind="deny")
-    configure().check({}, {**props, "is_preview": True})
-    assert "ec2:CreateSnapshots" in capsys.readouterr().err
+    [refused] = configure().check({}, {**props, "is_preview": True}).failures
+    assert "Allow ec2:CreateSnapshots" in refused.reason
     assert not [call for call in ec2.calls("CreateSnapshots") if call["carried_out"]]
     unchecked = configure(**{"snapset:preflight": "false"})
     ec2.clear_calls()
