@@ -71,6 +71,16 @@ SURFACE = {
         "stop_instances": ["self"],
         "serialized": ["self", "action_result"],
     },
+    "moto.ebs.responses:EBSResponse": {
+        "_get_param": ["self", "param_name", "if_none"],
+        "complete_snapshot": ["self"],
+        "dispatch": ["args", "kwargs"],
+        "get_snapshot_block": ["self"],
+        "list_changed_blocks": ["self"],
+        "list_snapshot_blocks": ["self"],
+        "put_snapshot_block": ["self"],
+        "start_snapshot": ["self"],
+    },
     "moto.ec2.models.elastic_block_store:Snapshot": {
         "__init__": [
             *("self", "ec2_backend", "snapshot_id", "volume", "description"),
@@ -124,6 +134,7 @@ def test_moto_uses_the_strict_backend_and_responses(seen: Any) -> None:
     assert seen["backend"] == "snapset.emulator.models.StrictEC2Backend"
     assert seen["urls"] == "snapset.emulator.urls"
     assert seen["handler"] == "StrictEC2Response"
+    assert seen["direct_handlers"] == ["StrictEBSResponse"]
 
 
 def test_a_strict_backend_starts_empty(seen: Any) -> None:
@@ -138,8 +149,9 @@ def look_at_moto() -> Any:
     from importlib import import_module
 
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
+    from moto.ebs.models import ebs_backends
     from moto.ec2.models import ec2_backends
-    from snapset.emulator import models
+    from snapset.emulator import direct, models
     from snapset.emulator.responses import StrictEC2Response
 
     def parameters(where: Any, name: str) -> Any:
@@ -147,6 +159,7 @@ def look_at_moto() -> Any:
         return list(inspect.signature(getattr(getattr(import_module(module), class_name), name)).parameters)
 
     models.install()
+    direct.install()
     backend = ec2_backends["123456789012"]["us-east-1"]
     zones = [backend.get_zone_by_name(zone) for zone, subnets in backend.subnets.items() if subnets]
     kind = type(backend)
@@ -156,6 +169,9 @@ def look_at_moto() -> Any:
         "backend": f"{kind.__module__}.{kind.__qualname__}",
         "urls": backend._url_module.__name__,
         "handler": backend.flask_paths["/"].__self__.__name__,
+        "direct_handlers": sorted(
+            {handler.__self__.__name__ for handler in ebs_backends["123456789012"]["us-east-1"].flask_paths.values()}
+        ),
         "amis": len(backend.amis),
         "snapshots": len(backend.snapshots),
         "default_subnet_zone_types": [zone.zone_type for zone in zones],

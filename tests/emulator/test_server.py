@@ -63,6 +63,7 @@ def test_it_prints_one_line_and_ends_cleanly_on_a_signal(start: Any, number: int
         "visibility_seconds": 1.5,
         "instance_seconds": 0.0,
         "volume_seconds": {},
+        "block_token_seconds": 86400.0,
     }
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
@@ -166,6 +167,7 @@ def test_a_missing_feature_of_moto_is_reported_and_not_retried(
 
 
 def test_a_reset_forgets_everything(ec2_server: EmbeddedEC2, ec2: Any) -> None:
+    initial = ec2_server.settings()
     ec2_server.settings(snapshot_seconds=60, volume_seconds={"vol-1": 5})
     ec2_server.fault(kind="deny")
     ec2_server.clear_faults()
@@ -175,7 +177,6 @@ def test_a_reset_forgets_everything(ec2_server: EmbeddedEC2, ec2: Any) -> None:
     ec2_server.reset()
     assert ec2_server.calls() == []
     assert ec2_server.faults_left() == []
-    initial = {"snapshot_seconds": 0.0, "visibility_seconds": 0.0, "instance_seconds": 0.0, "volume_seconds": {}}
     assert ec2_server.settings() == initial
     assert ec2.describe_instances()["Reservations"] == []
     assert ec2.describe_snapshots()["Snapshots"] == []

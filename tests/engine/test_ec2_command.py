@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import pytest
 from snapset.cli import ec2
@@ -27,10 +29,12 @@ def served(snapset: CommandLine, *options: str) -> Iterator[tuple[subprocess.Pop
             line = process.stdout.readline()
             assert line, process.stderr and process.stderr.read()
             lines.append(line.strip())
-        yield process, lines
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        try:
+            yield process, lines
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
 
 
 @pytest.fixture
@@ -53,6 +57,13 @@ def test_the_lines_that_it_prints_lead_to_a_first_backup(snapset: CommandLine, t
         assert process.wait(30) == 0
     # It has ended.
     assert InProcess(other.env, tmp_path)("list").code == 2
+
+
+def test_calls_of_ebs_direct_can_be_denied(snapset: CommandLine) -> None:
+    with served(snapset, "--deny", "GetSnapshotBlock") as (_, lines):
+        with urlopen(f"{exports_in(lines)['AWS_ENDPOINT_URL']}/_snapset/faults", timeout=30) as answer:
+            [fault] = json.load(answer)
+        assert (fault["action"], fault["kind"]) == ("GetSnapshotBlock", "deny")
 
 
 def test_a_port_that_is_taken_is_one_line(snapset: CommandLine) -> None:

@@ -11,6 +11,9 @@ import typer
 
 from snapset import errors
 
+# For programs of the user's own: snapset does not call these.
+_EBS_DIRECT = ("GetSnapshotBlock", "ListChangedBlocks", "ListSnapshotBlocks")
+
 EXIT_CODES = "Exit codes: 0 ended by a signal; 1 it did not start; 2 bad usage or input, or the extra is missing."
 
 
@@ -53,9 +56,10 @@ def ec2(
     options += [f"--visibility-seconds={visibility_seconds}", *(["--seed"] if seed else [])]
     for name, actions in (("deny", deny), ("lose-answer", lose_answer), ("throttle", throttle)):
         for action in actions or []:
-            if action not in OPERATIONS:
+            if action not in (*OPERATIONS, *_EBS_DIRECT):
                 raise errors.InputError(
-                    f"reading --{name}: snapset makes no call {action}, but {', '.join(OPERATIONS)}."
+                    f"reading --{name}: snapset makes no call {action}, but {', '.join(OPERATIONS)}. EBS direct has "
+                    f"{', '.join(_EBS_DIRECT)}."
                 )
             options.append(f"--{name}={action}")
     sys.argv[1:] = options

@@ -7,6 +7,7 @@ moto is imported in that process only.
     request, rules, errors     parsing CreateSnapshots requests, EC2's limits, EC2's error answers
     sets, snapshots, life      which snapshots a set gets, the snapshots, and how their state changes over time
     filters                    which snapshots DescribeSnapshots returns
+    direct                     EBS direct, which reads the snapshots' blocks
     storage, images, tags, zones   volumes, images, tags, Outposts and Local Zones
     speed                      what moto works out anew for each answer, remembered
     world                      settings, locks and planned failures that a test can change

@@ -39,7 +39,7 @@ class LaunchedInstance:
 
 
 class EmbeddedEC2:
-    """An EC2 (with STS and S3) in a separate process, running during the `with` block.
+    """An EC2 (with EBS direct, STS and S3) in a separate process, running during the `with` block.
 
     snapshot_seconds: how long snapshots stay pending; `float("inf")`: forever.
     visibility_seconds: how long DescribeSnapshots omits a new snapshot.

@@ -9,13 +9,14 @@
     deny           UnauthorizedOperation, for a DryRun too
     rate           RequestLimitExceeded whenever the token bucket is empty
 
-`deny` and `rate` last until the script is cleared. The others hit one call unless `times` says otherwise.
+`deny` and `rate` last until the script is cleared. The others hit one call unless `times` says otherwise. Codes
+are EC2's: STS and EBS direct answer UnauthorizedOperation, RequestLimitExceeded and InternalError by their own names.
 """
 
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 KINDS = ("error", "error_after", "close_before", "close_after", "delay", "delay_after", "deny", "rate")
 
@@ -23,12 +24,24 @@ _LASTING = ("deny", "rate")
 
 _STATUS = {
     "AccessDenied": 403,
+    "AccessDeniedException": 403,
     "InternalError": 500,
     "InternalFailure": 500,
+    "InternalServerException": 500,
     "RequestLimitExceeded": 503,
+    "ResourceNotFoundException": 404,
+    "ServiceQuotaExceededException": 402,
     "ServiceUnavailable": 503,
     "Unavailable": 503,
     "UnauthorizedOperation": 403,
+}
+_OWN_CODES = {
+    "ebs": {
+        "InternalError": "InternalServerException",
+        "RequestLimitExceeded": "RequestThrottledException",
+        "UnauthorizedOperation": "AccessDeniedException",
+    },
+    "sts": {"UnauthorizedOperation": "AccessDenied"},
 }
 
 
@@ -39,6 +52,7 @@ class Fault:
     action: the action that it hits, `*` for every action.
     kind: one of those above.
     code, status, message: the error's; by default a 500 InternalError, or what the kind implies.
+    reason: the Reason of an error of EBS direct; by default the usual one of its code.
     seconds: the length of a delay.
     times: how many calls it hits; None, which is `null` in JSON: every call until the script is cleared.
     skip: how many matching calls pass first.
@@ -52,6 +66,7 @@ class Fault:
     code: str = ""
     status: int = 0
     message: str = ""
+    reason: str = ""
     seconds: float = 0.0
     times: int | None = None
     skip: int = 0
@@ -67,6 +82,11 @@ class Fault:
         if isinstance(self.match, str):
             return any(self.match in value for value in params.values())
         return all(text in params.get(name, "") for name, text in self.match.items())
+
+    def of_service(self, service: str) -> "Fault":
+        """The same fault, in the service's own words."""
+        code = _OWN_CODES.get(service, {}).get(self.code)
+        return replace(self, code=code, status=_STATUS.get(code, 400)) if code else self
 
 
 def read_fault(entry: Mapping[str, object]) -> Fault:

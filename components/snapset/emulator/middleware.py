@@ -1,6 +1,7 @@
-"""In front of moto: applies scripted faults to EC2 and STS calls, and logs them. S3 passes through unlogged."""
+"""In front of moto: scripted faults for the calls of EC2, EBS direct and STS, and their log. S3 passes unlogged."""
 
 import io
+import json
 import re
 import socket
 import time
@@ -30,11 +31,21 @@ _STS_ERROR = (
     '<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>{code}</Code>'
     "<Message>{message}</Message></Error><RequestId>00000000-0000-0000-0000-000000000000</RequestId></ErrorResponse>"
 )
+# assumption: an error that does not come from EBS direct itself, such as a denial by a policy, has one of these, too.
+_REASONS = {
+    "AccessDeniedException": "UNAUTHORIZED_ACCOUNT",
+    "RequestThrottledException": "ACCOUNT_THROTTLED",
+    "ResourceNotFoundException": "SNAPSHOT_NOT_FOUND",
+    "ServiceQuotaExceededException": "DEPENDENCY_SERVICE_QUOTA_EXCEEDED",
+    "ValidationException": "INVALID_PARAMETER_VALUE",
+}
 # EC2 appends this for DecodeAuthorizationMessage. A real one is several lines long.
 _ENCODED_DENIAL = f"Encoded authorization failure message: {'c25hcHNldC1kZW1v' * 8}"
 _MESSAGES = {
     "RequestLimitExceeded": "Request limit exceeded.",
     "InternalError": "An internal error has occurred",
+    "InternalServerException": "An internal error has occurred",
+    "RequestThrottledException": "The maximum request rate has been exceeded.",
     "ServiceUnavailable": "The request has failed due to a temporary failure of the server.",
 }
 
@@ -80,7 +91,7 @@ class FaultMiddleware:
             status, body = self._control.answer(environ)
             return Answer(status, [("Content-Type", "application/json")], body).send(start_response)
         authorization = environ.get("HTTP_AUTHORIZATION", "")
-        call = read_call(authorization, _read_form(environ)) if may_be_call(authorization) else None
+        call = _read_call(authorization, environ) if may_be_call(authorization) else None
         if call is None:
             return self._app(environ, start_response)
         return self._answer(self._log.begin(call), environ).send(start_response)
@@ -90,6 +101,7 @@ class FaultMiddleware:
             fault = self._script.take(call.action, call.params)
         if fault is None:
             return self._carry_out(call, environ)
+        fault = fault.of_service(call.service)
         call = replace(call, fault=fault.kind)
         match fault.kind:
             case "delay":
@@ -109,7 +121,7 @@ class FaultMiddleware:
                 self._carry_out(call, environ, error=fault)
                 return _make_error(call, fault)
             case _:
-                self._log.end(replace(call, status=fault.status, code=_code_of(call, fault)))
+                self._log.end(replace(call, status=fault.status, code=fault.code))
                 return _make_error(call, fault)
 
     def _carry_out(
@@ -124,10 +136,14 @@ class FaultMiddleware:
         if error:
             call = replace(call, status=error.status, code=error.code)
         elif answered:
-            code = _ERROR_CODE.search(answer.body) if answer.status_code >= _SUCCESS else None
-            call = replace(call, status=answer.status_code, code=code[1].decode() if code else None)
+            call = replace(call, status=answer.status_code, code=_code_in(answer))
         self._log.end(call)
         return answer
+
+
+def _read_call(authorization: str, environ: "WSGIEnvironment") -> Call | None:
+    request = f"{environ['REQUEST_METHOD']} {environ.get('PATH_INFO', '')}"
+    return read_call(authorization, form=_read_form(environ), request=request, query=environ.get("QUERY_STRING", ""))
 
 
 def _read_form(environ: "WSGIEnvironment") -> str:
@@ -154,12 +170,22 @@ def _run(app: "WSGIApplication", environ: "WSGIEnvironment") -> Answer:
     return Answer(*started[-1], body)
 
 
+def _code_in(answer: Answer) -> str | None:
+    """The code of the error that this answer is, or None."""
+    if answer.status_code < _SUCCESS:
+        return None
+    of_header = next((value for name, value in answer.headers if name.lower() == "x-amzn-errortype"), None)
+    of_body = _ERROR_CODE.search(answer.body)
+    return of_header or (of_body[1].decode() if of_body else None)
+
+
 def _make_failure(call: Call, error: Exception) -> Answer:
     """The error for a failure of moto: a 501, which SDKs don't retry, if it lacks the feature, else a 500."""
     if isinstance(error, NotImplementedError):
         return _make_error(call, Fault("error", code="NotImplemented", status=501, message=str(error)))
     traceback.print_exception(error)
-    return _make_error(call, Fault("error", code="InternalError", status=500, message=repr(error)))
+    failure = Fault("error", code="InternalError", status=500, message=repr(error))
+    return _make_error(call, failure.of_service(call.service))
 
 
 def _close(environ: "WSGIEnvironment") -> ScriptedCloseError:
@@ -169,24 +195,26 @@ def _close(environ: "WSGIEnvironment") -> ScriptedCloseError:
 
 
 def _make_error(call: Call, fault: Fault) -> Answer:
-    code = _code_of(call, fault)
+    code = fault.code
     message = fault.message or (_explain_denial(call) if fault.kind == "deny" else _MESSAGES.get(code, code))
+    if call.service == "ebs":
+        error = {"Message": message, "Reason": fault.reason or _REASONS.get(code)}
+        headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", code)]
+        return Answer(f"{fault.status} Scripted", headers, json.dumps(error).encode())
     template = _STS_ERROR if call.service == "sts" else _EC2_ERROR
     body = template.format(code=escape(code), message=escape(message)).encode()
     return Answer(f"{fault.status} Scripted", [("Content-Type", "text/xml;charset=UTF-8")], body)
 
 
-def _code_of(call: Call, fault: Fault) -> str:
-    # STS calls EC2's UnauthorizedOperation by another name.
-    return "AccessDenied" if fault.kind == "deny" and call.service == "sts" else fault.code
-
-
 def _explain_denial(call: Call) -> str:
     action = f"{call.service}:{call.action}"
     denial = f"User: arn:aws:iam::{_ACCOUNT}:user/{call.access_key} is not authorized to perform: {action}"
-    if not call.action.startswith("Describe"):
+    if call.service == "ebs":
+        snapshot_id = call.params.get("SnapshotId") or call.params.get("SecondSnapshotId", "*")
+        denial += f" on resource: arn:aws:ec2:{call.region}::snapshot/{snapshot_id}"
+    elif not call.action.startswith("Describe"):
         denial += f" on resource: arn:aws:{call.service}:{call.region}:{_ACCOUNT}:*"
     denial += f" because no identity-based policy allows the {action} action"
-    if call.service == "sts":
+    if call.service != "ec2":
         return denial
     return f"You are not authorized to perform this operation. {denial}. {_ENCODED_DENIAL}"

@@ -22,8 +22,10 @@ def serve_person(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with server, contextlib.suppress(KeyboardInterrupt):
-            _introduce(server, seed=arguments.seed)
+            lines = _introduce(server, seed=arguments.seed)
             _script(server, arguments)
+            sys.stdout.write("\n".join(lines) + "\n")
+            sys.stdout.flush()
             signal.pause()
     except EmbeddedEC2Error as error:
         # The last line of the server's own output says why.
@@ -32,7 +34,7 @@ def serve_person(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _introduce(server: EmbeddedEC2, *, seed: bool) -> None:
+def _introduce(server: EmbeddedEC2, *, seed: bool) -> list[str]:
     lines = ["# Paste this into another terminal. Ctrl-C here ends it, and nothing is kept."]
     lines += [f"export {name}={value}" for name, value in server.environment().items()]
     if seed:
@@ -42,8 +44,7 @@ def _introduce(server: EmbeddedEC2, *, seed: bool) -> None:
             f"snapset backup {instance.instance_id} --change-id release-42",
         ]
     lines.append(f"# Faults and settings: {server.endpoint}/_snapset/, see docs/embedded-ec2.md")
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    return lines
 
 
 def _script(server: EmbeddedEC2, arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The server process: EC2, STS and S3 on the loopback."""
+"""The server process: EC2, EBS direct, STS and S3 on the loopback."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from moto.core.responses import BaseResponse
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from . import models, speed
+from . import direct, models, speed
 from .middleware import FaultMiddleware
 from .world import WORLD, Settings
 
@@ -53,6 +53,7 @@ def serve(*, port: int, settings: Settings, region: str, parent: int | None) -> 
     """
     WORLD.begin(settings)
     models.install()
+    direct.install()
     speed.install()
     BaseResponse.default_region = region
     app = _LocalOnly(FaultMiddleware(DomainDispatcherApplication(create_backend_app)))
