@@ -91,6 +91,85 @@ class TestPower:
         assert state_of(ec2, instance) == "running"
 
 
+class TestStatus:
+    @pytest.fixture
+    def status_of(self, ec2: Any) -> Any:
+        """The state of each instance, and what its checks found."""
+
+        def ask(**options: Any) -> dict[str, tuple[str, str, str]]:
+            return {
+                entry["InstanceId"]: (
+                    entry["InstanceState"]["Name"],
+                    entry["SystemStatus"]["Status"],
+                    entry["InstanceStatus"]["Status"],
+                )
+                for entry in ec2.describe_instance_status(**options)["InstanceStatuses"]
+            }
+
+        return ask
+
+    def test_only_running_instances_are_told_unless_all_are_asked_for(
+        self, ec2: Any, ec2_server: EmbeddedEC2, status_of: Any
+    ) -> None:
+        running, stopped, gone = (ec2_server.launch().instance_id for _ in range(3))
+        ec2.stop_instances(InstanceIds=[stopped])
+        ec2.terminate_instances(InstanceIds=[gone])
+        well, unknown = ("running", "ok", "ok"), ("not-applicable", "not-applicable")
+        assert status_of() == status_of(InstanceIds=[running, stopped]) == {running: well}
+        everything = {running: well, stopped: ("stopped", *unknown), gone: ("terminated", *unknown)}
+        assert status_of(IncludeAllInstances=True) == everything
+        assert status_of(IncludeAllInstances=True, InstanceIds=[stopped]) == {stopped: everything[stopped]}
+        only = [{"Name": "instance-state-name", "Values": ["stopped"]}]
+        assert status_of(IncludeAllInstances=True, Filters=only) == {stopped: everything[stopped]}
+
+    def test_a_check_says_what_it_checked(self, ec2: Any, instance: LaunchedInstance) -> None:
+        [status] = ec2.describe_instance_status(InstanceIds=[instance.instance_id])["InstanceStatuses"]
+        passed = {"Status": "ok", "Details": [{"Name": "reachability", "Status": "passed"}]}
+        assert status["InstanceStatus"] == status["SystemStatus"] == passed
+        assert status["AvailabilityZone"] == ZONE
+
+    def test_checks_take_their_time_after_a_launch_and_after_a_start(
+        self, ec2: Any, ec2_server: EmbeddedEC2, status_of: Any
+    ) -> None:
+        ec2_server.settings(status_seconds="forever")
+        instance_id = ec2_server.launch().instance_id
+        assert status_of() == {instance_id: ("running", "initializing", "initializing")}
+        ec2.stop_instances(InstanceIds=[instance_id])
+        ec2_server.settings(status_seconds=0.7)
+        ec2.start_instances(InstanceIds=[instance_id])
+        assert status_of() == {instance_id: ("running", "initializing", "initializing")}
+        ec2.get_waiter("instance_status_ok").wait(
+            InstanceIds=[instance_id], WaiterConfig={"Delay": 0.05, "MaxAttempts": 400}
+        )
+        assert status_of() == {instance_id: ("running", "ok", "ok")}
+
+    def test_a_pending_instance_has_no_status_yet(self, ec2: Any, ec2_server: EmbeddedEC2, status_of: Any) -> None:
+        instance_id = ec2_server.launch().instance_id
+        ec2.stop_instances(InstanceIds=[instance_id])
+        ec2_server.settings(instance_seconds="forever")
+        ec2.start_instances(InstanceIds=[instance_id])
+        assert status_of() == {}
+        assert status_of(IncludeAllInstances=True) == {instance_id: ("pending", "not-applicable", "not-applicable")}
+
+    def test_there_are_pages(self, ec2: Any, ec2_server: EmbeddedEC2) -> None:
+        ids = [ec2_server.launch().instance_id for _ in range(3)]
+        pages = ec2.get_paginator("describe_instance_status").paginate(PaginationConfig={"PageSize": 2})
+        assert [[entry["InstanceId"] for entry in page["InstanceStatuses"]] for page in pages] == [ids[:2], ids[2:]]
+
+    def test_what_ec2_refuses_is_refused(self, ec2: Any, instance: LaunchedInstance, refused: Any) -> None:
+        unknown = "i-0123456789abcdef0"
+        with refused("InvalidInstanceID.NotFound", unknown):
+            ec2.describe_instance_status(InstanceIds=[unknown])
+        with refused("InvalidInstanceID.Malformed", "i-xyz"):
+            ec2.describe_instance_status(InstanceIds=["i-xyz"])
+        with refused("InvalidParameterCombination", "maxResults"):
+            ec2.describe_instance_status(InstanceIds=[instance.instance_id], MaxResults=10)
+        with refused("InvalidPaginationToken"):
+            ec2.describe_instance_status(NextToken="nonsense")
+        with refused("DryRunOperation", status=412):
+            ec2.describe_instance_status(DryRun=True)
+
+
 class TestDeleteOnTermination:
     def test_an_attached_volume_stays_unless_its_attachment_is_changed(
         self, ec2: Any, instance: LaunchedInstance, refused: Any

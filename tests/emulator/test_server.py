@@ -62,6 +62,7 @@ def test_it_prints_one_line_and_ends_cleanly_on_a_signal(start: Any, number: int
         "snapshot_seconds": "forever",
         "visibility_seconds": 1.5,
         "instance_seconds": 0.0,
+        "status_seconds": 0.0,
         "volume_seconds": {},
         "block_token_seconds": 86400.0,
     }

@@ -2,8 +2,8 @@
 
     POST   faults                  a fault, or a list of them (see `faults`); GET lists those left, DELETE clears
     GET    calls[?action=A]        the log (see `calls`); DELETE clears it
-    POST   settings                {snapshot_seconds, visibility_seconds, instance_seconds, volume_seconds,
-                                   block_token_seconds}; a number may be "forever"
+    POST   settings                {snapshot_seconds, visibility_seconds, instance_seconds, status_seconds,
+                                   volume_seconds, block_token_seconds}; a number may be "forever"
     POST   snapshots/complete      {snapshot_ids}; without it, all pending snapshots
     POST   snapshots/fail          {snapshot_ids, message}, or {next: true, message, after_seconds}
     POST   snapshots/lock          {snapshot_ids}; snapshots/unlock likewise

@@ -102,19 +102,21 @@ def _cut_page(
 ) -> tuple[list[StrictSnapshot], str | None]:
     # EC2 cuts pages before it filters: a page can have fewer results than requested, even none, and still a token
     # (https://github.com/boto/boto3/issues/1776).
-    after = _read_token(token) if token else 0
+    after = read_token(token) if token else 0
     rest = [snapshot for snapshot in candidates if snapshot.serial > after]
     if max_results is None:
         return rest, None
     page = rest[: min(max_results, MAX_RESULTS)]
-    return page, _make_token(page[-1].serial) if len(rest) > len(page) else None
+    return page, make_token(page[-1].serial) if len(rest) > len(page) else None
 
 
-def _make_token(serial: int) -> str:
+def make_token(serial: int) -> str:
+    """The token of a page that begins after this one."""
     return base64.urlsafe_b64encode(f"after:{serial}".encode()).decode()
 
 
-def _read_token(token: str) -> int:
+def read_token(token: str) -> int:
+    """After which one a page begins; raises EC2's error if the token is not one of these."""
     try:
         text = base64.urlsafe_b64decode(token.encode()).decode()
     except (binascii.Error, UnicodeDecodeError):

@@ -14,6 +14,7 @@ from moto.ec2.models.amis import Ami
 from moto.ec2.utils import random_ami_id
 
 from . import errors, rules
+from .world import WORLD
 
 ROOT_DEVICE = "/dev/sda1"
 _ROOT_SIZE = 8
@@ -129,6 +130,7 @@ class ImagesBackend:
             instance.outpost_arn = getattr(subnet, "outpost_arn", None)
             # EC2 has this time in whole seconds.
             instance.launch_time = instance.launch_time.replace(microsecond=0)
+            instance.begun = WORLD.now()
             _describe(instance, image)
             for mapping in mappings:
                 volume = self.get_volume(instance.block_device_mapping[mapping["DeviceName"]].volume_id)

@@ -82,14 +82,39 @@ class PowerBackend:
             self.get_instance(instance_id).launch_time = now
         return self._change(instance_ids, super().start_instances(to_start), "pending", "running")  # type: ignore[misc]
 
+    def describe_instance_status(
+        self, instance_ids: list[str], include_all_instances: bool, filters: Any
+    ) -> list[Any]:
+        """The status of the instances that run, or of all, in the order in which they were launched."""
+        found = super().describe_instance_status(instance_ids, include_all_instances, filters)  # type: ignore[misc]
+        return [_describe_status(instance) for instance in found]
+
     def _change(
         self, instance_ids: list[str], changed: list[tuple[Any, Any]], passing: str, then: str
     ) -> list[tuple[Any, Any]]:
         before = {instance.id: state for instance, state in changed}
         for instance, _ in changed:
             instance._state = PassingState(passing, then, WORLD.now() + WORLD.settings.instance_seconds)
+            instance.begun = WORLD.now() + WORLD.settings.instance_seconds
         instances = [self.get_instance(instance_id) for instance_id in instance_ids]
         return [(instance, before.get(instance.id, instance.instance_state)) for instance in instances]
+
+
+def _describe_status(instance: Any) -> dict[str, Any]:
+    """What both status checks found. moto's are passed at once."""
+    summary: dict[str, Any] = {"Status": "not-applicable"}
+    if instance.is_running():
+        is_new = WORLD.now() < instance.begun + WORLD.settings.status_seconds
+        status, check = ("initializing", "initializing") if is_new else ("ok", "passed")
+        summary = {"Status": status, "Details": [{"Name": "reachability", "Status": check}]}
+    return {
+        "InstanceId": instance.id,
+        "InstanceState": instance.instance_state,
+        "AvailabilityZone": instance.availability_zone,
+        "OutpostArn": getattr(instance, "outpost_arn", None),
+        "InstanceStatus": summary,
+        "SystemStatus": summary,
+    }
 
 
 def _wrong_state(instance_id: str, what: str) -> errors.EC2Error:

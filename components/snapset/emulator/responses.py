@@ -10,7 +10,7 @@ from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.responses import EC2Response
 
 from . import errors, rules
-from .filters import describe_snapshots
+from .filters import MAX_RESULTS, describe_snapshots, make_token, read_token
 from .images import check_image
 from .request import read_create_snapshots, read_tag_specifications, read_tags
 
@@ -58,6 +58,21 @@ class StrictEC2Response(EC2Response):  # type: ignore[misc]
         """DescribeInstances."""
         rules.check_ids(rules.INSTANCE, self._get_param("InstanceIds") or [])
         return super().describe_instances()
+
+    def describe_instance_status(self) -> ActionResult:
+        """DescribeInstanceStatus: in pages, which moto does not have."""
+        instance_ids, size = self._get_param("InstanceIds") or [], self._get_param("MaxResults")
+        rules.check_ids(rules.INSTANCE, instance_ids)
+        if instance_ids and size is not None:
+            raise errors.invalid_combination(
+                "The parameter instancesSet cannot be used with the parameter maxResults"
+            )
+        self.error_on_dryrun()
+        begin = read_token(self._get_param("NextToken")) if self._get_param("NextToken") else 0
+        rest = super().describe_instance_status().result["InstanceStatuses"][begin:]
+        page = rest if size is None else rest[: min(size, MAX_RESULTS)]
+        token = make_token(begin + len(page)) if len(rest) > len(page) else None
+        return ActionResult({"InstanceStatuses": page, "NextToken": token})
 
     def describe_volumes(self) -> ActionResult:
         """DescribeVolumes."""

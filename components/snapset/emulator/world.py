@@ -16,6 +16,7 @@ class Settings:
     snapshot_seconds: how long snapshots stay pending; may be `life.FOREVER`, which is `forever` in JSON.
     visibility_seconds: how long DescribeSnapshots omits a new snapshot (eventual consistency).
     instance_seconds: how long an instance takes to stop, and to start.
+    status_seconds: how long the status checks of an instance are `initializing` once it runs.
     volume_seconds: how long snapshots of single volumes stay pending, by volume id.
     block_token_seconds: how long the block tokens of EBS direct are valid, those that were given out before, too.
     """
@@ -23,6 +24,7 @@ class Settings:
     snapshot_seconds: float = 0.0
     visibility_seconds: float = 0.0
     instance_seconds: float = 0.0
+    status_seconds: float = 0.0
     volume_seconds: dict[str, float] = field(default_factory=dict)
     # assumption: each list says when its tokens expire; the reference does not say how long that is.
     block_token_seconds: float = 24 * 3600.0
