@@ -76,6 +76,26 @@ class TestRegistering:
         assert mappings[ROOT]["VolumeSize"] == 8
         assert mappings[ROOT]["DeleteOnTermination"] is True
 
+    def test_the_attributes_of_an_image_are_told_and_its_instances_have_its_uefi_data(
+        self, ec2: Any, request_: dict[str, Any], refused: Any
+    ) -> None:
+        store = "QU1aTlVFRkk="
+        image_id = ec2.register_image(**request_, BootMode="uefi", TpmSupport="v2.0", UefiData=store)["ImageId"]
+
+        def attribute(name: str) -> Any:
+            answer = ec2.describe_image_attribute(ImageId=image_id, Attribute=name)
+            return answer[name[0].upper() + name[1:]].get("Value")
+
+        assert [attribute(name) for name in ("uefiData", "bootMode", "tpmSupport")] == [store, "uefi", "v2.0"]
+        assert attribute("imdsSupport") is None
+        with refused("InvalidAMIID.NotFound", "ami-0123456789abcdef0"):
+            ec2.describe_image_attribute(ImageId="ami-0123456789abcdef0", Attribute="uefiData")
+        made = run(ec2, image_id)["InstanceId"]
+        assert ec2.get_instance_uefi_data(InstanceId=made)["UefiData"] == store
+
+    def test_an_image_without_uefi_data_has_none(self, ec2: Any, instance: LaunchedInstance) -> None:
+        assert ec2.get_instance_uefi_data(InstanceId=instance.instance_id)["UefiData"] == ""
+
     def test_defaults_are_of_another_time(self, ec2: Any, request_: dict[str, Any]) -> None:
         ec2.register_image(**request_)
         (image,) = ec2.describe_images(Owners=["self"])["Images"]

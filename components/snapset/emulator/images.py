@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from moto.core.utils import camelcase_to_underscores
-from moto.ec2.exceptions import UnvailableAMIIdError
+from moto.ec2.exceptions import InvalidAMIIdError, UnvailableAMIIdError
 from moto.ec2.models.amis import Ami
 from moto.ec2.utils import random_ami_id
 
@@ -24,13 +24,15 @@ _NAME = re.compile(r"[A-Za-z0-9()\[\] ./'@_-]{3,128}")
 # What RegisterImage keeps as it is asked.
 _KEPT = (
     *("Architecture", "BootMode", "Description", "EnaSupport", "ImdsSupport", "Name", "RootDeviceName"),
-    *("SriovNetSupport", "TpmSupport", "VirtualizationType"),
+    *("SriovNetSupport", "TpmSupport", "UefiData", "VirtualizationType"),
 )
 # What an instance has from its image.
 _INHERITED = (
     *("architecture", "boot_mode", "ena_support", "platform", "platform_details", "product_codes"),
-    *("root_device_name", "tpm_support", "usage_operation", "virtualization_type"),
+    *("root_device_name", "tpm_support", "uefi_data", "usage_operation", "virtualization_type"),
 )
+# moto asks for some attributes by names of its own.
+_ATTRIBUTES = {"imds": "imds_support", "ramdisk": "ramdisk_id", "tmp": "tpm_support", "uefi": "uefi_data"}
 
 
 class StrictImage(Ami):  # type: ignore[misc]
@@ -39,7 +41,8 @@ class StrictImage(Ami):  # type: ignore[misc]
     # assumption: the reference gives no default for the architecture; tools that leave it out get i386.
     architecture = "i386"
     block_device_mappings: Any = ()
-    boot_mode = sriov = tpm_support = owner_alias = platform = kernel_id = description = instance_id = None
+    boot_mode = sriov = tpm_support = uefi_data = owner_alias = platform = kernel_id = None
+    description = instance_id = None
     ena_support = False
     hypervisor = "xen"
     image_type = "machine"
@@ -74,6 +77,7 @@ class ImagesBackend:
     account_id: str
     amis: dict[str, Any]
     deleted_amis: list[str]
+    get_instance: Any
     get_snapshot: Any
     get_subnet: Any
     get_volume: Any
@@ -89,9 +93,7 @@ class ImagesBackend:
         mappings = [self._complete(mapping) for mapping in params.get("BlockDeviceMappings") or []]
         root_device = params.get("RootDeviceName", ROOT_DEVICE)
         if not any(mapping["DeviceName"] == root_device and "SnapshotId" in mapping["Ebs"] for mapping in mappings):
-            raise errors.EC2Error(
-                "InvalidBlockDeviceMapping", f"No snapshot is specified for the root device {root_device}."
-            )
+            raise _invalid_mapping(f"No snapshot is specified for the root device {root_device}.")
         described = {camelcase_to_underscores(name): params[name] for name in _KEPT if name in params}
         image = StrictImage(self, **described, block_device_mappings=mappings)
         image.image_location = f"{self.account_id}/{image.name}"
@@ -107,6 +109,16 @@ class ImagesBackend:
         image.product_codes = [{"ProductCodeId": code, "ProductCodeType": "marketplace"} for code in product_codes]
         self.amis[image.id] = image
         return image
+
+    def describe_image_attribute(self, ami_id: str, attribute_name: str) -> Any:
+        """An attribute of an image, or None."""
+        if ami_id not in self.amis:
+            raise InvalidAMIIdError(ami_id)
+        return getattr(self.amis[ami_id], _ATTRIBUTES.get(attribute_name, attribute_name), None)
+
+    def get_instance_uefi_data(self, instance_id: str) -> bytes:
+        """The variable store in base64, as the instance has it from its image."""
+        return (self.get_instance(instance_id).uefi_data or "").encode()
 
     def run_instances(
         self, image_id: str, count: int, user_data: Any, security_group_names: list[str], **kwargs: Any
@@ -148,8 +160,7 @@ class ImagesBackend:
             snapshot.check_usable()
             ebs.setdefault("VolumeSize", snapshot.volume_size)
             if ebs["VolumeSize"] < snapshot.volume_size:
-                raise errors.EC2Error(
-                    "InvalidBlockDeviceMapping",
+                raise _invalid_mapping(
                     f"Volume of size {ebs['VolumeSize']}GB is smaller than snapshot '{snapshot_id}', "
                     f"expect size >= {snapshot.volume_size}GB",
                 )
@@ -165,6 +176,8 @@ def check_image(params: Mapping[str, Any]) -> None:
     if not name:
         raise errors.missing("name")
     if not _NAME.fullmatch(name):
+        # assumption: RegisterImage's reference gives the constraints of a name, and the list of errors this code, but
+        # neither says that they belong together.
         raise errors.EC2Error(
             "InvalidAMIName.Malformed",
             "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, "
@@ -174,7 +187,12 @@ def check_image(params: Mapping[str, Any]) -> None:
     rules.check_ids(rules.SNAPSHOT, filter(None, (mapping.get("Ebs", {}).get("SnapshotId") for mapping in mappings)))
     devices = [mapping.get("DeviceName") for mapping in mappings]
     if len(set(devices)) < len(devices) or None in devices:
-        raise errors.EC2Error("InvalidBlockDeviceMapping", "A device name is missing, or specified more than once.")
+        raise _invalid_mapping("A device name is missing, or specified more than once.")
+
+
+def _invalid_mapping(message: str) -> errors.EC2Error:
+    # assumption: the code is documented for mappings that are not valid; the reference names none for these rules.
+    return errors.EC2Error("InvalidBlockDeviceMapping", message)
 
 
 def _make_usual_image(backend: Any, **described: Any) -> StrictImage:
@@ -204,6 +222,8 @@ def _describe(instance: Any, image: Any) -> None:
     """Let DescribeInstances show what the instance has from its image."""
     for name in _INHERITED:
         setattr(instance, name, getattr(image, name, None))
+    # assumption: an image without a boot mode boots as most instance types of its architecture do, and every type can
+    # boot what `uefi-preferred` asks for.
     usual = "uefi" if "arm64" in str(image.architecture) else "legacy-bios"
     booted = {None: usual, "uefi-preferred": "uefi"}
     instance.current_instance_boot_mode = booted.get(image.boot_mode, image.boot_mode)
