@@ -7,9 +7,10 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
+import boto3
 import pytest
 from snapset.cli import ec2
 from support.command_line import CommandLine, InProcess
@@ -46,6 +47,24 @@ def exports_in(lines: list[str]) -> dict[str, str]:
     return dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
 
 
+def read_snapshots(exports: dict[str, str]) -> dict[bytes, bytes]:
+    """What the set's snapshots hold, by device."""
+    session = boto3.Session(exports["AWS_ACCESS_KEY_ID"], exports["AWS_SECRET_ACCESS_KEY"])
+    clients: list[Any] = [
+        session.client(name, endpoint_url=exports["AWS_ENDPOINT_URL"], region_name=exports["AWS_REGION"])
+        for name in ("ec2", "ebs")
+    ]
+    ec2, ebs = clients
+    found = {}
+    for snapshot in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]:
+        snapshot_id = snapshot["SnapshotId"]
+        blocks = ebs.list_snapshot_blocks(SnapshotId=snapshot_id)["Blocks"]
+        data = [ebs.get_snapshot_block(SnapshotId=snapshot_id, **block)["BlockData"].read() for block in blocks]
+        [device] = [tag["Value"] for tag in snapshot["Tags"] if tag["Key"] == "snapset:device"]
+        found[device.encode()] = b"".join(data)
+    return found
+
+
 def test_the_lines_that_it_prints_lead_to_a_first_backup(snapset: CommandLine, tmp_path: Path) -> None:
     with served(snapset, "--seed", "--snapshot-seconds", "0", "--throttle", "CreateSnapshots") as (process, lines):
         [command] = [line for line in lines if line.startswith("snapset ")]
@@ -53,6 +72,8 @@ def test_the_lines_that_it_prints_lead_to_a_first_backup(snapset: CommandLine, t
         run = other(*command.split()[1:]).ok()
         assert "RequestLimitExceeded: trying again" in run.stderr
         assert "/dev/sdg" in run.stdout
+        found = read_snapshots(exports_in(lines))
+        assert [b"This is %s of web-1.\n" % device in data for device, data in found.items()] == [True] * 3
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     # It has ended.

@@ -125,7 +125,7 @@ def test_every_example_has_a_case_and_every_case_an_example() -> None:
 
 
 def test_the_fault_that_is_printed_is_one_that_the_embedded_ec2_takes(ec2: EmbeddedEC2) -> None:
-    [fault] = [re.search(r"curl .* -d '(.*)'", block.text) for block in find_all("sh") if "curl " in block.text]
+    [fault] = [re.search(r"curl .* -d '(.*)'", block.text) for block in find_all("sh") if "/faults" in block.text]
     assert fault
     ec2.fault(**json.loads(fault[1]))
     [scripted] = ec2.faults_left()

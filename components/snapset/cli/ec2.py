@@ -22,7 +22,7 @@ def ec2(
         int, typer.Option(metavar="N", min=0, max=65535, help="Port on 127.0.0.1; 0: a free one.")
     ] = 5999,
     seed: Annotated[
-        bool, typer.Option("--seed", help="Launch an instance with a root volume and two data volumes.")
+        bool, typer.Option("--seed", help="Launch an instance with a root and two data volumes, a file on each.")
     ] = False,
     snapshot_seconds: Annotated[
         float, typer.Option(metavar="N", min=0, help="How long snapshots stay pending.")

@@ -14,5 +14,6 @@ moto is imported in that process only.
     middleware, faults, calls  scripted faults and the call log, in front of moto
     control                    the HTTP API that changes all this
     server                     the server process
+    person, seed               `snapset ec2`: what it prints, and what is on the volumes of `--seed`
     client, process            the client: start the server and control it
 """

@@ -6,8 +6,10 @@ import signal
 import sys
 
 from .client import EmbeddedEC2, EmbeddedEC2Error
+from .seed import fill
 
 DATA_VOLUMES = [(20, "/dev/sdf", {"Name": "data"}), (100, "/dev/sdg", {"Name": "scratch"})]
+_NAME = "web-1"
 _THROTTLED_CALLS = 3
 
 
@@ -38,7 +40,8 @@ def _introduce(server: EmbeddedEC2, *, seed: bool) -> list[str]:
     lines = ["# Paste this into another terminal. Ctrl-C here ends it, and nothing is kept."]
     lines += [f"export {name}={value}" for name, value in server.environment().items()]
     if seed:
-        instance = server.launch(DATA_VOLUMES, tags={"Name": "web-1", "app": "web"})
+        instance = server.launch(DATA_VOLUMES, tags={"Name": _NAME, "app": "web"})
+        fill(server, instance, _NAME)
         lines += [
             f"# {instance.instance_id} runs, with {', '.join(instance.volume_ids)}. A first backup of it:",
             f"snapset backup {instance.instance_id} --change-id release-42",
