@@ -6,6 +6,7 @@ Where the real plugin is installed, these tests run with it, which shows that th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -284,7 +285,7 @@ snapshots = pulumi.Config().require_object("snapshots")
 provider = aws.Provider("there", region="{REGION}")
 image = aws.ec2.Ami(
     "golden",
-    name="golden",
+    name=pulumi.Config().get("name"),
     root_device_name="/dev/xvda",
     ebs_block_devices=[
         {{"device_name": device, "snapshot_id": snapshot_id}} for device, snapshot_id in snapshots.items()
@@ -311,14 +312,22 @@ def test_an_image_of_snapshots_and_an_instance_of_it(aws_program: Callable[[str]
     project.up().ok()
     outputs = project.outputs()
     (image,) = client.describe_images(ImageIds=[outputs["image"]])["Images"]
-    assert (image["Name"], image["RootDeviceName"], image["Architecture"]) == ("golden", "/dev/xvda", "x86_64")
+    assert re.fullmatch("golden-[0-9a-f]{7}", image["Name"])
+    assert (image["RootDeviceName"], image["Architecture"]) == ("/dev/xvda", "x86_64")
     assert (image["VirtualizationType"], image["EnaSupport"]) == ("paravirtual", False)
     ebs = {mapping["DeviceName"]: mapping["Ebs"] for mapping in image["BlockDeviceMappings"]}
     assert {device: volume["SnapshotId"] for device, volume in ebs.items()} == snapshots
     assert {(volume["VolumeType"], volume["DeleteOnTermination"]) for volume in ebs.values()} == {("standard", True)}
     (root,) = client.describe_volumes(VolumeIds=[outputs["root"]])["Volumes"]
     assert root["SnapshotId"] == snapshots["/dev/xvda"]
-    assert changes(project.up("--refresh").ok()) == {"unchanged": 4}
+    for _ in range(2):
+        assert changes(project.up("--refresh").ok()) == {"unchanged": 4}
+    for name in ("by-hand", ""):
+        project.config["name"] = name
+        project.up().ok()
+        (replaced,) = client.describe_images(Owners=["self"])["Images"]
+        assert re.fullmatch(name or "golden-[0-9a-f]{7}", replaced["Name"])
+        assert replaced["Name"] != image["Name"]
     project.destroy().ok()
     assert client.describe_images(Owners=["self"])["Images"] == []
     assert len(client.describe_snapshots(SnapshotIds=list(snapshots.values()))["Snapshots"]) == 2

@@ -38,6 +38,7 @@ class Ami(Resource):
     kept = frozenset(_DEFAULTS.keys() | {"ebsBlockDevices", "region"})
     optional = frozenset(_REGISTER.keys() - _DEFAULTS.keys())
     computed = frozenset({"arn", "ownerId", "platformDetails", "usageOperation"})
+    names_itself = True
 
     @classmethod
     def create(cls, cloud: Cloud, inputs: Properties) -> tuple[str, Properties]:

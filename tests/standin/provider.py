@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +32,10 @@ _RESOURCES: dict[str, type[Resource]] = {
     "aws:ec2/instance:Instance": Instance,
     "aws:ec2/volumeAttachment:VolumeAttachment": VolumeAttachment,
 }
+
+# The real plugin's mark of the inputs that the program has left out.
+_DEFAULTS = "__defaults"
+_RANDOM_DIGITS = 7
 
 _VERBS = {
     "CreateRequest": "creating",
@@ -93,8 +99,10 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
 
     @_answering
     def Check(self, request: Any) -> Any:
-        """Check the inputs, and add the Region and `tagsAll`."""
+        """Check the inputs, and add the Region, `tagsAll` and a name."""
         kind, inputs = _kind(request), from_struct(request.news)
+        if kind.names_itself and not inputs.get("name"):
+            inputs |= _chosen_name(request)
         failures = [proto.CheckFailure(property=name, reason=reason) for name, reason in kind.problems(inputs)]
         if not inputs.get("region") and self._cloud.region:
             inputs["region"] = self._cloud.region
@@ -140,7 +148,8 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
             return proto.ReadResponse()
         # A value that the program does not set is not drift. An import has no inputs yet, and takes all values.
         names = inputs.keys() & kind.inputs() if inputs else kind.inputs()
-        known = {name: seen(inputs.get(name), outputs[name]) for name in names if name in outputs}
+        known: Properties = {name: inputs[name] for name in (_DEFAULTS,) if name in inputs}
+        known |= {name: seen(inputs.get(name), outputs[name]) for name in names if name in outputs}
         return proto.ReadResponse(id=outputs["id"], properties=to_struct(outputs), inputs=to_struct(known))
 
     @_answering
@@ -177,6 +186,15 @@ def _kind(request: Any) -> type[Resource]:
     if token not in _RESOURCES:
         raise NotImplementedError(f"the stand-in for the aws plugin has no type {token}")
     return _RESOURCES[token]
+
+
+def _chosen_name(request: Any) -> Properties:
+    """The name that the real plugin chooses, which it keeps until the resource is replaced."""
+    olds = from_struct(request.olds)
+    if "name" in olds.get(_DEFAULTS, []):
+        return {"name": olds["name"], _DEFAULTS: ["name"]}
+    digits = hashlib.sha256(request.randomSeed).hexdigest() if request.randomSeed else secrets.token_hex()
+    return {"name": f"{request.urn.split('::')[-1]}-{digits[:_RANDOM_DIGITS]}", _DEFAULTS: ["name"]}
 
 
 def _planned_update(kind: type[Resource], olds: Properties, news: Properties) -> Properties:

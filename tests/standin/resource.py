@@ -44,6 +44,9 @@ class Resource:
 
     tagged: ClassVar[bool] = True
 
+    names_itself: ClassVar[bool] = False
+    """The provider chooses the input `name` if it is left out."""
+
     @classmethod
     def inputs(cls) -> frozenset[str]:
         """All known inputs."""
