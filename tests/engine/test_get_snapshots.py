@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pulumi
 import pytest
@@ -10,9 +11,10 @@ import snapset
 from snapset.emulator.client import EmbeddedEC2, LaunchedInstance
 from support import aws_plugin
 from support.command_line import CommandLine
-from support.project import Project
-from support.restores import DATA, launch_source, snapshots_of, take_set
-from support.rollbacks import devices_of
+from support.project import Project, changes
+from support.restores import DATA, forget_instance, launch_source, snapshots_of, take_set, terminate
+from support.rollbacks import devices_of, tags_of
+from support.volume_kinds import attributes_at
 
 pytestmark = pytest.mark.long
 
@@ -148,6 +150,81 @@ def test_the_data_of_a_set_comes_back_into_a_stack_and_stays(project: Project, e
     project.up().ok()
     assert at_data() == restored
     assert project.outputs()["instanceId"] == instance_id
+
+
+IMAGE = """
+import pulumi
+import pulumi_aws as aws
+from snapset import get_snapshots
+
+config = pulumi.Config()
+before = get_snapshots(set_id=config.require("setId"))
+image = aws.ec2.Ami("before", **before.image(exclude_data=config.get_bool("excludeData") or False))
+server = aws.ec2.Instance("server", ami=image.id, instance_type="t3.micro")
+pulumi.export("imageId", image.id)
+pulumi.export("instanceId", server.id)
+"""
+
+
+@pytest.mark.parametrize("exclude_data", [False, True])
+@pytest.mark.parametrize("root", ["/dev/xvda", "xvda"])
+def test_an_instance_of_the_image_in_a_stack_has_the_volumes_of_the_set(
+    program: MakeProject, ec2: EmbeddedEC2, root: str, exclude_data: bool
+) -> None:
+    client = ec2.ec2()
+    described_as = {"root_device_name": root, "architecture": "arm64", "boot_mode": "uefi", "tpm_support": "v2.0"}
+    source = ec2.launch([(20, DATA, {}), (30, "/dev/sdg", {})], image=described_as)
+    for device, volume_id in source.volume_ids.items():
+        ec2.write(volume_id, 0, device.encode())
+    client.modify_volume(VolumeId=source.volume_ids[DATA], VolumeType="gp3", Iops=4000, Throughput=250)
+    set_id = take_set(ec2, source)
+    kept = {root} if exclude_data else {root, DATA, "/dev/sdg"}
+    was = {device: attributes_at(ec2, source.instance_id)[device] for device in kept}
+    digests = {device: ec2.digest(source.volume_ids[device]) for device in kept}
+    ec2.write(source.root_volume_id, 0, b"later")
+    terminate(ec2, source)
+    project = program(IMAGE)
+    aws_plugin.install(project.env)
+    project.config = {"setId": set_id, "excludeData": exclude_data}
+    project.up().ok()
+    outputs = project.outputs()
+    restored = devices_of(ec2, outputs["instanceId"])
+    assert {device: ec2.digest(volume_id) for device, volume_id in restored.items()} == digests
+    names = ("VolumeType", "Iops", "Throughput", "Size", "DeleteOnTermination")
+    now = attributes_at(ec2, outputs["instanceId"])
+    assert {device: [one.get(name) for name in names] for device, one in now.items()} == {
+        device: [one.get(name) for name in names] for device, one in was.items()
+    }
+    (image,) = client.describe_images(ImageIds=[outputs["imageId"]])["Images"]
+    assert (image["RootDeviceName"], image["Architecture"], image["BootMode"]) == (root, "arm64", "uefi")
+    assert (image["TpmSupport"], image["VirtualizationType"], image["EnaSupport"]) == ("v2.0", "hvm", True)
+    assert tags_of(image) == {"snapset:image-of": set_id}
+    assert changes(project.up("--refresh").ok()) == {"unchanged": 3}
+
+
+@pytest.mark.parametrize(
+    ("image", "inputs", "said"),
+    [
+        ({"usage_operation": "RunInstances:0002"}, {}, "AWS bills the instance as RunInstances:0002"),
+        ({"product_codes": ["8ed65ofpnssmw49m8yqrcwiju"]}, {}, "the instance is of AWS Marketplace"),
+        ({}, {"exclude_boot_volume": True}, "the set has no snapshot of the root device /dev/sda1"),
+        (None, {}, "what the instance was is not recorded with the set"),
+    ],
+)
+def test_what_would_not_boot_is_refused_with_the_other_way_and_its_volumes_are_there(
+    in_process: None, ec2: EmbeddedEC2, image: dict[str, Any] | None, inputs: dict[str, Any], said: str
+) -> None:
+    source = ec2.launch([(20, DATA, {})], image=image)
+    set_id = take_set(ec2, source, **inputs)
+    if image is None:
+        forget_instance(ec2, set_id)
+    found = snapset.get_snapshots(set_id=set_id)
+    with pytest.raises(pulumi.RunError) as caught:
+        found.image()
+    assert f"making an image of {set_id}: {said}" in str(caught.value)
+    assert f"snapset rollback NEW --of {source.instance_id} --set {set_id}" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert found.volume(DATA)["snapshot_id"] == found.by_device[DATA]
 
 
 ROLLED_BACK = """

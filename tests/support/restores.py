@@ -96,6 +96,12 @@ def terminate(ec2: EmbeddedEC2, instance: LaunchedInstance) -> None:
             client.delete_volume(VolumeId=volume["VolumeId"])
 
 
+def forget_instance(ec2: EmbeddedEC2, set_id: str) -> None:
+    """Take away what is recorded of the instance, as on a set of an older version."""
+    keys: Any = [{"Key": key} for key in tags.INSTANCE_WAS]
+    ec2.ec2().delete_tags(Resources=list(snapshots_of(ec2, set_id)), Tags=keys)
+
+
 def restored_in(ec2: EmbeddedEC2) -> list[Restored]:
     """All volumes that were made from snapshots."""
     return [Restored(volume) for volume in ec2.ec2().describe_volumes()["Volumes"] if volume.get("SnapshotId")]

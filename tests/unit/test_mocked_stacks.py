@@ -13,7 +13,10 @@ THEIRS = """
 import pulumi
 import pulumi_aws as aws
 import pytest
-from snapset import FleetSnapshots, InstanceSnapshots, SnapshotSet, backup_before_change, get_snapshots_output
+from snapset import FleetSnapshots, InstanceSnapshots, SnapshotSet, backup_before_change
+from snapset import get_snapshots, get_snapshots_output
+
+IMAGE = {"image_arguments": {"architecture": "arm64"}}
 
 
 class Mocks(pulumi.runtime.Mocks):
@@ -21,7 +24,7 @@ class Mocks(pulumi.runtime.Mocks):
         return f"{args.name}-id", args.inputs
 
     def call(self, args):
-        return {"by_device": {"/dev/sdf": "snap-1"}} if args.token == "snapset:index:getSnapshots" else {}
+        return {"by_device": {"/dev/sdf": "snap-1"}, **IMAGE} if args.token == "snapset:index:getSnapshots" else {}
 
 
 @pytest.mark.parametrize("preview", [False, True])
@@ -37,11 +40,12 @@ def test_a_stack(preview):
         fleet = FleetSnapshots("fleet", instances=[server])
         before = get_snapshots_output(set_id="set-0123456789abcdef0")
         data = before.apply(lambda before: before.volume("/dev/sdf"))
-        outputs = (backup.completed, backup.snapshots, data, fleet.sets, fleet.failures)
+        image = aws.ec2.Ami("before", **get_snapshots(set_id="set-0123456789abcdef0").image(exclude_data=True))
+        outputs = (backup.completed, backup.snapshots, data, fleet.sets, fleet.failures, image.architecture)
         return pulumi.Output.all(*outputs).apply(seen.append)
 
     declare()
-    assert seen == ([] if preview else [[True, [], {"snapshot_id": "snap-1"}, {}, {}]])
+    assert seen == ([] if preview else [[True, [], {"snapshot_id": "snap-1"}, {}, {}, "arm64"]])
 """
 
 

@@ -1,4 +1,4 @@
-"""`get_snapshots`: a set that exists already, with what `aws.ebs.Volume` needs to make its volumes again."""
+"""`get_snapshots`: a set that exists already, with what `aws.ebs.Volume` and `aws.ec2.Ami` need to make it anew."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from snapset.aws.settings import AwsSettings
 from snapset.resources.arguments import bad_call_as_error
 from snapset.resources.aws_provider import find_provider, settings_of
 from snapset.resources.program import is_mocked
+from snapset.restore.image import image_of
 from snapset.sets import tags
 from snapset.sets.find import find_latest, find_set
 from snapset.sets.model import SnapshotRecord, SnapshotSet
@@ -43,6 +44,8 @@ class GetSnapshotsResult:
         by_device: the id of each snapshot, by the device of its volume, such as `/dev/sdf`; for a device that the set
             does not have, it raises a `RunError`.
         volumes: what `volume` returns beside the snapshot's id, by device.
+        image_arguments: what `image` returns.
+        image_obstacle: why `image` raises an error, in one line; empty if it does not.
     """
 
     set_id: str
@@ -54,6 +57,8 @@ class GetSnapshotsResult:
     snapshots: list[SnapshotRecord] = field(default_factory=list)
     by_device: Mapping[str, str] = field(default_factory=dict)
     volumes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    image_arguments: Mapping[str, Any] = field(default_factory=dict)
+    image_obstacle: str = ""
 
     def volume(self, device: str) -> dict[str, Any]:
         """Return the arguments with which a stack declares its own `aws.ebs.Volume` as the set has it.
@@ -69,6 +74,28 @@ class GetSnapshotsResult:
             RunError: the set has no snapshot of this device; in one line.
         """
         return {"snapshot_id": self.by_device[device], **self.volumes.get(device, {})}
+
+    def image(self, *, exclude_data: bool = False) -> dict[str, Any]:
+        """Return the arguments of an `aws.ec2.Ami`: an instance of it is as the set's was.
+
+        They are `description`, `architecture`, `root_device_name`, `virtualization_type`, `ena_support`, `boot_mode`,
+        `tpm_support`, `ebs_block_devices` and `tags`. `name` is left out, so that Pulumi chooses one. What has no
+        value is left out, too.
+
+        Args:
+            exclude_data: the root volume only.
+
+        Raises:
+            RunError: an instance would not boot from it, or that is not known; in one line, with the other way.
+        """
+        if self.image_obstacle:
+            raise pulumi.RunError(self.image_obstacle)
+        arguments = dict(self.image_arguments)
+        if exclude_data and "ebs_block_devices" in arguments:
+            root = arguments["root_device_name"]
+            blocks = arguments["ebs_block_devices"]
+            arguments["ebs_block_devices"] = [block for block in blocks if block["device_name"] == root]
+        return arguments
 
 
 class _ByDevice(dict[str, str]):
@@ -199,4 +226,13 @@ def _result_of(found: SnapshotSet, *, region: str) -> GetSnapshotsResult:
             for snapshot in found.snapshots
             if found.devices[snapshot.snapshot_id]
         },
+        **_image_of(found),
     )
+
+
+def _image_of(found: SnapshotSet) -> dict[str, Any]:
+    try:
+        image = image_of(found, exclude_data=False, doing=f"making an image of {found.set_id}")
+    except errors.InputError as error:
+        return {"image_obstacle": errors.show(error)}
+    return {"image_arguments": image.arguments()}

@@ -20,6 +20,7 @@ from snapset.restore.plan import find_restorable
 from snapset.retry import polls
 from snapset.sets import tags
 from snapset.sets.model import SnapshotSet
+from snapset.sets.volume_arguments import volume_arguments
 from snapset.sets.volume_tag import VolumeAttributes
 from snapset.sets.volume_tag import parse as parse_attributes
 
@@ -27,6 +28,16 @@ from snapset.sets.volume_tag import parse as parse_attributes
 IMAGE_OF = "snapset:image-of"
 # What AWS bills for plain Linux: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/billing-info-fields.html
 _LINUX = "RunInstances"
+# What AWS makes of a mapping without a type; Pulumi's default is a magnetic disk.
+_USUAL_TYPE = "gp2"
+# What `aws.ec2.Ami` calls the arguments of an `aws.ebs.Volume`. Encryption and key are those of the snapshot.
+_OF_VOLUME = {
+    "snapshot_id": "snapshot_id",
+    "size": "volume_size",
+    "type": "volume_type",
+    "iops": "iops",
+    "throughput": "throughput",
+}
 
 
 class ImageRecord(TypedDict):
@@ -65,6 +76,25 @@ class Image:
                 for device, (snapshot, was) in self.volumes.items()
             ],
             "TagSpecifications": [{"ResourceType": "image", "Tags": tag_list({**user_tags, IMAGE_OF: self.set_id})}],
+            **{name: value for name, value in optional.items() if value},
+        }
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of an `aws.ec2.Ami`, but for its name, which Pulumi chooses.
+
+        https://www.pulumi.com/registry/packages/aws/api-docs/ec2/ami/
+        """
+        optional = {"boot_mode": self.was.boot_mode, "tpm_support": self.was.tpm_support}
+        return {
+            "description": f"{self.set_id} of snapset",
+            "architecture": self.was.architecture,
+            "root_device_name": self.was.root_device,
+            "virtualization_type": "hvm",
+            "ena_support": self.was.has_ena,
+            "ebs_block_devices": [
+                {"device_name": device, **_block(snapshot, was)} for device, (snapshot, was) in self.volumes.items()
+            ],
+            "tags": {IMAGE_OF: self.set_id},
             **{name: value for name, value in optional.items() if value},
         }
 
@@ -155,3 +185,10 @@ def _ebs(was: VolumeAttributes | None) -> dict[str, Any]:
         "DeleteOnTermination": was.delete_on_termination,
         **{name: value for name, value in known.items() if value},
     }
+
+
+def _block(snapshot: Snapshot, was: VolumeAttributes | None) -> dict[str, Any]:
+    """Return what `aws.ec2.Ami` takes of how a volume was."""
+    known = {"type": _USUAL_TYPE, **volume_arguments(snapshot)}
+    block = {name: known[argument] for argument, name in _OF_VOLUME.items() if argument in known}
+    return {**block, "delete_on_termination": was.delete_on_termination} if was else block
