@@ -1,8 +1,9 @@
 """An instance with two data volumes, and a backup that leaves one of them out.
 
 The backup waits for the attachments, so that the set has the data volume. A new instance gets a new set; the old set
-stays. With `restoreSet`, the data volume is replaced by one that is made from that set; the old volume stays in AWS.
-Without the key, later, the volume is left as it is.
+stays. With `restoreSet`, the data volume is replaced by one that is made from that set, and the instance by one whose
+root volume is; the old data volume stays in AWS. With `restoreRoot` set to false, the instance is left as it is. The
+page of this program in docs/ says how to take the key out again.
 
 pulumi config set program app_server && pulumi up
 pulumi config set restoreSet set-0123456789abcdef0 && pulumi up
@@ -15,23 +16,31 @@ from snapset import InstanceSnapshots, get_snapshots
 config = pulumi.Config()
 # The zone is fixed: the instance's own zone is unknown while it is replaced, and would replace the volumes too.
 zone = config.get("availabilityZone") or "us-east-1a"
+restore_set = config.get("restoreSet")
+before = get_snapshots(set_id=restore_set) if restore_set else None
 
+ami: pulumi.Input[str] = config.get("ami") or "ami-12345678"
+if before and config.get_bool("restoreRoot") is not False:
+    ami = aws.ec2.Ami(
+        # Another set gets another image: what AWS says of this one's volumes is not compared.
+        f"server-{before.set_id}",
+        **before.image(exclude_data=True),
+        opts=pulumi.ResourceOptions(ignore_changes=["ebsBlockDevices"]),
+    ).id
 server = aws.ec2.Instance(
     "server",
-    ami=config.get("ami") or "ami-12345678",
+    ami=ami,
     instance_type=config.get("instanceType") or "t3.micro",
     availability_zone=zone,
     tags={"Name": "app-1"},
     # A volume can be attached to one instance at a time, so the old instance must be deleted first.
     opts=pulumi.ResourceOptions(delete_before_replace=True),
 )
-restore_set = config.get("restoreSet")
-restored = get_snapshots(set_id=restore_set).volume("/dev/sdf") if restore_set else {}
 volumes = {
     "data": aws.ebs.Volume(
         "data",
         availability_zone=zone,
-        **{"size": 20, **restored},
+        **{"size": 20, **(before.volume("/dev/sdf") if before else {})},
         # What was written to it is not lost when it is replaced, or when the stack is destroyed.
         opts=pulumi.ResourceOptions(retain_on_delete=True),
     ),
@@ -58,6 +67,7 @@ backup = InstanceSnapshots(
     opts=pulumi.ResourceOptions(depends_on=attachments),
 )
 
+pulumi.export("ami", server.ami)
 pulumi.export("instanceId", server.id)
 pulumi.export("setId", backup.set_id)
 pulumi.export("snapshots", backup.snapshots)

@@ -134,7 +134,7 @@ def test_the_data_of_a_set_comes_back_into_a_stack_and_stays(project: Project, e
     # The failed deploy.
     project.config["instanceType"] = "t3.large"
     project.up().ok()
-    project.config |= {"restoreSet": set_id, "triggers": "after the restore"}
+    project.config |= {"restoreSet": set_id, "restoreRoot": False, "triggers": "after the restore"}
     planned = project.preview().ok()
     assert "snapshotId" in planned.stdout
     assert f"{set_id} of {instance_id} stays in AWS" in project.up().ok().text
