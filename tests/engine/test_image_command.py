@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from support.project import Run
 
 ATTEMPTS = 3
+DEREGISTER = "aws ec2 deregister-image --image-id"
 
 
 @pytest.fixture
@@ -36,6 +37,11 @@ def set_id(ec2: EmbeddedEC2, source: LaunchedInstance) -> str:
 
 def image_in(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(run.stdout)["image"]
+    return found
+
+
+def shown(snapset: CommandLine, set_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(snapset("show", set_id, "--json").ok().stdout)["sets"][0]
     return found
 
 
@@ -136,9 +142,42 @@ def test_a_set_that_is_not_whole_or_has_no_root_gets_no_image(
     assert images(ec2) == []
 
 
-def test_its_set_is_not_deleted(snapset: CommandLine, ec2: EmbeddedEC2, set_id: str) -> None:
+def test_its_set_is_deleted_once_the_image_is_deregistered_as_the_refusal_says(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str
+) -> None:
     made = image_in(snapset("image", set_id, "--json").ok())
     refused = snapset("delete", set_id, "--yes").failed()
-    assert made["image_id"] in refused.text
-    assert snapset("show", set_id, "--json").ok()
+    assert f"Keep the snapshot, or deregister the image: {DEREGISTER} {made['image_id']}.\n" in refused.stderr
     assert len(ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"]) == 3
+    ec2.ec2().deregister_image(ImageId=made["image_id"])
+    snapset("delete", set_id, "--yes").ok()
+    assert ec2.ec2().describe_snapshots(OwnerIds=["self"])["Snapshots"] == []
+
+
+def test_show_names_the_images_that_use_the_set(
+    snapset: CommandLine, ec2: EmbeddedEC2, source: LaunchedInstance, set_id: str
+) -> None:
+    other = take_set(ec2, source, tags={}, triggers="other")
+    snapset("image", other).ok()
+    assert shown(snapset, set_id)["image_ids"] == []
+    assert "images" not in snapset("show", set_id).ok().text
+    made = sorted(
+        image_in(snapset("image", set_id, *options, "--json").ok())["image_id"]
+        for options in ((), ("--exclude-data",))
+    )
+    assert shown(snapset, set_id)["image_ids"] == made
+    assert f"images that use it: {', '.join(made)}\n" in snapset("show", set_id).ok().stdout
+
+
+def test_without_the_permission_show_warns_and_shows_the_rest(
+    snapset: CommandLine, ec2: EmbeddedEC2, set_id: str
+) -> None:
+    ec2.fault(action="DescribeImages", kind="deny", times=2)
+    run = snapset("show", set_id).ok()
+    assert (
+        f"warning: whether an image uses {set_id} is not known: looking for images in us-east-1: Unauth" in run.stderr
+    )
+    assert "Allow ec2:DescribeImages." in run.stderr
+    assert (f"{set_id} of" in run.stdout, "images" in run.stdout) == (True, False)
+    assert "image_ids" not in shown(snapset, set_id)
+    assert ec2.faults_left() == []

@@ -90,8 +90,14 @@ def backup(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
 def read(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
     set_id = take_set(ec2, ec2.launch())
     ec2.clear_calls()
-    for command in (["list"], ["show", set_id], ["wait", set_id]):
+    for command in (["list"], ["wait", set_id]):
         snapset(*command).ok()
+
+
+def show(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
+    set_id = take_set(ec2, ec2.launch())
+    ec2.clear_calls()
+    snapset("show", set_id).ok()
 
 
 def prune(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
@@ -162,7 +168,8 @@ def doctor(snapset: CommandLine, ec2: EmbeddedEC2) -> None:
 
 COMMANDS: dict[str, Callable[[CommandLine, EmbeddedEC2], None]] = {
     "taking sets: in a stack, with a guard, `snapset backup`": backup,
-    "`snapset list`, `show`, `wait`, `get_snapshots`": read,
+    "`snapset list`, `wait`, `get_snapshots`": read,
+    "`snapset show`": show,
     "`snapset check`": check,
     "`snapset prune`": prune,
     "… with `--pin`": pin,

@@ -69,6 +69,7 @@ SERVER_FAULT_CODES = frozenset(
 _NO_HANDSHAKE = re.compile("CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER|HANDSHAKE_FAILURE|UNSUPPORTED_PROTOCOL")
 _HTTP_SERVER_ERROR = 500
 _LONGEST_CAUSE = 400
+_IMAGE = re.compile(r"\bami-[0-9a-f]+\b")
 _ENCODED = "Encoded authorization failure message"
 
 
@@ -188,7 +189,9 @@ def _from_answer(error: Any, doing: str, needs: str) -> errors.SnapsetError:
         kind = errors.LateAnswerError if code.isdecimal() else errors.NoAnswerError
         return kind(f"{cause} AWS does not say whether the call happened.", code=code)
     if code == INVALID_SNAPSHOT_IN_USE:
-        return errors.InputError(f"{cause} Deregister the image, or keep the snapshot.", code=code)
+        image = _IMAGE.search(cause)
+        command = f": aws ec2 deregister-image --image-id {image[0]}" if image else ""
+        return errors.InputError(f"{cause} Keep the snapshot, or deregister the image{command}.", code=code)
     if code.endswith(".NotFound"):
         return errors.NotFoundError(f"{cause} Check the id, the Region and the account.", code=code)
     if code.startswith(("Invalid", "Missing", "Unsupported", "Incorrect", "Malformed", "UnknownParameter")):

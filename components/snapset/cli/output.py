@@ -95,6 +95,8 @@ def print_sets(sets: Iterable[SetRecord]) -> None:
             _print_text(console, f"not in it, but attached now: {', '.join(missing)}")
         if surplus := record.get("surplus_set_ids"):
             _print_text(console, f"taken for the same change, too: {', '.join(surplus)}")
+        if images := record.get("image_ids"):
+            _print_text(console, f"images that use it: {', '.join(images)}")
         if tags := _tags_in(record):
             _print_text(console, f"tags: {tags}")
         _print_records(console, record["snapshots"], "snapshot_id", "volume_id", "device_name", "size_gib", "state")

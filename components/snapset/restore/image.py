@@ -137,6 +137,15 @@ def _find_registered(ec2: Ec2, name: str, error: errors.SnapsetError) -> str:
     raise error
 
 
+def find_images_of(ec2: Ec2, found: SnapshotSet) -> list[str] | None:
+    """Return the ids of the images that use the set, or None, with a warning, if the permission is missing."""
+    try:
+        return sorted(ec2.find_images({"block-device-mapping.snapshot-id": found.snapshot_ids}))
+    except errors.NotPermittedError as error:
+        ec2.say(f"warning: whether an image uses {found.set_id} is not known: {error}")
+        return None
+
+
 def image_of(found: SnapshotSet, *, exclude_data: bool, doing: str) -> Image:
     """Return what is to be registered.
 

@@ -58,7 +58,8 @@ class SetRecord(TypedDict):
     In the document of `snapset backup` only: `outcome` is `created` by this run, `adopted` from an earlier run that
     could not record it, or `unchanged`; `missing_volume_ids` are attached to the instance, and neither in the set nor
     excluded; `surplus_set_ids` were taken for the same change by other runs at the same time. `tags`, in the others'
-    documents, are the user's that all its snapshots have. `start_time` in ISO 8601 UTC.
+    documents, are the user's that all its snapshots have. `image_ids`, in that of `snapset show` only, are the images
+    that use it, if that is known. `start_time` in ISO 8601 UTC.
     """
 
     set_id: str
@@ -72,6 +73,7 @@ class SetRecord(TypedDict):
     outcome: NotRequired[str]
     missing_volume_ids: NotRequired[list[str]]
     surplus_set_ids: NotRequired[list[str]]
+    image_ids: NotRequired[list[str]]
     snapshot_ids: list[str]
     snapshots: list[SnapshotRecord]
 
