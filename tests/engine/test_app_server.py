@@ -166,6 +166,34 @@ def test_another_set_gets_another_image(stack: Project, ec2: EmbeddedEC2, before
     assert digests_of(ec2, stack.outputs()) == digests_in(ec2, later) != digests_in(ec2, before["setId"])
 
 
+def add_encrypted_image(ec2: EmbeddedEC2) -> str:
+    client = ec2.ec2()
+    volume = client.create_volume(AvailabilityZone="us-east-1a", Size=8, Encrypted=True)
+    snapshot = client.create_snapshot(VolumeId=volume["VolumeId"])
+    mapping: Any = {"DeviceName": ROOT, "Ebs": {"SnapshotId": snapshot["SnapshotId"], "VolumeType": "gp3"}}
+    return client.register_image(
+        Name="encrypted",
+        Architecture="x86_64",
+        RootDeviceName=ROOT,
+        VirtualizationType="hvm",
+        BlockDeviceMappings=[mapping],
+    )["ImageId"]
+
+
+def test_an_encrypted_root_comes_back_and_is_not_replaced_again(stack: Project, ec2: EmbeddedEC2) -> None:
+    stack.config["ami"] = add_encrypted_image(ec2)
+    stack.up().ok()
+    set_id = stack.outputs()["setId"]
+    stack.config["restoreSet"] = set_id
+    stack.up().ok()
+    restored = stack.outputs()
+    [root] = ec2.ec2().describe_volumes(VolumeIds=[devices_of(ec2, restored["instanceId"])[ROOT]])["Volumes"]
+    assert (root["Encrypted"], root["VolumeType"]) == (True, "gp3")
+    assert changes(stack.up().ok()) == {"unchanged": 9}
+    assert changes(stack.up("--refresh").ok()) == {"unchanged": 9}
+    assert stack.outputs() == restored
+
+
 @pytest.mark.parametrize("product_codes", [[], ["8ed65ofpnssmw49m8yqrcwiju"]])
 def test_a_set_without_an_image_is_refused_before_anything_changes_and_its_data_comes_back_alone(
     stack: Project, ec2: EmbeddedEC2, product_codes: list[str]

@@ -39,6 +39,8 @@ class Ami(Resource):
     optional = frozenset(_REGISTER.keys() - _DEFAULTS.keys())
     computed = frozenset({"arn", "ownerId", "platformDetails", "usageOperation"})
     names_itself = True
+    # Optional and not computed in ec2_ami.go of hashicorp/terraform-provider-aws, and read from EC2.
+    lost_in_blocks = frozenset({"encrypted", "iops"})
 
     @classmethod
     def create(cls, cloud: Cloud, inputs: Properties) -> tuple[str, Properties]:

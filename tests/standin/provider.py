@@ -117,6 +117,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
         """Compare the inputs with the recorded outputs."""
         kind, news = _kind(request), from_struct(request.news)
         found = differences(kind, from_struct(request.olds), news)
+        found = {path: change for path, change in found.items() if path[0] not in request.ignoreChanges}
         replaces = {path for path in found if kind.replaces(path, news)}
         return proto.DiffResponse(
             changes=proto.DiffResponse.DIFF_SOME if found else proto.DiffResponse.DIFF_NONE,

@@ -44,6 +44,9 @@ class Resource:
 
     tagged: ClassVar[bool] = True
 
+    lost_in_blocks: ClassVar[frozenset[str]] = frozenset()
+    """These inputs of a block lose their value when they are left out; the others keep EC2's."""
+
     names_itself: ClassVar[bool] = False
     """The provider chooses the input `name` if it is left out."""
 
@@ -101,6 +104,8 @@ def differences(kind: type[Resource], olds: Properties, news: Properties) -> dic
         if new is None and name in kind.kept:
             continue
         found.update(_compare((name,), old, new))
+        if _is_blocks(old) and _is_blocks(new) and _loses_a_value(kind, old, new):
+            found[(name,)] = "update"
     return found
 
 
@@ -134,6 +139,16 @@ def _is_blocks(value: Any) -> bool:
 
 def _by_device(blocks: list[Properties]) -> dict[str, Properties]:
     return {block["deviceName"]: block for block in blocks}
+
+
+def _loses_a_value(kind: type[Resource], olds: Any, news: Any) -> bool:
+    there = _by_device(olds)
+    return any(
+        there[device].get(name) not in _UNSET and name not in block
+        for device, block in _by_device(news).items()
+        if device in there
+        for name in kind.lost_in_blocks
+    )
 
 
 def _same_blocks(olds: dict[str, Properties], news: dict[str, Properties]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pulumi.runtime.rpc import UNKNOWN
 
+from standin.images import Ami
 from standin.instances import Instance
 from standin.resource import Resource, differences, seen
 from standin.volumes import Volume, VolumeAttachment
@@ -26,6 +27,14 @@ SERVER = {
     "userData": "echo 1",
 }
 WANTED = {name: SERVER[name] for name in ("ami", "instanceType", "region", "tags", "tagsAll", "userData")}
+BLOCK = {"deviceName": "/dev/sda1", "snapshotId": "snap-1"}
+IMAGE = {
+    "ebsBlockDevices": [{**BLOCK, "encrypted": False, "volumeSize": 8}],
+    "enaSupport": False,
+    "name": "golden-1234567",
+    "region": "us-east-1",
+}
+LOST = ["ebsBlockDevices update"]
 VOLUME = {"availabilityZone": "us-east-1a", "outpostArn": "", "region": "us-east-1", "size": 20, "type": "gp2"}
 ATTACHMENT = {"deviceName": "/dev/sdf", "instanceId": "i-1", "region": "us-east-1", "volumeId": "vol-1"}
 
@@ -60,6 +69,11 @@ ATTACHMENT = {"deviceName": "/dev/sdf", "instanceId": "i-1", "region": "us-east-
             [],
             ["ebsBlockDevices update"],
         ),
+        (Ami, IMAGE, {}, [], []),
+        (Ami, IMAGE, {"description": "golden"}, ["description add"], []),
+        (Ami, IMAGE, {"enaSupport": True}, [], ["enaSupport update"]),
+        (Ami, {**IMAGE, "ebsBlockDevices": [{**BLOCK, "encrypted": True}]}, {"ebsBlockDevices": [BLOCK]}, [], LOST),
+        (Ami, {**IMAGE, "ebsBlockDevices": [{**BLOCK, "iops": 3000}]}, {"ebsBlockDevices": [BLOCK]}, [], LOST),
         (Volume, VOLUME, {}, [], []),
         (Volume, VOLUME, {"size": 21, "type": "gp3"}, ["size update", "type update"], []),
         (Volume, VOLUME, {"size": None, "type": None}, [], []),
