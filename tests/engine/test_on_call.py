@@ -165,12 +165,13 @@ def test_a_stack_brings_its_volumes_back_itself(shell: Shell, project: Project, 
     project.config["program"] = "app_server"
     project.up().ok()
     instance_id = project.outputs()["instanceId"]
-    data = devices_of(ec2, instance_id)["/dev/sdf"]
-    was = ec2.digest(data)
-    ec2.write(data, 0, b"written since")
+    devices = devices_of(ec2, instance_id)
+    was = contents(ec2, instance_id)
+    for volume_id in (devices["/dev/sda1"], devices["/dev/sdf"]):
+        ec2.write(volume_id, 0, f"written to {volume_id} since".encode())
     shell.folder = project.cwd
     shell.paste(BLOCKS["The stack has the volumes"], instance=instance_id)
-    assert contents(ec2, project.outputs()["instanceId"])["/dev/sdf"] == was
+    assert contents(ec2, project.outputs()["instanceId"]) == was
 
 
 def test_a_job_that_was_killed_is_run_again_and_takes_no_second_set(shell: Shell, ec2: EmbeddedEC2) -> None:
