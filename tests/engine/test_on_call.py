@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support import aws_plugin
 from support.pages import find_blocks
-from support.project import REPOSITORY, Project, Run, run_environment
+from support.project import REPOSITORY, STACK, Project, Run, run_environment
 from support.restores import launch_source, restored_in, snapshots_of, take_set
 from support.rollbacks import assert_rolled_back, deploy, described, devices_of
 from support.sets import find_sets
@@ -29,16 +29,19 @@ PAGE = "On call"
 _FOUND = find_blocks(REPOSITORY / "docs/on-call.md")
 BLOCKS = {block.heading: block.text for block in _FOUND if block.language == "sh"}
 
-GUARDED = """
+PROGRAM = """
 import pulumi
 import pulumi_aws as aws
-from snapset import backup_before_change
+from snapset import InstanceSnapshots, backup_before_change
 
 config = pulumi.Config()
 server = aws.ec2.Instance(
     "server", ami=config.get("ami") or "ami-12345678", instance_type="t3.micro", availability_zone="us-east-1a",
-    ebs_block_devices=[{"device_name": "/dev/sdf", "volume_size": 20}], opts=backup_before_change(),
+    ebs_block_devices=[{"device_name": "/dev/sdf", "volume_size": 20}],
+    opts=backup_before_change() if config.require_bool("guarded") else None,
 )
+if not config.require_bool("guarded"):
+    InstanceSnapshots("backup", instance=server, triggers=config.get("triggers"))
 pulumi.export("instanceId", server.id)
 """
 
@@ -49,6 +52,11 @@ class Shell:
 
     env: dict[str, str]
     folder: Path
+
+    def enter(self, project: Project) -> None:
+        """Go to the project's folder, and select its stack."""
+        self.folder = project.cwd
+        self.paste(f"pulumi stack select {STACK}")
 
     def paste(self, lines: str, *, instance: str = "", change: str = "release-42") -> str:
         """Return what the terminal shows, once all has ended well."""
@@ -88,14 +96,20 @@ def shell(ec2: EmbeddedEC2, tmp_path: Path) -> Shell:
 
 
 @pytest.fixture
-def guarded(program: Callable[[str], Project], ec2: EmbeddedEC2) -> Project:
-    """A stack with a guarded instance, on whose volumes something was written since it was launched."""
-    project = program(GUARDED)
+def stack(program: Callable[[str], Project]) -> Project:
+    """A stack with an instance, which has a guard or a set beside it."""
+    project = program(PROGRAM)
     aws_plugin.install(project.env)
+    return project
+
+
+def launch(project: Project, ec2: EmbeddedEC2, *, guarded: bool) -> str:
+    """Launch the stack's instance, and return it once something was written to its volumes."""
+    project.config["guarded"] = guarded
     project.up().ok()
     for volume_id in devices_of(ec2, project.outputs()["instanceId"]).values():
         ec2.write(volume_id, 4096, f"of {volume_id}".encode())
-    return project
+    return str(project.outputs()["instanceId"])
 
 
 def contents(ec2: EmbeddedEC2, instance_id: str) -> dict[str, str]:
@@ -138,24 +152,28 @@ def test_an_instance_that_was_terminated_comes_back_on_another(shell: Shell, ec2
 
 
 def test_an_instance_that_was_destroyed_with_its_guard_comes_back(
-    shell: Shell, guarded: Project, ec2: EmbeddedEC2
+    shell: Shell, stack: Project, ec2: EmbeddedEC2
 ) -> None:
-    gone = guarded.outputs()["instanceId"]
+    gone = launch(stack, ec2, guarded=True)
     was = contents(ec2, gone)
-    guarded.pulumi("destroy", "--yes", "--skip-preview", "--run-program").ok()
+    stack.pulumi("destroy", "--yes", "--skip-preview", "--run-program").ok()
     assert contents(ec2, bring_back(shell, ec2, gone)) == was
 
 
-def test_what_the_guards_own_change_replaced_comes_back_on_the_new_instance(
-    shell: Shell, guarded: Project, ec2: EmbeddedEC2
+@pytest.mark.parametrize("guarded", [True, False])
+def test_an_instance_that_pulumi_replaced_comes_back_on_the_new_one(
+    shell: Shell, stack: Project, ec2: EmbeddedEC2, guarded: bool
 ) -> None:
-    old = guarded.outputs()["instanceId"]
+    old = launch(stack, ec2, guarded=guarded)
     was = contents(ec2, old)
-    guarded.config["ami"] = "ami-87654321"
-    guarded.up().ok()
-    new = guarded.outputs()["instanceId"]
+    if not guarded:
+        stack.config["triggers"] = "release-42"
+        stack.up().ok()
+    stack.config["ami"] = "ami-87654321"
+    stack.up().ok()
+    new = stack.outputs()["instanceId"]
     assert contents(ec2, new) != was
-    shell.folder = guarded.cwd
+    shell.enter(stack)
     shell.paste(BLOCKS["Pulumi replaced it"], instance=old)
     assert contents(ec2, new) == was
 
@@ -169,7 +187,7 @@ def test_a_stack_brings_its_volumes_back_itself(shell: Shell, project: Project, 
     was = contents(ec2, instance_id)
     for volume_id in (devices["/dev/sda1"], devices["/dev/sdf"]):
         ec2.write(volume_id, 0, f"written to {volume_id} since".encode())
-    shell.folder = project.cwd
+    shell.enter(project)
     shell.paste(BLOCKS["The stack has the volumes"], instance=instance_id)
     assert contents(ec2, project.outputs()["instanceId"]) == was
 
