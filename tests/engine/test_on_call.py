@@ -151,6 +151,7 @@ def test_an_instance_that_was_terminated_comes_back_on_another(shell: Shell, ec2
     assert contents(ec2, bring_back(shell, ec2, source.instance_id)) == was
 
 
+@pytest.mark.long
 def test_an_instance_that_was_destroyed_with_its_guard_comes_back(
     shell: Shell, stack: Project, ec2: EmbeddedEC2
 ) -> None:
@@ -160,6 +161,7 @@ def test_an_instance_that_was_destroyed_with_its_guard_comes_back(
     assert contents(ec2, bring_back(shell, ec2, gone)) == was
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("guarded", [True, False])
 def test_an_instance_that_pulumi_replaced_comes_back_on_the_new_one(
     shell: Shell, stack: Project, ec2: EmbeddedEC2, guarded: bool
@@ -178,6 +180,7 @@ def test_an_instance_that_pulumi_replaced_comes_back_on_the_new_one(
     assert contents(ec2, new) == was
 
 
+@pytest.mark.long
 def test_a_stack_brings_its_volumes_back_itself(shell: Shell, project: Project, ec2: EmbeddedEC2) -> None:
     aws_plugin.install(project.env)
     project.config["program"] = "app_server"
