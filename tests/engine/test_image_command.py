@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.restores import DATA, SCRATCH, launch_source, take_set, without_engine
-from support.rollbacks import described, devices_of, tags_of
+from support.rollbacks import contents_of, described, tags_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,9 +70,7 @@ def test_an_instance_of_the_image_has_the_volumes_of_the_set(
     instance_id = launched["InstanceId"]
     now = described(ec2, instance_id)
     expected = {root} if options else {root, DATA, SCRATCH}
-    assert {device: ec2.digest(key) for device, key in devices_of(ec2, instance_id).items()} == {
-        device: digests[device] for device in expected
-    }
+    assert contents_of(ec2, instance_id) == {device: digests[device] for device in expected}
     assert (now["RootDeviceName"], now["Architecture"], now["BootMode"], now["TpmSupport"]) == (
         *(root, "arm64", "uefi", "v2.0"),
     )

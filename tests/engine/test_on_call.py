@@ -17,7 +17,7 @@ from support import aws_plugin
 from support.pages import find_blocks
 from support.project import REPOSITORY, STACK, Project, Run, run_environment
 from support.restores import launch_source, restored_in, snapshots_of, take_set
-from support.rollbacks import assert_rolled_back, deploy, described, devices_of
+from support.rollbacks import assert_rolled_back, contents_of, deploy, described, devices_of
 from support.sets import find_sets
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ def launch(project: Project, ec2: EmbeddedEC2, *, guarded: bool) -> str:
     return str(project.outputs()["instanceId"])
 
 
-def contents(ec2: EmbeddedEC2, instance_id: str) -> dict[str, str]:
-    """What is on the instance's volumes, by device."""
-    return {device: ec2.digest(volume_id) for device, volume_id in devices_of(ec2, instance_id).items()}
+def instances(ec2: EmbeddedEC2) -> set[str]:
+    found = ec2.ec2().describe_instances()["Reservations"]
+    return {instance["InstanceId"] for reservation in found for instance in reservation["Instances"]}
 
 
 def bring_back(shell: Shell, ec2: EmbeddedEC2, gone: str) -> str:
@@ -123,11 +123,9 @@ def bring_back(shell: Shell, ec2: EmbeddedEC2, gone: str) -> str:
     assert shown.code == 2, shown.text
     commands = [line for line in shown.stdout.splitlines() if line.startswith(("NEW=", "snapset rollback"))]
     assert len(commands) == 2, shown.text
-    before = ec2.ec2().describe_instances()["Reservations"]
+    before = instances(ec2)
     shell.paste("\n".join(commands))
-    known = {found["InstanceId"] for one in before for found in one["Instances"]}
-    now = ec2.ec2().describe_instances()["Reservations"]
-    [new] = [found["InstanceId"] for one in now for found in one["Instances"] if found["InstanceId"] not in known]
+    [new] = instances(ec2) - before
     assert described(ec2, new)["State"]["Name"] == "running"
     return new
 
@@ -145,10 +143,10 @@ def test_a_deploy_that_failed_is_taken_back(shell: Shell, ec2: EmbeddedEC2) -> N
 
 def test_an_instance_that_was_terminated_comes_back_on_another(shell: Shell, ec2: EmbeddedEC2) -> None:
     source = launch_source(ec2)
-    was = contents(ec2, source.instance_id)
+    was = contents_of(ec2, source.instance_id)
     take_set(ec2, source)
     ec2.ec2().terminate_instances(InstanceIds=[source.instance_id])
-    assert contents(ec2, bring_back(shell, ec2, source.instance_id)) == was
+    assert contents_of(ec2, bring_back(shell, ec2, source.instance_id)) == was
 
 
 @pytest.mark.long
@@ -156,9 +154,9 @@ def test_an_instance_that_was_destroyed_with_its_guard_comes_back(
     shell: Shell, stack: Project, ec2: EmbeddedEC2
 ) -> None:
     gone = launch(stack, ec2, guarded=True)
-    was = contents(ec2, gone)
+    was = contents_of(ec2, gone)
     stack.pulumi("destroy", "--yes", "--skip-preview", "--run-program").ok()
-    assert contents(ec2, bring_back(shell, ec2, gone)) == was
+    assert contents_of(ec2, bring_back(shell, ec2, gone)) == was
 
 
 @pytest.mark.long
@@ -167,17 +165,17 @@ def test_an_instance_that_pulumi_replaced_comes_back_on_the_new_one(
     shell: Shell, stack: Project, ec2: EmbeddedEC2, guarded: bool
 ) -> None:
     old = launch(stack, ec2, guarded=guarded)
-    was = contents(ec2, old)
+    was = contents_of(ec2, old)
     if not guarded:
         stack.config["triggers"] = "release-42"
         stack.up().ok()
     stack.config["ami"] = "ami-87654321"
     stack.up().ok()
     new = stack.outputs()["instanceId"]
-    assert contents(ec2, new) != was
+    assert contents_of(ec2, new) != was
     shell.enter(stack)
     shell.paste(BLOCKS["Pulumi replaced it"], instance=old)
-    assert contents(ec2, new) == was
+    assert contents_of(ec2, new) == was
 
 
 @pytest.mark.long
@@ -187,12 +185,12 @@ def test_a_stack_brings_its_volumes_back_itself(shell: Shell, project: Project, 
     project.up().ok()
     instance_id = project.outputs()["instanceId"]
     devices = devices_of(ec2, instance_id)
-    was = contents(ec2, instance_id)
+    was = contents_of(ec2, instance_id)
     for volume_id in (devices["/dev/sda1"], devices["/dev/sdf"]):
         ec2.write(volume_id, 0, f"written to {volume_id} since".encode())
     shell.enter(project)
     shell.paste(BLOCKS["The stack has the volumes"], instance=instance_id)
-    assert contents(ec2, project.outputs()["instanceId"]) == was
+    assert contents_of(ec2, project.outputs()["instanceId"]) == was
 
 
 def test_a_job_that_was_killed_is_run_again_and_takes_no_second_set(shell: Shell, ec2: EmbeddedEC2) -> None:
@@ -237,9 +235,9 @@ def test_old_sets_are_deleted_once_that_is_confirmed(shell: Shell, ec2: Embedded
 def test_the_volumes_of_a_set_are_put_beside_those_in_use(shell: Shell, ec2: EmbeddedEC2) -> None:
     source = launch_source(ec2)
     set_id = take_set(ec2, source)
-    was = contents(ec2, source.instance_id)
+    was = contents_of(ec2, source.instance_id)
     shell.paste(BLOCKS["One file back"], instance=source.instance_id)
-    now = contents(ec2, source.instance_id)
+    now = contents_of(ec2, source.instance_id)
     assert {device: now[device] for device in was} == was
     beside = {volume.attached_to: volume.snapshot_id for volume in restored_in(ec2)}
     assert set(beside) == {(source.instance_id, device) for device in ("/dev/sdp", "/dev/sdq", "/dev/sdr")}

@@ -81,6 +81,11 @@ def devices_of(ec2: EmbeddedEC2, instance_id: str) -> dict[str, str]:
     return {mapping["DeviceName"]: mapping["Ebs"]["VolumeId"] for mapping in mappings}
 
 
+def contents_of(ec2: EmbeddedEC2, instance_id: str) -> dict[str, str]:
+    """What is on the instance's volumes: digests by device."""
+    return {device: ec2.digest(volume_id) for device, volume_id in devices_of(ec2, instance_id).items()}
+
+
 def tags_of(item: Mapping[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in item.get("Tags") or []}
 

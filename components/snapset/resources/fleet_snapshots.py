@@ -84,7 +84,7 @@ class FleetSnapshots(pulumi.ComponentResource):
         self.failures = self.set.failures.apply(_as_texts)
         self.sets = _finish(self.set, wait=wait, timeout=timeout)
         self.change_id = self.sets.apply(lambda _: self.set.change_id)
-        self.register_outputs({name: getattr(self, name) for name in ("sets", "failures", "region", "change_id")})
+        self.register_outputs({name: getattr(self, name) for name in FleetSnapshots.__annotations__})
 
 
 def _listed(instances: Any, *, of: str) -> Any:

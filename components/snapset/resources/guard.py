@@ -194,7 +194,7 @@ class _Guard:
     # By instance: its set, or why there is nothing to take one of.
     taken: dict[str, asyncio.Task[SnapshotSet | str]] = field(default_factory=dict)
 
-    # The instances of which a set was taken in this run, or would be.
+    # The instances that have a set of this run; in a preview, those that would have one.
     guarded: set[str] = field(default_factory=set)
 
     # The guarded resources that are deleted before they are created anew, as far as the program says so.
